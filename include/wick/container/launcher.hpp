@@ -1,0 +1,76 @@
+// From a spec to a running Instance and back to nothing. `serving` sees only this; tests put a FakeLauncher in its place.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "wick/container/runner.hpp"
+
+namespace wick::container {
+
+/// One running thing. Dropping the last reference does not stop it: instances outlive the daemon; call stop().
+class Instance {
+ public:
+  virtual ~Instance() = default;
+
+  virtual const InstanceId& id() const = 0;
+  virtual pid_t pid() const = 0;
+  /// A connected socket to the instance's `port`. Errors: unavailable while nobody listens or after the end.
+  virtual awaitable<Result<Fd>> connect(std::uint16_t port) = 0;
+  /// Returns once the instance has ended, at once if it has already. Any number of callers may wait.
+  virtual awaitable<Exit> wait_exit() = 0;
+  virtual bool ended() const = 0;
+  /// SIGTERM, at most `grace` to end, SIGKILL, then everything given back. Safe to call twice.
+  virtual awaitable<void> stop(std::chrono::milliseconds grace) = 0;
+  virtual awaitable<Result<Usage>> usage() = 0;
+  virtual awaitable<Result<std::vector<Listening>>> listening() = 0;
+  /// The last `lines` lines of stdout and stderr, at most 64 KiB.
+  virtual std::vector<std::string> log_tail(std::size_t lines) const = 0;
+};
+
+class Launcher {
+ public:
+  virtual ~Launcher() = default;
+  /// Prepares and starts; returns when the process was exec'd, which is before it listens. `owner` ("namespace/revision") is kept with
+  /// the log and given back by adopt().
+  virtual awaitable<Result<std::shared_ptr<Instance>>> launch(InstanceSpec spec, std::string owner) = 0;
+};
+
+struct LogOptions {
+  std::uint64_t bytes_max = 16 << 20;  // per instance; past it the older half is dropped
+};
+
+/// The real Launcher. Logs are `<folder>/<id>.log` beside `<id>.json` (owner, spec); both stay for `keep_ended` ended instances an owner.
+class RunnerLauncher final : public Launcher {
+ public:
+  RunnerLauncher(Executor executor, Runner& runner, std::string folder, LogOptions options = {});
+  ~RunnerLauncher() override;
+  awaitable<Result<std::shared_ptr<Instance>>> launch(InstanceSpec spec, std::string owner) override;
+
+  struct Adopted {
+    std::shared_ptr<Instance> instance;
+    std::string owner;
+    std::uint32_t id_range = 0;
+  };
+  /// After a restart: what still runs and has a record here. What the runner knows and we do not is removed.
+  awaitable<Result<std::vector<Adopted>>> adopt();
+  awaitable<void> stop();  // stops watching logs and exits; instances go on
+
+  struct LogFile {
+    InstanceId id;
+    std::string owner;
+    std::string path;
+    bool running = false;
+  };
+  /// Logs of `owner`, newest first, ended instances included.
+  std::vector<LogFile> logs(std::string_view owner) const;
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace wick::container

@@ -1,0 +1,156 @@
+// The front's view of the runner: the only way to anything that needs root. A dozen verbs, fixed-size arguments, descriptors by
+// SCM_RIGHTS over a seqpacket socket. The runner keeps layers, mounts and bundles; it composes every config.json itself from its own
+// template and the bounded fields below, and parses nothing that came from outside (the wire format is in src/container/protocol.hpp).
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "wick/base/digest.hpp"
+#include "wick/base/error.hpp"
+#include "wick/container/instance_id.hpp"
+#include "wick/os/child_process.hpp"
+#include "wick/os/fd.hpp"
+#include "wick/os/loop.hpp"
+
+namespace wick::container {
+
+/// Ids on disk and inside namespaces come in ranges of 65,536 from 524288 up (systemd's documented container range).
+/// Range 0 is the store's: every layer is kept with its ids shifted there, so no file of an image is ever owned by an id of the host;
+/// builds run in it. Services have ranges of their own from 1 on; their layers are id-mapped at mount.
+inline constexpr std::uint32_t id_range_base = 524288;
+inline constexpr std::uint32_t id_range_size = 65536;
+inline constexpr std::uint32_t id_ranges_max = 20000;
+inline constexpr std::uint32_t store_id_range = 0;
+
+inline constexpr std::size_t layers_max = 100;
+
+/// What runs. Travels to the runner in a sealed memfd (NUL-separated; at most 256 KiB in all, 4,096 strings).
+struct Process {
+  std::vector<std::string> argv;
+  std::vector<std::string> environment;  // "K=V"
+  std::string working_folder = "/";
+  std::uint32_t uid = 65532;  // inside the user namespace; 0 is the namespace's own root
+  std::uint32_t gid = 65532;
+  std::vector<std::uint32_t> groups;  // at most 32
+};
+
+struct Limits {
+  std::uint64_t memory_bytes = 512ull << 20;  // swap is never more than memory
+  std::uint32_t cpu_millis = 1000;            // 1000 is one core
+  std::uint32_t pids = 256;
+};
+
+enum class Network : std::uint8_t {
+  own,   // a namespace with nothing but its loopback: what services get
+  host,  // the host's: for build steps that fetch
+};
+
+enum class Privileges : std::uint8_t {
+  none,   // no capability, no_new_privs, read-only root: what services get
+  build,  // Docker's default capabilities inside the step's user namespace, writable root: RUN steps
+};
+
+struct InstanceSpec {
+  InstanceId id;
+  std::uint32_t id_range = 1;
+  std::vector<Digest> layers;  // bottom first; empty when `step` is set
+  InstanceId step;             // run on this step's writable root
+  Process process;
+  Limits limits;
+  Network network = Network::own;
+  Privileges privileges = Privileges::none;
+  bool allow_root = false;     // uid 0 without this is Errc::denied for services
+};
+
+struct Prepared {
+  pid_t pid = 0;
+  Fd pidfd;
+};
+
+struct Exit {
+  InstanceId id;
+  ExitStatus status;
+  bool known = true;          // false: it ended while no runner was its parent, the status is a guess
+  bool out_of_memory = false;
+};
+
+struct Existing {
+  InstanceId id;
+  pid_t pid = 0;
+  std::uint32_t id_range = 0;
+  enum class State : std::uint8_t { prepared, running, frozen, stopped } state = State::running;
+};
+
+struct Usage {
+  std::uint64_t memory_bytes = 0;
+  std::uint64_t memory_peak_bytes = 0;
+  std::uint64_t memory_limit_bytes = 0;
+  std::uint64_t cpu_usec = 0;
+  std::uint32_t pids = 0;
+  std::uint64_t oom_kills = 0;
+};
+
+/// A socket that some process of the instance listens on, from the instance's own tables.
+struct Listening {
+  std::string address;  // "0.0.0.0", "127.0.0.1", "::"
+  std::uint16_t port = 0;
+};
+
+struct UserIds {
+  std::uint32_t uid = 0;
+  std::uint32_t gid = 0;
+  std::vector<std::uint32_t> groups;
+};
+
+/// Every verb: Errc::unavailable when the runner is gone, invalid for arguments out of bounds, denied for what it will not do,
+/// not_found for an id it does not know. Cancelling a call stops waiting; the verb itself still ends.
+class Runner {
+ public:
+  virtual ~Runner() = default;
+
+  // --- instances
+  /// Mounts the root, makes namespaces and cgroup, `runc create`: everything up to the exec of argv[0].
+  /// `log` (opened O_APPEND by the caller) becomes stdout and stderr.
+  virtual awaitable<Result<Prepared>> prepare(InstanceSpec spec, Fd log) = 0;
+  virtual awaitable<Result<void>> start(InstanceId id) = 0;
+  virtual awaitable<Result<void>> signal(InstanceId id, int number) = 0;
+  /// Kills what is left, then gives back cgroup, mounts, bundle. Unknown ids are fine.
+  virtual awaitable<Result<void>> remove(InstanceId id) = 0;
+  virtual awaitable<Result<std::vector<Existing>>> list() = 0;
+  /// A stream socket made inside the instance's network namespace and already connecting to 127.0.0.1:`port` there
+  /// (non-blocking; ECONNREFUSED when nobody listens is Errc::unavailable).
+  virtual awaitable<Result<Fd>> connect(InstanceId id, std::uint16_t port) = 0;
+  virtual awaitable<Result<Usage>> usage(InstanceId id) = 0;
+  virtual awaitable<Result<std::vector<Listening>>> listening(InstanceId id) = 0;
+  /// Called once for every instance that ends by itself or by a signal.
+  virtual void on_exit(std::function<void(const Exit&)> callback) = 0;
+
+  // --- layers: folders named by DiffID, immutable once published
+  virtual awaitable<Result<bool>> has_layer(Digest layer) = 0;
+  /// Unpacks a layer tar (an unprivileged child does) and publishes it as `layer`. The caller has verified that the tar hashes to it.
+  virtual awaitable<Result<void>> import_layer(Digest layer, Fd tar) = 0;
+  virtual awaitable<Result<std::vector<Digest>>> layers() = 0;
+  virtual awaitable<Result<void>> remove_layer(Digest layer) = 0;
+  /// Writes `subpath` of the union of `layers` as a tar to `out` with names starting at `prefix` (COPY --from).
+  virtual awaitable<Result<void>> pack(std::vector<Digest> layers, std::string subpath, std::string prefix, Fd out) = 0;
+  /// "app", "1000", "app:staff" resolved by the /etc/passwd and /etc/group of the union of `layers`. not_found names the user.
+  virtual awaitable<Result<UserIds>> resolve_user(std::vector<Digest> layers, std::string user) = 0;
+
+  // --- build steps: a writable root over layers
+  virtual awaitable<Result<void>> open_step(InstanceId step, std::vector<Digest> layers) = 0;
+  /// Unpacks a tar into the step's root: COPY, WORKDIR. Symlinks of lower layers are followed inside the root.
+  virtual awaitable<Result<void>> unpack_into(InstanceId step, Fd tar) = 0;
+  /// Writes what the step changed as a deterministic layer tar to `out`; the caller hashes it. mtimes are clamped to `clamp_mtime`.
+  virtual awaitable<Result<void>> pack_step(InstanceId step, Fd out, std::int64_t clamp_mtime) = 0;
+  /// Renames the step's upper folder to be `layer` and ends the step. If the layer is there already the step is dropped.
+  virtual awaitable<Result<void>> publish_step(InstanceId step, Digest layer) = 0;
+  virtual awaitable<Result<void>> discard_step(InstanceId step) = 0;
+
+  /// A Debian root as a layer tar to `out`: `mmdebstrap --variant=minbase SUITE`. SUITE is [a-z]{1,20}; minutes, needs the network.
+  virtual awaitable<Result<void>> bootstrap(std::string suite, Fd out) = 0;
+};
+
+}  // namespace wick::container

@@ -1,0 +1,95 @@
+// Event to delivery: the broker log on SQLite, triggers, and the delivery loop.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "wick/base/metrics.hpp"
+#include "wick/http/handler.hpp"
+#include "wick/os/clock.hpp"
+#include "wick/store/database.hpp"
+
+namespace wick::eventing {
+
+/// Where an event goes: a Service of ours, or any URL.
+struct Destination {
+  std::string name_space;
+  std::string service;   // empty when `url` is set
+  std::string url;       // absolute; with `service` set: a path on it
+};
+
+struct Delivery {
+  int retry = 10;                                  // attempts after the first
+  enum class Backoff { linear, exponential } backoff = Backoff::exponential;
+  milliseconds backoff_delay{200};
+  std::optional<milliseconds> timeout;             // per attempt
+  std::optional<Destination> dead_letter;
+};
+
+struct TriggerSpec {
+  std::string name_space;
+  std::string name;
+  std::string broker;
+  std::map<std::string, std::string> filter;       // exact attribute match, all must hold; "" matches any present value
+  Destination subscriber;
+  std::optional<Delivery> delivery;                // absent: the broker's
+};
+
+struct BrokerSpec {
+  std::string name_space;
+  std::string name;
+  Delivery delivery;
+};
+
+/// Reaches a destination; `app` gives one that knows `serving`. The request is complete but for routing.
+using Deliver = std::function<awaitable<Result<http::Response>>(Destination, http::Request, milliseconds limit)>;
+
+/// What `wick event tail` shows.
+struct EventRecord {
+  enum class Kind { accepted, delivered, failed, dead_lettered, dropped, no_match } kind = Kind::accepted;
+  std::string name_space;
+  std::string broker;
+  std::string trigger;       // for deliveries
+  std::string event_id, type, source;
+  WallTime when{};
+  int status = 0;            // of the attempt
+  int attempt = 0;
+  milliseconds elapsed{0};
+  std::string detail;
+};
+
+class Eventing {
+ public:
+  struct Limits {
+    std::size_t event_bytes_max = 1 << 20;         // 413
+    int concurrent_deliveries_per_trigger = 32;
+  };
+  /// `database` was opened with `migrations()`.
+  Eventing(Executor executor, Clock& clock, store::Database& database, Metrics& metrics, Deliver deliver, Limits limits);
+  ~Eventing();
+  static std::vector<std::string_view> migrations();
+
+  void set_broker(BrokerSpec broker);
+  void remove_broker(const std::string& name_space, const std::string& name);
+  void set_trigger(TriggerSpec trigger);
+  void remove_trigger(const std::string& name_space, const std::string& name);
+
+  /// POST /NAMESPACE/BROKER: eventing.md 1.2, codes and order of checks; 202 only after the durable commit.
+  http::Handler ingress();
+  /// The last `count` records of a broker, then each new one until cancelled or `on_record` returns false.
+  awaitable<void> tail(std::string name_space, std::string broker, std::size_t count, std::function<bool(const EventRecord&)> on_record);
+  /// Pending deliveries a trigger.
+  std::map<std::string, std::size_t> pending() const;
+
+  awaitable<void> stop();
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace wick::eventing

@@ -1,0 +1,117 @@
+// Blobs, manifests and names in an OCI image layout (OCI image-spec image-layout.md): `oci-layout`, `index.json`, `blobs/sha256/`.
+// Owned by the front. Unpacked layers are not here: the runner keeps them, one folder a layer, under the same digest (DiffID).
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "wick/base/digest.hpp"
+#include "wick/base/error.hpp"
+#include "wick/os/fd.hpp"
+
+namespace wick::image {
+
+struct Descriptor {
+  std::string media_type;
+  Digest digest;
+  std::uint64_t size = 0;
+};
+
+/// The part of an OCI image config (image-spec config.md) that running and building need.
+struct ImageConfig {
+  std::string architecture = "amd64";
+  std::string os = "linux";
+  std::string created;                     // RFC 3339
+  std::string user;                        // "uid", "name", "uid:gid" …; empty is root
+  std::vector<std::string> environment;    // "K=V"
+  std::vector<std::string> entrypoint;
+  std::vector<std::string> command;
+  std::string working_folder;
+  std::vector<std::string> exposed_ports;  // "8080/tcp"
+  std::vector<std::string> volumes;
+  std::map<std::string, std::string> labels;
+  std::string stop_signal;
+  std::vector<std::string> shell;
+  std::vector<std::string> on_build;
+  std::vector<Digest> diff_ids;            // bottom layer first
+  struct History {
+    std::string created_by;
+    bool empty_layer = false;
+  };
+  std::vector<History> history;
+
+  std::string to_json() const;
+  static Result<ImageConfig> parse(std::string_view json);
+};
+
+struct Manifest {
+  Descriptor config;
+  std::vector<Descriptor> layers;  // bottom layer first, same order as diff_ids
+  std::map<std::string, std::string> annotations;
+
+  std::string to_json() const;
+  static Result<Manifest> parse(std::string_view json);
+};
+
+struct Image {
+  Digest digest;  // of the manifest: the image's identity
+  Manifest manifest;
+  ImageConfig config;
+};
+
+/// Writes one blob: bytes in, digest out. Nothing is visible under its digest before commit().
+class BlobWriter {
+ public:
+  BlobWriter(BlobWriter&&) noexcept;
+  ~BlobWriter();  // without commit(): the bytes are thrown away
+  Result<void> write(std::string_view bytes);
+  /// Publishes. `expected` non-empty and different is Errc::corrupt.
+  Result<Descriptor> commit(std::string media_type, std::optional<Digest> expected = std::nullopt);
+
+ private:
+  friend class ContentStore;
+  BlobWriter(std::filesystem::path folder, std::filesystem::path temporary, Fd file);
+  std::filesystem::path folder_;
+  std::filesystem::path temporary_;
+  Fd file_;
+  Sha256 hash_;
+  std::uint64_t size_ = 0;
+};
+
+/// Every call blocks on disk: use a worker. Safe from several threads (index.json is replaced atomically under a lock file).
+class ContentStore {
+ public:
+  /// Makes the layout where it is missing.
+  static Result<ContentStore> open(std::filesystem::path root);
+
+  const std::filesystem::path& root() const { return root_; }
+  Result<BlobWriter> write_blob() const;
+  Result<Descriptor> put_blob(std::string_view bytes, std::string media_type) const;
+  bool has_blob(const Digest& digest) const;
+  /// The bytes, re-hashed: corrupt when they do not match.
+  Result<std::string> read_blob(const Digest& digest, std::size_t bytes_max = 8 << 20) const;
+  Result<Fd> open_blob(const Digest& digest) const;
+
+  /// Stores config and manifest for layers whose blobs are present and names the result `reference` ("hello:latest").
+  Result<Image> put_image(const ImageConfig& config, const std::vector<Descriptor>& layers, std::string_view reference) const;
+  Result<Image> image(const Digest& manifest) const;
+  /// By name, or by "name@sha256:…" / "sha256:…".
+  Result<Image> image(std::string_view reference) const;
+  struct Named {
+    std::string reference;
+    Descriptor manifest;
+  };
+  Result<std::vector<Named>> images() const;
+  Result<void> remove_reference(std::string_view reference) const;
+
+ private:
+  explicit ContentStore(std::filesystem::path root) : root_(std::move(root)) {}
+  std::filesystem::path root_;
+};
+
+}  // namespace wick::image

@@ -1,0 +1,78 @@
+// SQLite behind RAII: a connection that reads, and one writer thread that owns every write and commits what has gathered in one
+// transaction (group commit). WAL, synchronous=FULL; only the writer checkpoints (SQLite 3.40 has the WAL-reset bug otherwise).
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "wick/base/error.hpp"
+#include "wick/os/loop.hpp"
+
+struct sqlite3;
+struct sqlite3_stmt;
+
+namespace wick::store {
+
+/// A prepared statement. Bind in order, then step. Belongs to one connection and one thread.
+class Statement {
+ public:
+  Statement(sqlite3* connection, std::string_view sql);  // throws DatabaseError: SQL is ours, so an error in it is a bug
+  Statement(Statement&& other) noexcept;
+  Statement& operator=(Statement&&) = delete;
+  ~Statement();
+
+  Statement& reset();
+  Statement& bind(std::int64_t value);
+  Statement& bind(std::string_view value);                 // TEXT
+  Statement& bind_blob(std::string_view value);
+  Statement& bind_null();
+  /// True while there is a row. Throws DatabaseError (disk full, I/O error, constraint).
+  bool step();
+  /// reset, for statements without rows: step to the end.
+  void run();
+  std::int64_t integer(int column) const;
+  std::string text(int column) const;   // also for blobs
+  bool is_null(int column) const;
+
+ private:
+  sqlite3_stmt* statement_ = nullptr;
+  int bound_ = 0;
+};
+
+class DatabaseError : public std::exception {
+ public:
+  DatabaseError(int code, std::string message) : code_(code), message_(std::move(message)) {}
+  int code() const { return code_; }  // SQLite's extended result code
+  const char* what() const noexcept override { return message_.c_str(); }
+
+ private:
+  int code_;
+  std::string message_;
+};
+
+struct DatabaseOptions {
+  std::size_t queue_max = 10'000;        // writes waiting; past it Errc::overloaded
+  std::size_t group_max = 512;           // writes a commit
+};
+
+class Database {
+ public:
+  /// Opens or makes the file, applies `migrations` in order past PRAGMA user_version (each in one transaction), starts the writer.
+  /// ":memory:" works (shared by reader and writer). A file of a newer version than we know is Errc::unsupported.
+  static Result<std::unique_ptr<Database>> open(std::string path, std::vector<std::string_view> migrations, DatabaseOptions options = {});
+  virtual ~Database() = default;
+
+  /// For reads, on the thread that opened the database.
+  virtual sqlite3* reader() = 0;
+  /// Runs `work` on the writer thread inside the group's transaction (a savepoint of its own) and resumes on the caller's executor
+  /// after the commit is durable. An exception of `work` rolls back its own changes only and comes out here; a failing commit fails the group.
+  /// Errors: overloaded; io and too_large (disk full) from SQLite.
+  virtual awaitable<Result<void>> write(std::function<void(sqlite3*)> work) = 0;
+};
+
+}  // namespace wick::store

@@ -1,0 +1,84 @@
+// The object table: every resource as JSON with Kubernetes' metadata, one resourceVersion counter, and a feed of changes.
+#pragma once
+
+#include <boost/json/object.hpp>
+#include <compare>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "wick/base/error.hpp"
+#include "wick/os/clock.hpp"
+#include "wick/store/database.hpp"
+
+namespace wick::store {
+
+struct ObjectKey {
+  std::string resource;    // "services.serving.knative.dev": plural and group
+  std::string name_space;  // empty for cluster-scoped
+  std::string name;
+  auto operator<=>(const ObjectKey&) const = default;
+};
+
+using ObjectValue = std::shared_ptr<const boost::json::object>;
+
+struct Change {
+  enum class Type { added, modified, deleted } type = Type::added;
+  ObjectKey key;
+  std::uint64_t version = 0;  // resourceVersion of this change
+  ObjectValue object;         // for deleted: the last state
+};
+
+/// Reads come from memory (loaded at open); writes go through the database's writer thread and are visible, and announced, only after
+/// their commit. All calls on the loop.
+/// The table owns metadata.{uid, creationTimestamp, resourceVersion, generation}: generation starts at 1 and rises when `spec` changes.
+class Objects {
+ public:
+  /// Loads every object. `database` and `clock` must outlive it.
+  static Result<std::unique_ptr<Objects>> open(Database& database, Clock& clock);
+
+  ObjectValue find(const ObjectKey& key) const;  // nullptr when absent
+  std::vector<ObjectValue> list(std::string_view resource, std::string_view name_space = {}) const;  // empty namespace: all
+  std::uint64_t version() const { return version_; }
+
+  /// already_exists when taken.
+  awaitable<Result<ObjectValue>> create(ObjectKey key, boost::json::object object);
+  /// Replaces. `expected_version` set and different is Errc::conflict; missing object is not_found. Equal content writes nothing.
+  awaitable<Result<ObjectValue>> update(ObjectKey key, boost::json::object object, std::optional<std::uint64_t> expected_version = {});
+  /// Replaces only `status` (and leaves generation alone).
+  awaitable<Result<ObjectValue>> update_status(ObjectKey key, boost::json::value status);
+  awaitable<Result<void>> remove(ObjectKey key, std::optional<std::uint64_t> expected_version = {});
+
+  /// Called on the loop after each commit, in order of version. The subscription ends when the token goes.
+  using Subscriber = std::function<void(const Change&)>;
+  class Subscription {
+   public:
+    Subscription() = default;
+    Subscription(Subscription&&) noexcept;
+    Subscription& operator=(Subscription&&) noexcept;
+    ~Subscription();
+
+   private:
+    friend class Objects;
+    Objects* objects_ = nullptr;
+    std::uint64_t number_ = 0;
+  };
+  Subscription subscribe(Subscriber subscriber);
+  /// Changes after `version`, oldest first; nullopt when they are no longer kept (410 Gone). The last 10,000 are kept.
+  std::optional<std::vector<Change>> changes_since(std::uint64_t version) const;
+
+ private:
+  struct Impl;
+  explicit Objects(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+  std::uint64_t version_ = 0;
+
+ public:
+  ~Objects();
+};
+
+}  // namespace wick::store

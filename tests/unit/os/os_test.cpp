@@ -1,0 +1,207 @@
+#include <catch2/catch.hpp>
+#include <signal.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <boost/asio/error.hpp>
+#include <boost/system/system_error.hpp>
+
+#include "support/fake_clock.hpp"
+#include "support/run_loop.hpp"
+#include "wick/os/child_process.hpp"
+#include "wick/os/deadline.hpp"
+#include "wick/os/files.hpp"
+#include "wick/os/seqpacket.hpp"
+#include "wick/os/slots.hpp"
+#include "wick/os/systemd.hpp"
+#include "wick/os/task_group.hpp"
+#include "wick/os/worker.hpp"
+
+using namespace wick;
+namespace fs = std::filesystem;
+
+namespace {
+
+awaitable<int> after(Clock& clock, Duration duration, int value) {
+  co_await clock.sleep(duration);
+  co_return value;
+}
+
+awaitable<int> fail_at_once() {
+  throw std::runtime_error("early");
+  co_return 0;
+}
+
+}  // namespace
+
+TEST_CASE("a deadline gives the value in time, an early error at once, and a timeout at the exact second") {
+  asio::io_context loop(1);
+  FakeClock clock(loop);
+  std::vector<std::string> seen;
+  auto record = [&](std::string name, awaitable<int> op) -> awaitable<void> {
+    try {
+      seen.push_back(name + "=" + std::to_string(co_await with_deadline(clock, 5s, std::move(op))));
+    } catch (const DeadlineExceeded&) {
+      seen.push_back(name + " timed out");
+    } catch (const std::exception& e) {
+      seen.push_back(name + " " + e.what());
+    }
+  };
+  TaskGroup group(loop.get_executor());
+  group.spawn("value", record("value", after(clock, 4s, 7)));
+  group.spawn("late", record("late", after(clock, 6s, 7)));
+  group.spawn("early", record("early", fail_at_once()));
+  clock.settle();
+  CHECK(seen == std::vector<std::string>{"early early"});
+  clock.advance(4s);
+  CHECK(seen.back() == "value=7");
+  clock.advance(1s);
+  CHECK(seen.back() == "late timed out");
+  CHECK(group.size() == 0);
+  CHECK(clock.sleepers() == 0);
+}
+
+TEST_CASE("stopping a task group cancels its tasks and waits for their clean-up") {
+  asio::io_context loop(1);
+  FakeClock clock(loop);
+  bool cleaned = false;
+  auto task = [&]() -> awaitable<void> {
+    struct Clean {
+      bool& flag;
+      ~Clean() { flag = true; }
+    } clean{cleaned};
+    co_await clock.sleep(1h);
+  };
+  TaskGroup group(loop.get_executor());
+  group.spawn("sleeper", task());
+  clock.settle();
+  run_on(loop, group.stop());
+  CHECK(cleaned);
+  CHECK(group.size() == 0);
+}
+
+TEST_CASE("slots are handed over in order, bounded, and a cancelled waiter gives up its place") {
+  asio::io_context loop(1);
+  FakeClock clock(loop);
+  Slots slots(loop.get_executor(), 1, 2);
+  std::vector<int> order;
+  auto use = [&](int name) -> awaitable<void> {
+    auto slot = co_await slots.acquire();
+    if (!slot) {
+      CHECK(slot.error().code() == Errc::overloaded);
+      order.push_back(-name);
+      co_return;
+    }
+    order.push_back(name);
+    co_await clock.sleep(1s);
+  };
+  TaskGroup group(loop.get_executor());
+  TaskGroup impatient(loop.get_executor());
+  group.spawn("1", use(1));
+  clock.settle();
+  impatient.spawn("2", use(2));
+  clock.settle();
+  group.spawn("3", use(3));
+  clock.settle();
+  group.spawn("4", use(4));
+  clock.settle();
+  CHECK(order == std::vector<int>{1, -4});
+  impatient.close();
+  clock.advance(2s);
+  CHECK(order == std::vector<int>{1, -4, 3});
+  CHECK(slots.free() == 1);
+}
+
+TEST_CASE("a child process reports exit code, signal and output, and inherits only what it is given") {
+  auto [read, write] = make_pipe().value();
+  const auto run = [](std::string script) {
+    ProcessOptions options{.argv = {"/bin/sh", "-c", std::move(script)}};
+    return run_to_end(run_process(std::move(options))).value();
+  };
+  CHECK(run("exit 3").status.text() == "exit 3");
+  CHECK(run("kill -9 $$").status.signal == SIGKILL);
+  CHECK(run("echo out; echo err >&2").output == "out\nerr\n");
+  CHECK(run("ls /proc/self/fd | wc -l").output == "4\n");  // 0, 1, 2 and the folder ls reads
+  CHECK(run("cat").output.empty());                        // stdin is at end of file
+  ProcessOptions missing{.argv = {"/no/such/program"}};
+  CHECK(run_to_end(run_process(std::move(missing))).error().code() == Errc::not_found);
+}
+
+TEST_CASE("a child that outlives its owner is killed and reaped") {
+  pid_t pid = 0;
+  auto start = [&]() -> awaitable<void> {
+    ProcessOptions options{.argv = {"sleep", "1000"}};
+    auto child = ChildProcess::spawn(co_await asio::this_coro::executor, options);
+    pid = child->pid();
+    CHECK(::kill(pid, 0) == 0);
+  };
+  run_to_end(start());
+  CHECK(::kill(pid, 0) == -1);
+}
+
+TEST_CASE("atomic writes replace whole files and leave nothing beside them") {
+  auto folder = TemporaryFolder::make("/tmp", "wick-test-").value();
+  const auto path = folder.path() / "f";
+  REQUIRE(write_file_atomically(path, "one"));
+  REQUIRE(write_file_atomically(path, "two"));
+  CHECK(read_file(path).value() == "two");
+  CHECK(std::distance(fs::directory_iterator(folder.path()), {}) == 1);
+  CHECK(read_file(folder.path() / "none").error().code() == Errc::not_found);
+  CHECK(read_file(path, 2).error().code() == Errc::too_large);
+}
+
+TEST_CASE("removing a tree does not follow symlinks out of it") {
+  auto folder = TemporaryFolder::make("/tmp", "wick-test-").value();
+  fs::create_directories(folder.path() / "keep");
+  REQUIRE(write_file(folder.path() / "keep/file", "x"));
+  fs::create_directories(folder.path() / "tree/a/b");
+  fs::create_directory_symlink(folder.path() / "keep", folder.path() / "tree/a/link");
+  REQUIRE(write_file(folder.path() / "tree/a/b/c", "x"));
+  fs::permissions(folder.path() / "tree/a/b", fs::perms::none);
+  REQUIRE(remove_tree(folder.path() / "tree"));
+  CHECK_FALSE(fs::exists(folder.path() / "tree"));
+  CHECK(fs::exists(folder.path() / "keep/file"));
+  CHECK(remove_tree(folder.path() / "tree"));
+}
+
+TEST_CASE("a seqpacket carries whole messages with descriptors and says when the peer is gone") {
+  asio::io_context loop(1);
+  auto ends = Seqpacket::pair().value();
+  Seqpacket left(loop.get_executor(), std::move(ends.first));
+  Seqpacket right(loop.get_executor(), std::move(ends.second));
+  auto pipe = make_pipe().value();
+  std::vector<int> passed{pipe.second.get()};
+  REQUIRE(run_on(loop, left.send("hello", passed)));
+  auto packet = run_on(loop, right.receive()).value();
+  CHECK(packet.bytes == "hello");
+  REQUIRE(packet.fds.size() == 1);
+  REQUIRE(write_all(packet.fds[0].get(), "through"));
+  packet.fds.clear();
+  pipe.second.reset();
+  CHECK(read_all(pipe.first.get()).value() == "through");
+  CHECK(right.peer_uid().value() == ::getuid());
+  left.close();
+  CHECK(run_on(loop, right.receive()).error().code() == Errc::unavailable);
+  CHECK(run_on(loop, right.send("x")).error().code() == Errc::unavailable);
+}
+
+TEST_CASE("work on the pool comes back to the loop, exceptions included") {
+  WorkerPool workers;
+  auto ok = [&]() -> awaitable<int> {
+    auto job = [] { return 42; };
+    co_return co_await workers.run(job);
+  };
+  CHECK(run_to_end(ok()) == 42);
+  auto bad = [&]() -> awaitable<int> {
+    auto job = []() -> int { throw std::runtime_error("no"); };
+    co_return co_await workers.run(job);
+  };
+  CHECK_THROWS_WITH(run_to_end(bad()), "no");
+}
+
+TEST_CASE("passed sockets are taken only when they were meant for this process") {
+  ::setenv("LISTEN_PID", "1", 1);
+  ::setenv("LISTEN_FDS", "1", 1);
+  CHECK(take_passed_sockets().empty());
+  CHECK(::getenv("LISTEN_FDS") == nullptr);
+}
