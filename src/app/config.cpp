@@ -1,0 +1,133 @@
+#include "app/config.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <functional>
+
+#include "wick/base/text.hpp"
+
+namespace wick::app {
+
+namespace {
+
+struct Flag {
+  std::string_view name;
+  std::string_view value;  // empty: takes none
+  std::string_view help;
+  std::function<Result<void>(Config&, std::string_view)> set;
+};
+
+template <class T>
+auto store(T Config::*member) {
+  return [member](Config& config, std::string_view text) -> Result<void> {
+    config.*member = std::string(text);
+    return {};
+  };
+}
+
+auto number(auto Config::*member) {
+  return [member](Config& config, std::string_view text) -> Result<void> {
+    const auto value = parse_unsigned(text);
+    if (!value || *value > 0xFFFFFFFE) return fail(Errc::invalid, fmt::format("expected a number, found '{}'", printable(text)));
+    config.*member = static_cast<std::remove_reference_t<decltype(config.*member)>>(*value);
+    return {};
+  };
+}
+
+auto turn_on(bool Config::*member) {
+  return [member](Config& config, std::string_view) -> Result<void> {
+    config.*member = true;
+    return {};
+  };
+}
+
+Result<void> set_on_stop(Config& config, std::string_view text) {
+  if (text != "stop" && text != "keep") return fail(Errc::invalid, fmt::format("expected stop or keep, found '{}'", printable(text)));
+  config.on_stop = text == "keep" ? OnStop::keep : OnStop::stop;
+  return {};
+}
+
+const std::vector<Flag>& flags() {
+  static const std::vector<Flag> all{
+      {"state", "DIR", "what must survive: databases, images, logs (default /var/lib/wick)", store(&Config::state)},
+      {"run", "DIR", "sockets and what a reboot may take (default /run/wick)", store(&Config::run)},
+      {"listen", "ADDR", "where requests come in (default 127.0.0.1:8080)", store(&Config::listen)},
+      {"events-listen", "ADDR", "where CloudEvents come in, POST /NAMESPACE/BROKER (default 127.0.0.1:8081)", store(&Config::events_listen)},
+      {"domain", "NAME", "services are NAME.NAMESPACE.DOMAIN (default localhost)", store(&Config::domain)},
+      {"builders", "DIR", "builder files of your own, over the built-in ones (default /etc/wick/builders)", store(&Config::builders)},
+      {"runtime", "PATH", "the OCI runtime (default runc)", store(&Config::runtime)},
+      {"runner", "SOCKET", "talk to a runner that has its own unit; default is to fork one", store(&Config::runner_socket)},
+      {"on-stop", "stop|keep", "what SIGTERM does to running instances (default stop)", set_on_stop},
+      {"log-json", "", "log lines as JSON", turn_on(&Config::log_json)},
+      {"help", "", "this text", turn_on(&Config::help)},
+  };
+  return all;
+}
+
+// Given by `wick serve` to the runner it forks, and by the runner's unit; of no use to a person.
+const std::vector<Flag>& runner_flags() {
+  static const std::vector<Flag> all{
+      {"fd", "N", "the inherited socket", number(&Config::runner_fd)},
+      {"front-uid", "UID", "who may talk to the runner", number(&Config::front_uid)},
+      {"front-gid", "GID", "the group of what the front may read", number(&Config::front_gid)},
+  };
+  return all;
+}
+
+const Flag* find_flag(std::string_view name) {
+  for (const auto* table : {&flags(), &runner_flags()}) {
+    const auto found = std::ranges::find(*table, name, &Flag::name);
+    if (found != table->end()) return &*found;
+  }
+  return nullptr;
+}
+
+std::string variable_of(std::string_view flag) {
+  std::string name = "WICK_";
+  for (char c : flag) name += c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  return name;
+}
+
+}  // namespace
+
+Result<Config> parse_config(int argc, char** argv) {
+  Config config;
+  const std::string role = argv[0];
+  for (const auto& flag : flags()) {
+    const auto variable = variable_of(flag.name);
+    const char* value = std::getenv(variable.c_str());
+    if (value == nullptr || flag.value.empty()) continue;
+    if (auto set = flag.set(config, value); !set) return fail(std::move(set.error()).within(variable));
+  }
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view argument = argv[i];
+    const auto equals = argument.find('=');
+    const Flag* flag = argument.starts_with("--") ? find_flag(argument.substr(2, equals == std::string_view::npos ? equals : equals - 2)) : nullptr;
+    if (!flag && argument != "-h")
+      return fail(Errc::invalid, fmt::format("unknown argument '{}'", printable(argument)), fmt::format("wick {} --help", role));
+    if (argument == "-h") flag = find_flag("help");
+    std::string_view value;
+    if (!flag->value.empty()) {
+      if (equals != std::string_view::npos) {
+        value = argument.substr(equals + 1);
+      } else if (i + 1 < argc) {
+        value = argv[++i];
+      } else {
+        return fail(Errc::invalid, fmt::format("--{} needs a value: {}", flag->name, flag->value), fmt::format("wick {} --help", role));
+      }
+    }
+    if (auto set = flag->set(config, value); !set) return fail(std::move(set.error()).within(fmt::format("--{}", flag->name)));
+  }
+  return config;
+}
+
+std::string config_help(std::string_view role) {
+  std::string text = fmt::format("usage: wick {} [flags]   (each flag is also WICK_<FLAG> in the environment)\n", role);
+  for (const auto& flag : flags()) text += fmt::format("  --{:<28} {}\n", fmt::format("{} {}", flag.name, flag.value), flag.help);
+  return text;
+}
+
+}  // namespace wick::app

@@ -1,0 +1,40 @@
+// Everything `wick serve` and `wick runner` can be told, in one value: flag > environment WICK_* > default.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "wick/base/error.hpp"
+
+namespace wick::app {
+
+enum class OnStop {
+  stop,  // SIGTERM ends the instances too: nothing is left of a stopped daemon
+  keep,  // they go on and the next daemon adopts them: what a service unit wants for upgrades
+};
+
+struct Config {
+  std::filesystem::path state = "/var/lib/wick";
+  std::filesystem::path run = "/run/wick";
+  std::string listen = "127.0.0.1:8080";
+  std::string events_listen = "127.0.0.1:8081";
+  std::string domain = "localhost";
+  std::filesystem::path builders = "/etc/wick/builders";  // a person's own, over the built-in ones
+  std::string runtime = "runc";
+  std::string runner_socket;  // of a runner that has its own unit; empty: fork one
+  OnStop on_stop = OnStop::stop;
+  bool log_json = false;
+  bool help = false;
+  int runner_fd = -1;      // wick runner: the inherited socket
+  long front_uid = -1;     // wick runner: who may talk to it
+  long front_gid = -1;
+
+  std::filesystem::path api_socket() const { return run / "wick.sock"; }
+};
+
+/// argv[0] is the role's name. Errors: invalid, naming the flag.
+Result<Config> parse_config(int argc, char** argv);
+std::string config_help(std::string_view role);
+
+}  // namespace wick::app
