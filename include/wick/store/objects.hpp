@@ -1,4 +1,5 @@
-// The object table: every resource as JSON with Kubernetes' metadata, one resourceVersion counter, and a feed of changes.
+// The object table: every resource as JSON with Kubernetes' metadata, one resourceVersion counter, and a feed of
+// changes.
 #pragma once
 
 #include <boost/json/object.hpp>
@@ -9,6 +10,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "wick/base/error.hpp"
@@ -33,27 +35,36 @@ struct Change {
   ObjectValue object;         // for deleted: the last state
 };
 
-/// Reads come from memory (loaded at open); writes go through the database's writer thread and are visible, and announced, only after
-/// their commit. All calls on the loop.
-/// The table owns metadata.{uid, creationTimestamp, resourceVersion, generation}: generation starts at 1 and rises when `spec` changes.
+/// Reads come from memory (loaded at open); writes go through the database's writer thread and are visible, and
+/// announced, only after their commit. All calls on the loop. The table owns metadata.{uid, creationTimestamp,
+/// resourceVersion, generation}: generation starts at 1 and rises when `spec` changes.
 class Objects {
  public:
-  /// Loads every object. `database` and `clock` must outlive it.
+  static constexpr std::size_t changes_kept = 10'000;
+  static constexpr std::size_t object_bytes_max =
+      1536 << 10;  // etcd's request limit, so what fits here fits a cluster: too_large
+
+  static std::vector<std::string_view> migrations();
+  /// Loads every object. `database` was opened with `migrations()`; it and `clock` must outlive the table.
   static Result<std::unique_ptr<Objects>> open(Database& database, Clock& clock);
 
   ObjectValue find(const ObjectKey& key) const;  // nullptr when absent
-  std::vector<ObjectValue> list(std::string_view resource, std::string_view name_space = {}) const;  // empty namespace: all
+  std::vector<ObjectValue> list(std::string_view resource,
+                                std::string_view name_space = {}) const;  // empty namespace: all
   std::uint64_t version() const { return version_; }
 
   /// already_exists when taken.
   awaitable<Result<ObjectValue>> create(ObjectKey key, boost::json::object object);
-  /// Replaces. `expected_version` set and different is Errc::conflict; missing object is not_found. Equal content writes nothing.
-  awaitable<Result<ObjectValue>> update(ObjectKey key, boost::json::object object, std::optional<std::uint64_t> expected_version = {});
+  /// Replaces. `expected_version` set and different is Errc::conflict; missing object is not_found. Equal content
+  /// writes nothing.
+  awaitable<Result<ObjectValue>> update(ObjectKey key, boost::json::object object,
+                                        std::optional<std::uint64_t> expected_version = {});
   /// Replaces only `status` (and leaves generation alone).
   awaitable<Result<ObjectValue>> update_status(ObjectKey key, boost::json::value status);
   awaitable<Result<void>> remove(ObjectKey key, std::optional<std::uint64_t> expected_version = {});
 
-  /// Called on the loop after each commit, in order of version. The subscription ends when the token goes.
+  /// Called on the loop after each commit, in order of version. The subscription ends when the token goes, which must
+  /// be before the table does.
   using Subscriber = std::function<void(const Change&)>;
   class Subscription {
    public:
@@ -68,7 +79,8 @@ class Objects {
     std::uint64_t number_ = 0;
   };
   Subscription subscribe(Subscriber subscriber);
-  /// Changes after `version`, oldest first; nullopt when they are no longer kept (410 Gone). The last 10,000 are kept.
+  /// Changes after `version`, oldest first; nullopt when they are no longer kept, or `version` is from another life
+  /// (410 Gone).
   std::optional<std::vector<Change>> changes_since(std::uint64_t version) const;
 
  private:
@@ -76,6 +88,8 @@ class Objects {
   explicit Objects(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
   std::uint64_t version_ = 0;
+
+  void publish(Change change);
 
  public:
   ~Objects();

@@ -1,0 +1,370 @@
+// The object table. Truth is the SQL table, read and written inside the writer's transaction, so a conflict is found
+// against what was committed before and not against what this loop has seen. The map in memory is the image of the last
+// commit this loop was told of.
+//
+// Invariants
+//  1. A version is given out once, also across restarts: the counter is written in the transaction that uses it.
+//  2. The map, version() and the subscribers move together, in one stretch without suspension, in order of version.
+#include "wick/store/objects.hpp"
+
+#include <fmt/format.h>
+#include <sqlite3.h>
+
+#include <boost/json/parse.hpp>
+#include <boost/json/serialize.hpp>
+#include <deque>
+
+#include "wick/base/text.hpp"
+
+namespace wick::store {
+
+namespace json = boost::json;
+
+namespace {
+
+// Deeper than any manifest; outside JSON is bounded where it is parsed.
+constexpr std::size_t depth_max = 512;
+
+constexpr std::string_view schema = R"sql(
+CREATE TABLE object(
+  resource TEXT NOT NULL,
+  namespace TEXT NOT NULL,
+  name TEXT NOT NULL,
+  version INTEGER NOT NULL,
+  body TEXT NOT NULL,
+  PRIMARY KEY(resource, namespace, name)
+) WITHOUT ROWID;
+CREATE TABLE object_version(last INTEGER NOT NULL);
+INSERT INTO object_version VALUES(0);
+)sql";
+
+std::string text_of(const ObjectKey& key) {
+  return key.name_space.empty() ? fmt::format("{} {}", key.resource, key.name)
+                                : fmt::format("{} {}/{}", key.resource, key.name_space, key.name);
+}
+
+json::object parse_object(std::string_view body) {
+  json::parse_options options;
+  options.max_depth = depth_max;
+  return json::parse(body, {}, options).as_object();
+}
+
+json::object& metadata_of(json::object& object) {
+  json::value& metadata = object["metadata"];
+  if (!metadata.is_object()) metadata.emplace_object();
+  return metadata.get_object();
+}
+
+json::value member(const json::object& object, std::string_view name) {
+  const json::value* found = object.if_contains(name);
+  return found ? *found : json::value();
+}
+
+std::uint64_t version_of(const json::object& object) {
+  const json::value* metadata = object.if_contains("metadata");
+  const json::value* version =
+      metadata && metadata->is_object() ? metadata->get_object().if_contains("resourceVersion") : nullptr;
+  return version && version->is_string() ? parse_unsigned(version->get_string()).value_or(0) : 0;
+}
+
+/// Random (version 4) UUID, RFC 9562 5.4.
+std::string make_uid() {
+  std::string hex = random_hex(16);
+  hex[12] = '4';
+  hex[16] = "89ab"[hex[16] % 4];
+  return fmt::format("{}-{}-{}-{}-{}", hex.substr(0, 8), hex.substr(8, 4), hex.substr(12, 4), hex.substr(16, 4),
+                     hex.substr(20));
+}
+
+/// `next` as it will be stored but for its resourceVersion: the table's own fields come from `previous`, whatever the
+/// caller sent.
+void carry_over(json::object& next, const json::object& previous) {
+  json::object& metadata = metadata_of(next);
+  const json::object before = member(previous, "metadata").as_object();
+  for (const char* name : {"uid", "creationTimestamp", "resourceVersion", "generation"})
+    metadata[name] = member(before, name);
+  if (member(next, "spec") != member(previous, "spec"))
+    metadata["generation"] = member(before, "generation").to_number<std::int64_t>() + 1;
+}
+
+/// What a write came to on the writer thread.
+struct Outcome {
+  std::optional<Error> refused;
+  std::optional<Change> change;  // absent when nothing had to be written
+  ObjectValue object;
+};
+
+/// The table as the writer's transaction sees it.
+class Table {
+ public:
+  explicit Table(sqlite3* connection) : connection_(connection) {}
+
+  std::optional<json::object> read(const ObjectKey& key) {
+    Statement query(connection_, "SELECT body FROM object WHERE resource=? AND namespace=? AND name=?");
+    query.bind(key.resource).bind(key.name_space).bind(key.name);
+    if (!query.step()) return std::nullopt;
+    return parse_object(query.text(0));
+  }
+
+  std::uint64_t next_version() {
+    Statement query(connection_, "UPDATE object_version SET last = last + 1 RETURNING last");
+    query.step();
+    const auto version = static_cast<std::uint64_t>(query.integer(0));
+    while (query.step()) {
+    }
+    return version;
+  }
+
+  void write(const ObjectKey& key, std::uint64_t version, const std::string& body) {
+    Statement replace(connection_,
+                      "INSERT OR REPLACE INTO object(resource, namespace, name, version, body) VALUES(?,?,?,?,?)");
+    replace.bind(key.resource)
+        .bind(key.name_space)
+        .bind(key.name)
+        .bind(static_cast<std::int64_t>(version))
+        .bind(body)
+        .run();
+  }
+
+  void remove(const ObjectKey& key) {
+    Statement statement(connection_, "DELETE FROM object WHERE resource=? AND namespace=? AND name=?");
+    statement.bind(key.resource).bind(key.name_space).bind(key.name).run();
+  }
+
+ private:
+  sqlite3* connection_;
+};
+
+std::optional<Error> conflict_with(const json::object& current, std::optional<std::uint64_t> expected) {
+  const std::uint64_t version = version_of(current);
+  if (!expected || *expected == version) return std::nullopt;
+  return Error(Errc::conflict,
+               fmt::format("the object is at resourceVersion {}, the change was made to {}", version, *expected))
+      .hint("read it again and repeat the change");
+}
+
+/// Gives `object` its version, stores it and notes the change.
+void store(Table& table, const ObjectKey& key, Change::Type type, json::object object, Outcome& outcome) {
+  const std::uint64_t version = table.next_version();
+  metadata_of(object)["resourceVersion"] = std::to_string(version);
+  const std::string body = json::serialize(object);
+  if (body.size() > Objects::object_bytes_max) {
+    outcome.refused = Error(Errc::too_large, fmt::format("the object has {} bytes of JSON, at most {} are kept",
+                                                         body.size(), Objects::object_bytes_max));
+    return;
+  }
+  table.write(key, version, body);
+  outcome.object = std::make_shared<const json::object>(std::move(object));
+  outcome.change = Change{type, key, version, outcome.object};
+}
+
+void store_if_changed(Table& table, const ObjectKey& key, json::object next, const json::object& previous,
+                      Outcome& outcome) {
+  // The second look forgives Boost.JSON 1.81, whose parser may miss a double by its last bit: what was stored compares
+  // as parsed.
+  if (next == previous || parse_object(json::serialize(next)) == previous)
+    outcome.object = std::make_shared<const json::object>(previous);
+  else
+    store(table, key, Change::Type::modified, std::move(next), outcome);
+}
+
+}  // namespace
+
+struct Objects::Impl {
+  Database& database;
+  Clock& clock;
+  std::map<ObjectKey, ObjectValue> objects;
+  std::deque<Change> changes;
+  std::uint64_t floor = 0;  // changes after this version are kept
+  std::map<std::uint64_t, std::shared_ptr<Subscriber>> subscribers;
+  std::uint64_t last_subscriber = 0;
+
+  /// Runs `decide` in the writer's transaction.
+  awaitable<Result<Outcome>> commit(ObjectKey key, std::function<void(Table&, Outcome&)> decide) {
+    auto outcome = std::make_shared<Outcome>();
+    auto work = [outcome, decide = std::move(decide)](sqlite3* connection) {
+      Table table(connection);
+      decide(table, *outcome);
+    };
+    auto written = co_await database.write(std::move(work));
+    if (!written) co_return fail(std::move(written.error()).within(text_of(key)));
+    if (outcome->refused) co_return fail(std::move(*outcome->refused).within(text_of(key)));
+    co_return std::move(*outcome);
+  }
+};
+
+Objects::Objects(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Objects::~Objects() = default;
+
+std::vector<std::string_view> Objects::migrations() { return {schema}; }
+
+Result<std::unique_ptr<Objects>> Objects::open(Database& database, Clock& clock) {
+  auto impl = std::make_unique<Impl>(database, clock);
+  try {
+    Statement counter(database.reader(), "SELECT last FROM object_version");
+    counter.step();
+    impl->floor = static_cast<std::uint64_t>(counter.integer(0));
+    counter.reset();
+    Statement rows(database.reader(), "SELECT resource, namespace, name, body FROM object");
+    while (rows.step()) {
+      const ObjectKey key{rows.text(0), rows.text(1), rows.text(2)};
+      impl->objects[key] = std::make_shared<const json::object>(parse_object(rows.text(3)));
+    }
+  } catch (const DatabaseError& error) {
+    return fail(to_error(error).within("object table"));
+  } catch (const boost::system::system_error& error) {
+    return fail(Errc::corrupt, fmt::format("object table: a row is not a JSON object: {}", error.what()),
+                "restore the last backup");
+  }
+  const std::uint64_t version = impl->floor;
+  std::unique_ptr<Objects> objects(new Objects(std::move(impl)));
+  objects->version_ = version;
+  return objects;
+}
+
+ObjectValue Objects::find(const ObjectKey& key) const {
+  const auto found = impl_->objects.find(key);
+  return found == impl_->objects.end() ? nullptr : found->second;
+}
+
+std::vector<ObjectValue> Objects::list(std::string_view resource, std::string_view name_space) const {
+  std::vector<ObjectValue> found;
+  const ObjectKey first{std::string(resource), std::string(name_space), {}};
+  for (auto at = impl_->objects.lower_bound(first); at != impl_->objects.end() && at->first.resource == resource;
+       ++at) {
+    if (!name_space.empty() && at->first.name_space != name_space) break;
+    found.push_back(at->second);
+  }
+  return found;
+}
+
+awaitable<Result<ObjectValue>> Objects::create(ObjectKey key, json::object object) {
+  std::string created = to_rfc3339(impl_->clock.wall());
+  auto decide = [key, object = std::move(object), created = std::move(created)](Table& table, Outcome& outcome) {
+    if (table.read(key)) {
+      outcome.refused = Error(Errc::already_exists, "already exists");
+      return;
+    }
+    json::object fresh = object;
+    json::object& metadata = metadata_of(fresh);
+    metadata["uid"] = make_uid();
+    metadata["creationTimestamp"] = created;
+    metadata["generation"] = 1;
+    store(table, key, Change::Type::added, std::move(fresh), outcome);
+  };
+  auto outcome = co_await impl_->commit(std::move(key), std::move(decide));
+  if (!outcome) co_return fail(std::move(outcome.error()));
+  publish(std::move(*outcome->change));
+  co_return outcome->object;
+}
+
+awaitable<Result<ObjectValue>> Objects::update(ObjectKey key, json::object object,
+                                               std::optional<std::uint64_t> expected_version) {
+  auto decide = [key, object = std::move(object), expected_version](Table& table, Outcome& outcome) {
+    const auto previous = table.read(key);
+    if (!previous) {
+      outcome.refused = Error(Errc::not_found, "not found");
+      return;
+    }
+    outcome.refused = conflict_with(*previous, expected_version);
+    if (outcome.refused) return;
+    json::object next = object;
+    carry_over(next, *previous);
+    store_if_changed(table, key, std::move(next), *previous, outcome);
+  };
+  auto outcome = co_await impl_->commit(std::move(key), std::move(decide));
+  if (!outcome) co_return fail(std::move(outcome.error()));
+  if (outcome->change) publish(std::move(*outcome->change));
+  co_return outcome->object;
+}
+
+awaitable<Result<ObjectValue>> Objects::update_status(ObjectKey key, json::value status) {
+  // Reconcilers repeat themselves: what the map already says, with no write on its way that could change it, costs
+  // nothing.
+  if (const ObjectValue current = find(key);
+      current && impl_->database.waiting() == 0 && member(*current, "status") == status)
+    co_return current;
+  auto decide = [key, status = std::move(status)](Table& table, Outcome& outcome) {
+    const auto previous = table.read(key);
+    if (!previous) {
+      outcome.refused = Error(Errc::not_found, "not found");
+      return;
+    }
+    json::object next = *previous;
+    next["status"] = status;
+    store_if_changed(table, key, std::move(next), *previous, outcome);
+  };
+  auto outcome = co_await impl_->commit(std::move(key), std::move(decide));
+  if (!outcome) co_return fail(std::move(outcome.error()));
+  if (outcome->change) publish(std::move(*outcome->change));
+  co_return outcome->object;
+}
+
+awaitable<Result<void>> Objects::remove(ObjectKey key, std::optional<std::uint64_t> expected_version) {
+  auto decide = [key, expected_version](Table& table, Outcome& outcome) {
+    auto previous = table.read(key);
+    if (!previous) {
+      outcome.refused = Error(Errc::not_found, "not found");
+      return;
+    }
+    outcome.refused = conflict_with(*previous, expected_version);
+    if (outcome.refused) return;
+    table.remove(key);
+    const std::uint64_t version = table.next_version();
+    metadata_of(*previous)["resourceVersion"] = std::to_string(version);
+    outcome.object = std::make_shared<const json::object>(std::move(*previous));
+    outcome.change = Change{Change::Type::deleted, key, version, outcome.object};
+  };
+  auto outcome = co_await impl_->commit(std::move(key), std::move(decide));
+  if (!outcome) co_return fail(std::move(outcome.error()));
+  publish(std::move(*outcome->change));
+  co_return Result<void>();
+}
+
+void Objects::publish(Change change) {
+  if (change.type == Change::Type::deleted)
+    impl_->objects.erase(change.key);
+  else
+    impl_->objects[change.key] = change.object;
+  version_ = change.version;
+  impl_->changes.push_back(change);
+  if (impl_->changes.size() > changes_kept) {
+    impl_->floor = impl_->changes.front().version;
+    impl_->changes.pop_front();
+  }
+  // A subscriber may subscribe or give its subscription up.
+  std::vector<std::weak_ptr<Subscriber>> current;
+  for (const auto& [number, subscriber] : impl_->subscribers) current.push_back(subscriber);
+  for (const auto& weak : current)
+    if (const auto subscriber = weak.lock()) (*subscriber)(change);
+}
+
+std::optional<std::vector<Change>> Objects::changes_since(std::uint64_t version) const {
+  if (version < impl_->floor || version > version_) return std::nullopt;
+  const auto after = [](std::uint64_t wanted, const Change& change) { return wanted < change.version; };
+  const auto first = std::upper_bound(impl_->changes.begin(), impl_->changes.end(), version, after);
+  return std::vector<Change>(first, impl_->changes.end());
+}
+
+Objects::Subscription Objects::subscribe(Subscriber subscriber) {
+  Subscription token;
+  token.objects_ = this;
+  token.number_ = ++impl_->last_subscriber;
+  impl_->subscribers[token.number_] = std::make_shared<Subscriber>(std::move(subscriber));
+  return token;
+}
+
+Objects::Subscription::Subscription(Subscription&& other) noexcept
+    : objects_(std::exchange(other.objects_, nullptr)), number_(other.number_) {}
+
+Objects::Subscription& Objects::Subscription::operator=(Subscription&& other) noexcept {
+  std::swap(objects_, other.objects_);
+  std::swap(number_, other.number_);
+  return *this;
+}
+
+Objects::Subscription::~Subscription() {
+  if (objects_) objects_->impl_->subscribers.erase(number_);
+}
+
+}  // namespace wick::store

@@ -1,0 +1,212 @@
+#include <boost/json/parse.hpp>
+#include <catch2/catch.hpp>
+
+#include "support/fake_clock.hpp"
+#include "support/run_loop.hpp"
+#include "wick/os/files.hpp"
+#include "wick/os/task_group.hpp"
+#include "wick/store/objects.hpp"
+
+using namespace wick;
+using namespace wick::store;
+namespace json = boost::json;
+
+namespace {
+
+json::object parsed(std::string_view text) { return json::parse(text).as_object(); }
+
+std::string meta(const ObjectValue& object, const char* name) {
+  const json::value& value = object->at("metadata").at(name);
+  return value.is_string() ? std::string(value.as_string()) : std::to_string(value.as_int64());
+}
+
+struct ObjectsFixture {
+  explicit ObjectsFixture(std::string path = ":memory:")
+      : database(Database::open(path, Objects::migrations()).value()) {}
+
+  asio::io_context loop{1};
+  FakeClock clock{loop};
+  std::unique_ptr<Database> database;
+  std::unique_ptr<Objects> objects = Objects::open(*database, clock).value();
+
+  ObjectKey key(std::string name, std::string name_space = "default") {
+    return {"services.serving.knative.dev", name_space, name};
+  }
+  Result<ObjectValue> create(ObjectKey key, std::string_view body) {
+    return run_on(loop, objects->create(key, parsed(body)));
+  }
+  Result<ObjectValue> update(ObjectKey key, std::string_view body, std::optional<std::uint64_t> expected = {}) {
+    return run_on(loop, objects->update(key, parsed(body), expected));
+  }
+  Result<ObjectValue> update_status(ObjectKey key, std::string_view status) {
+    return run_on(loop, objects->update_status(key, json::parse(status)));
+  }
+};
+
+}  // namespace
+
+TEST_CASE("a new object gets its identity from the table, whatever the caller claims") {
+  ObjectsFixture f;
+  const auto made =
+      f.create(f.key("hello"), R"({"metadata":{"name":"hello","uid":"mine","generation":9},"spec":{"a":1}})");
+  REQUIRE(made);
+  CHECK(meta(*made, "uid").size() == 36);
+  CHECK(meta(*made, "uid") != "mine");
+  CHECK(meta(*made, "generation") == "1");
+  CHECK(meta(*made, "resourceVersion") == "1");
+  CHECK(meta(*made, "creationTimestamp").back() == 'Z');
+  CHECK(f.objects->find(f.key("hello")) == *made);
+  CHECK(f.create(f.key("hello"), "{}").error().code() == Errc::already_exists);
+}
+
+TEST_CASE("generation rises with spec only, resourceVersion with every change, and equal content writes nothing") {
+  ObjectsFixture f;
+  REQUIRE(f.create(f.key("a"), R"({"spec":{"x":0.1,"y":[1,2]}})"));
+  const auto same = f.update(f.key("a"), R"({"spec":{"y":[1,2],"x":0.1},"metadata":{"uid":"other"}})");
+  CHECK(meta(*same, "resourceVersion") == "1");
+  CHECK(f.objects->version() == 1);
+  const auto labelled = f.update(f.key("a"), R"({"spec":{"x":0.1,"y":[1,2]},"metadata":{"labels":{"k":"v"}}})");
+  CHECK(meta(*labelled, "generation") == "1");
+  CHECK(meta(*labelled, "resourceVersion") == "2");
+  const auto changed = f.update(f.key("a"), R"({"spec":{"x":0.1,"y":[2,1]},"metadata":{"labels":{"k":"v"}}})");
+  CHECK(meta(*changed, "generation") == "2");
+  CHECK(meta(*changed, "uid") == meta(*labelled, "uid"));
+  const auto status = f.update_status(f.key("a"), R"({"ready":true})");
+  CHECK(meta(*status, "generation") == "2");
+  CHECK(meta(*status, "resourceVersion") == "4");
+  CHECK(f.update_status(f.key("a"), R"({"ready":true})").value() == *status);
+  CHECK(f.objects->version() == 4);
+}
+
+TEST_CASE("a change to an older version is a conflict, to a missing object not found") {
+  ObjectsFixture f;
+  REQUIRE(f.create(f.key("a"), R"({"spec":1})"));
+  REQUIRE(f.update(f.key("a"), R"({"spec":2})", 1));
+  CHECK(f.update(f.key("a"), R"({"spec":3})", 1).error().code() == Errc::conflict);
+  CHECK(f.update(f.key("b"), R"({"spec":3})").error().code() == Errc::not_found);
+  CHECK(f.update_status(f.key("b"), "{}").error().code() == Errc::not_found);
+  CHECK(run_on(f.loop, f.objects->remove(f.key("a"), 1)).error().code() == Errc::conflict);
+  CHECK(run_on(f.loop, f.objects->remove(f.key("a"), 2)));
+  CHECK(run_on(f.loop, f.objects->remove(f.key("a"))).error().code() == Errc::not_found);
+  CHECK(f.objects->find(f.key("a")) == nullptr);
+}
+
+TEST_CASE("of many updates to the same version one wins") {
+  TemporaryFolder folder = TemporaryFolder::make("/tmp").value();
+  ObjectsFixture f(folder.path() / "o.db");
+  REQUIRE(f.create(f.key("a"), R"({"spec":0})"));
+  int won = 0;
+  int lost = 0;
+  auto attempt = [&](int number) -> awaitable<void> {
+    json::object body{{"spec", number}};
+    auto updated = co_await f.objects->update(f.key("a"), std::move(body), 1);
+    updated ? ++won : ++lost;
+  };
+  TaskGroup tasks(f.loop.get_executor());
+  for (int i = 1; i <= 50; ++i) tasks.spawn("update", attempt(i));
+  f.loop.restart();
+  f.loop.run();
+  CHECK(won == 1);
+  CHECK(lost == 49);
+}
+
+TEST_CASE("changes come in order of version, to subscribers and from the feed") {
+  TemporaryFolder folder = TemporaryFolder::make("/tmp").value();
+  ObjectsFixture f(folder.path() / "o.db");
+  std::vector<std::uint64_t> seen;
+  auto subscription = f.objects->subscribe([&](const Change& change) {
+    CHECK(f.objects->version() == change.version);
+    seen.push_back(change.version);
+  });
+  auto create = [&](int number) -> awaitable<void> {
+    json::object body{{"spec", number}};
+    co_await f.objects->create(f.key("s" + std::to_string(number)), std::move(body));
+  };
+  TaskGroup tasks(f.loop.get_executor());
+  for (int i = 0; i < 200; ++i) tasks.spawn("create", create(i));
+  f.loop.restart();
+  f.loop.run();
+  REQUIRE(run_on(f.loop, f.objects->remove(f.key("s7"))));
+  REQUIRE(seen.size() == 201);
+  CHECK(std::is_sorted(seen.begin(), seen.end()));
+  const auto last = f.objects->changes_since(199).value();
+  REQUIRE(last.size() == 2);
+  CHECK(last[1].type == Change::Type::deleted);
+  CHECK(meta(last[1].object, "resourceVersion") == "201");
+  CHECK(f.objects->changes_since(201)->empty());
+  CHECK(!f.objects->changes_since(202));
+
+  subscription = {};
+  REQUIRE(f.create(f.key("later"), "{}"));
+  CHECK(seen.size() == 201);
+}
+
+TEST_CASE("the feed keeps its last changes and says when older ones are gone") {
+  ObjectsFixture f;
+  REQUIRE(f.create(f.key("a"), R"({"status":0})"));
+  auto flood = [&]() -> awaitable<void> {
+    for (std::size_t i = 1; i <= Objects::changes_kept; ++i) {
+      json::value status(i);
+      co_await f.objects->update_status(f.key("a"), std::move(status));
+    }
+  };
+  run_on(f.loop, flood());
+  CHECK(f.objects->version() == Objects::changes_kept + 1);
+  CHECK(!f.objects->changes_since(0));
+  CHECK(f.objects->changes_since(1)->size() == Objects::changes_kept);
+}
+
+TEST_CASE("a subscriber may end its own subscription and start another inside the call") {
+  ObjectsFixture f;
+  int first = 0;
+  int second = 0;
+  Objects::Subscription one;
+  Objects::Subscription two;
+  one = f.objects->subscribe([&](const Change&) {
+    ++first;
+    two = f.objects->subscribe([&](const Change&) { ++second; });
+    one = {};
+  });
+  REQUIRE(f.create(f.key("a"), "{}"));
+  REQUIRE(f.create(f.key("b"), "{}"));
+  CHECK(first == 1);
+  CHECK(second == 1);
+}
+
+TEST_CASE("versions go on after a restart, also past a removed object, and old feed positions are gone") {
+  TemporaryFolder folder = TemporaryFolder::make("/tmp").value();
+  const std::string path = folder.path() / "o.db";
+  {
+    ObjectsFixture f(path);
+    REQUIRE(f.create(f.key("a"), R"({"spec":1,"data":"\u0000ü"})"));
+    REQUIRE(f.create(f.key("b"), "{}"));
+    REQUIRE(run_on(f.loop, f.objects->remove(f.key("b"))));
+  }
+  ObjectsFixture f(path);
+  CHECK(f.objects->version() == 3);
+  CHECK(f.objects->find(f.key("a"))->at("data").as_string() == std::string_view("\0ü", 3));
+  CHECK(meta(f.create(f.key("c"), "{}").value(), "resourceVersion") == "4");
+  CHECK(!f.objects->changes_since(2));
+  CHECK(f.objects->changes_since(3)->size() == 1);
+}
+
+TEST_CASE("lists are per resource and namespace") {
+  ObjectsFixture f;
+  REQUIRE(f.create(f.key("a", "one"), "{}"));
+  REQUIRE(f.create(f.key("a", "two"), "{}"));
+  REQUIRE(f.create(f.key("b", "two"), "{}"));
+  REQUIRE(f.create({"namespaces", "", "one"}, "{}"));
+  CHECK(f.objects->list("services.serving.knative.dev").size() == 3);
+  CHECK(f.objects->list("services.serving.knative.dev", "two").size() == 2);
+  CHECK(f.objects->list("namespaces").size() == 1);
+  CHECK(f.objects->list("nothing").empty());
+}
+
+TEST_CASE("an object over the limit is refused and changes nothing") {
+  ObjectsFixture f;
+  json::object large{{"spec", std::string(Objects::object_bytes_max, 'x')}};
+  const auto made = run_on(f.loop, f.objects->create(f.key("a"), std::move(large)));
+  CHECK(made.error().code() == Errc::too_large);
+  CHECK(f.objects->find(f.key("a")) == nullptr);
+  CHECK(f.objects->changes_since(0)->empty());
+}
