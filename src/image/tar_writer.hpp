@@ -1,0 +1,33 @@
+// Writes a tar stream: ustar headers, PAX in front only for what does not fit (long names, large numbers, xattrs, times
+// before 1970). The same entries give the same bytes.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "tar.hpp"
+#include "wick/base/error.hpp"
+
+namespace wick::image {
+
+class TarWriter {
+ public:
+  explicit TarWriter(int fd) : fd_(fd) {}
+
+  /// The header. A regular file's `size` bytes follow by data(); the next add() or finish() pads them.
+  Result<void> add(const TarEntry& entry);
+  Result<void> data(std::string_view bytes);
+  /// The end marker, and everything is written.
+  Result<void> finish();
+
+ private:
+  Result<void> put(std::string_view bytes);
+  Result<void> put_padded(std::string_view bytes);
+  Result<void> flush();
+
+  int fd_;
+  std::string buffer_;
+  std::size_t padding_ = 0;
+};
+
+}  // namespace wick::image
