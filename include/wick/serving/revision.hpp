@@ -19,12 +19,12 @@ struct RevisionKey {
 
 /// Knative's autoscaling annotations with their defaults (serving.md 3.1, 1.5).
 struct Scaling {
-  double target_default = 100;          // container-concurrency-target-default
-  double target = 0;                    // autoscaling.knative.dev/target; 0: not given
+  double target_default = 100;  // container-concurrency-target-default
+  double target = 0;            // autoscaling.knative.dev/target; 0: not given
   double utilization = 0.7;
   double target_burst_capacity = 211;
   int min_scale = 0;
-  int max_scale = 0;                    // 0: no limit
+  int max_scale = 0;  // 0: no limit
   int initial_scale = 1;
   int activation_scale = 1;
   milliseconds stable_window{60'000};
@@ -36,27 +36,28 @@ struct Scaling {
   milliseconds scale_to_zero_retention{0};
   milliseconds scale_down_delay{0};
   bool scale_to_zero = true;
+  bool operator==(const Scaling&) const = default;
 };
 
 struct Probe {
   enum class Kind { tcp, http } kind = Kind::tcp;
-  std::string path = "/";            // http
-  std::uint16_t port = 0;            // 0: the revision's port
+  std::string path = "/";  // http
+  std::uint16_t port = 0;  // 0: the revision's port
   milliseconds timeout{1000};
   int success_threshold = 1;
-  milliseconds period{0};            // 0: as fast as is useful, for at most `startup_limit`
+  milliseconds period{0};  // 0: as fast as is useful, for at most `startup_limit`
 };
 
 struct RevisionSpec {
   RevisionKey key;
   std::string service;
   std::string configuration;
-  container::InstanceSpec instance;   // id is filled in per instance
+  container::InstanceSpec instance;  // id is filled in per instance
   std::uint16_t port = 8080;
-  int container_concurrency = 0;      // 0: no limit
-  milliseconds timeout{300'000};      // whole request
+  int container_concurrency = 0;        // 0: no limit
+  milliseconds timeout{300'000};        // whole request
   milliseconds startup_limit{600'000};  // progress-deadline: from launch to ready
-  milliseconds stop_grace{30'000};    // SIGTERM to SIGKILL
+  milliseconds stop_grace{30'000};      // SIGTERM to SIGKILL
   Probe readiness;
   Scaling scaling;
 };

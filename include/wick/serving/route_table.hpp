@@ -1,6 +1,7 @@
 // Host to revisions: an immutable snapshot, replaced whole.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -21,6 +22,7 @@ struct Route {
   std::string name_space;
   std::string service;
   std::vector<RouteTarget> targets;  // percents add up to 100
+  std::size_t index = 0;             // its place in the table, given by add(): what readers keep per route hangs there
 };
 
 class RouteTable {
@@ -31,8 +33,17 @@ class RouteTable {
   const Route* match(std::string_view host) const;
   std::size_t size() const { return routes_.size(); }
 
+  template <class Visit>
+  void for_each(Visit visit) const {
+    for (const auto& [host, route] : routes_) visit(host, route);
+  }
+
  private:
-  std::unordered_map<std::string, Route> routes_;
+  struct Hash {
+    using is_transparent = void;
+    std::size_t operator()(std::string_view host) const { return std::hash<std::string_view>{}(host); }
+  };
+  std::unordered_map<std::string, Route, Hash, std::equal_to<>> routes_;
 };
 
 }  // namespace wick::serving

@@ -17,7 +17,8 @@
 namespace wick::serving {
 
 struct ServingOptions {
-  std::size_t queue_limit = 10'000;      // requests held a revision while no instance is ready (serving.md 3.6): 503 past it
+  std::size_t queue_limit =
+      10'000;  // requests held a revision while no instance is ready (serving.md 3.6): 503 past it
   bool trust_forwarded = false;
 };
 
@@ -27,7 +28,7 @@ struct InstanceView {
   std::string state;  // starting, ready, stopping
   int in_flight = 0;
   WallTime since{};
-  milliseconds start_elapsed{0};   // launch to ready
+  milliseconds start_elapsed{0};  // launch to ready
 };
 
 struct RevisionView {
@@ -49,8 +50,8 @@ struct RequestTrace {
   std::string target;
   int status = 0;
   milliseconds total{0};
-  milliseconds queued{0};       // waiting for an instance
-  bool cold = false;            // had to wait for a start
+  milliseconds queued{0};  // waiting for an instance
+  bool cold = false;       // had to wait for a start
   std::string revision;
   std::string instance;
 };
@@ -60,22 +61,25 @@ class Serving {
   Serving(Executor executor, Clock& clock, container::Launcher& launcher, Metrics& metrics, ServingOptions options);
   ~Serving();
 
-  /// Adds or replaces. A changed spec of a known key only takes effect for new instances (revisions are immutable; settings of the box are not).
+  /// Adds or replaces. A changed spec of a known key only takes effect for new instances (revisions are immutable;
+  /// settings of the box are not).
   void set_revision(RevisionSpec spec);
   /// Stops its instances when their requests are done.
   void remove_revision(const RevisionKey& key);
   void publish(std::shared_ptr<const RouteTable> table);
-  /// An instance that was running before we were: joins its revision's pool after a readiness probe. False when the revision is unknown.
+  /// An instance that was running before we were: joins its revision's pool after a readiness probe. False when the
+  /// revision is unknown.
   bool adopt(const RevisionKey& key, std::shared_ptr<container::Instance> instance);
 
-  /// Starts one instance if none is ready and waits until one is: what a deploy waits for. The failure follows the failed-deploy contract
-  /// (trust-and-ux.md 2.3): exited, exit 0, wrong port, out of memory, never ready.
+  /// Starts one instance if none is ready and waits until one is: what a deploy waits for. The failure follows the
+  /// failed-deploy contract (trust-and-ux.md 2.3): exited, exit 0, wrong port, out of memory, never ready.
   awaitable<std::expected<void, model::Failure>> ensure_ready(RevisionKey key);
 
   /// The public side: routes by Host. 404 for a host nobody serves, 503 queue full, 504 startup or request limit.
   http::Handler handler();
   /// For the broker and `wick invoke`: to a service by name, same queue and scaling as a request from outside.
-  awaitable<Result<http::Response>> call(std::string name_space, std::string service, http::Request request, milliseconds limit);
+  awaitable<Result<http::Response>> call(std::string name_space, std::string service, http::Request request,
+                                         milliseconds limit);
 
   std::vector<RevisionView> revisions() const;
   std::optional<RevisionView> revision(const RevisionKey& key) const;
@@ -83,8 +87,8 @@ class Serving {
   /// Called on the loop when a revision's ready count, desired count or last failure changed.
   void on_change(std::function<void(const RevisionKey&)> callback);
 
-  /// Lets requests in flight end, stops the scaling loops; instances go on running (they are adopted at the next start) unless
-  /// `stop_instances`.
+  /// Lets requests in flight end, stops the scaling loops; instances go on running (they are adopted at the next start)
+  /// unless `stop_instances`.
   awaitable<void> stop(bool stop_instances);
 
  private:
