@@ -31,8 +31,12 @@ constexpr std::size_t copy_bytes = 256 << 10;
 
 class Unpacker {
  public:
-  Unpacker(Tree& tree, Whiteouts whiteouts, const UnpackLimits& limits)
-      : tree_(tree), layer_(whiteouts == Whiteouts::translate), limits_(limits), buffer_(copy_bytes, '\0') {}
+  Unpacker(Tree& tree, Whiteouts whiteouts, const UnpackLimits& limits, Owners owners)
+      : tree_(tree),
+        layer_(whiteouts == Whiteouts::translate),
+        limits_(limits),
+        owners_(owners),
+        buffer_(copy_bytes, '\0') {}
 
   Result<Unpacked> run(TarReader& reader);
 
@@ -76,6 +80,7 @@ class Unpacker {
   Tree& tree_;
   bool layer_;
   UnpackLimits limits_;
+  Owners owners_;
   std::string buffer_;
   Unpacked done_;
   bool root_seen_ = false;
@@ -128,6 +133,10 @@ Result<Unpacked> Unpacker::run(TarReader& reader) {
     auto entry = reader.next();
     if (!entry) return fail(std::move(entry.error()));
     if (!*entry) break;
+    if (owners_ == Owners::mine) {
+      (*entry)->uid = ::geteuid();
+      (*entry)->gid = ::getegid();
+    }
     if (++done_.entries > limits_.entries_max)
       return fail(Errc::too_large, fmt::format("more than {} entries", limits_.entries_max));
     if ((*entry)->size > limits_.bytes_max - done_.bytes)
@@ -484,12 +493,13 @@ Result<void> Unpacker::set_pending() {
 
 }  // namespace
 
-Result<Unpacked> unpack(int fd, const std::filesystem::path& root, Whiteouts whiteouts, const UnpackLimits& limits) {
+Result<Unpacked> unpack(int fd, const std::filesystem::path& root, Whiteouts whiteouts, const UnpackLimits& limits,
+                        Owners owners) {
   auto tree = Tree::open(root);
   if (!tree) return fail(std::move(tree.error()));
   ByteSource source(fd, limits);
   TarReader reader(source);
-  Unpacker unpacker(*tree, whiteouts, limits);
+  Unpacker unpacker(*tree, whiteouts, limits, owners);
   return unpacker.run(reader);
 }
 

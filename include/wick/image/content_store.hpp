@@ -1,7 +1,9 @@
-// Blobs, manifests and names in an OCI image layout (OCI image-spec image-layout.md): `oci-layout`, `index.json`, `blobs/sha256/`.
-// Owned by the front. Unpacked layers are not here: the runner keeps them, one folder a layer, under the same digest (DiffID).
+// Blobs, manifests and names in an OCI image layout (OCI image-spec image-layout.md): `oci-layout`, `index.json`,
+// `blobs/sha256/`. Owned by the front. Unpacked layers are not here: the runner keeps them, one folder a layer, under
+// the same digest (DiffID).
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -26,9 +28,9 @@ struct Descriptor {
 struct ImageConfig {
   std::string architecture = "amd64";
   std::string os = "linux";
-  std::string created;                     // RFC 3339
-  std::string user;                        // "uid", "name", "uid:gid" …; empty is root
-  std::vector<std::string> environment;    // "K=V"
+  std::string created;                   // RFC 3339
+  std::string user;                      // "uid", "name", "uid:gid" …; empty is root
+  std::vector<std::string> environment;  // "K=V"
   std::vector<std::string> entrypoint;
   std::vector<std::string> command;
   std::string working_folder;
@@ -38,14 +40,19 @@ struct ImageConfig {
   std::string stop_signal;
   std::vector<std::string> shell;
   std::vector<std::string> on_build;
-  std::vector<Digest> diff_ids;            // bottom layer first
+  std::vector<Digest> diff_ids;  // bottom layer first
   struct History {
     std::string created_by;
     bool empty_layer = false;
   };
   std::vector<History> history;
+  // What a parsed config had besides (Healthcheck, author, variant …), as JSON objects: kept, so that a rebuilt image
+  // keeps it too.
+  std::string other_fields;         // of the whole
+  std::string other_config_fields;  // of its "config"
 
   std::string to_json() const;
+  /// Errors: corrupt, naming the field. Docker's configs are the same but for fields that are kept as they are.
   static Result<ImageConfig> parse(std::string_view json);
 };
 
@@ -55,8 +62,15 @@ struct Manifest {
   std::map<std::string, std::string> annotations;
 
   std::string to_json() const;
+  /// OCI manifests and Docker's (schema 2). Errors: corrupt, naming the field; unsupported for an index or a digest
+  /// other than SHA-256.
   static Result<Manifest> parse(std::string_view json);
 };
+
+inline constexpr std::string_view media_type_manifest = "application/vnd.oci.image.manifest.v1+json";
+inline constexpr std::string_view media_type_index = "application/vnd.oci.image.index.v1+json";
+inline constexpr std::string_view media_type_config = "application/vnd.oci.image.config.v1+json";
+inline constexpr std::string_view media_type_layer = "application/vnd.oci.image.layer.v1.tar";
 
 struct Image {
   Digest digest;  // of the manifest: the image's identity
@@ -67,7 +81,7 @@ struct Image {
 /// Writes one blob: bytes in, digest out. Nothing is visible under its digest before commit().
 class BlobWriter {
  public:
-  BlobWriter(BlobWriter&&) noexcept;
+  BlobWriter(BlobWriter&&) noexcept = default;
   ~BlobWriter();  // without commit(): the bytes are thrown away
   Result<void> write(std::string_view bytes);
   /// Publishes. `expected` non-empty and different is Errc::corrupt.
@@ -83,10 +97,11 @@ class BlobWriter {
   std::uint64_t size_ = 0;
 };
 
-/// Every call blocks on disk: use a worker. Safe from several threads (index.json is replaced atomically under a lock file).
+/// Every call blocks on disk: use a worker. Safe from several threads (index.json is replaced atomically under a lock
+/// file).
 class ContentStore {
  public:
-  /// Makes the layout where it is missing.
+  /// Makes the layout where it is missing and removes what a crash left half written.
   static Result<ContentStore> open(std::filesystem::path root);
 
   const std::filesystem::path& root() const { return root_; }
@@ -97,20 +112,33 @@ class ContentStore {
   Result<std::string> read_blob(const Digest& digest, std::size_t bytes_max = 8 << 20) const;
   Result<Fd> open_blob(const Digest& digest) const;
 
-  /// Stores config and manifest for layers whose blobs are present and names the result `reference` ("hello:latest").
-  Result<Image> put_image(const ImageConfig& config, const std::vector<Descriptor>& layers, std::string_view reference) const;
+  /// Stores config and manifest for layers whose blobs are present and names the result `reference` ("hello" is
+  /// "hello:latest"). `config.diff_ids` may be empty when all layers are uncompressed (then they are the layers'
+  /// digests). Errors: invalid (name, counts, a diff_id that is not its layer), not_found (a blob).
+  Result<Image> put_image(const ImageConfig& config, const std::vector<Descriptor>& layers,
+                          std::string_view reference) const;
   Result<Image> image(const Digest& manifest) const;
-  /// By name, or by "name@sha256:…" / "sha256:…".
+  /// By name, or by "name@sha256:…" / "sha256:…". "debian" finds docker.io/library/debian:latest and the other way
+  /// round.
   Result<Image> image(std::string_view reference) const;
   struct Named {
     std::string reference;
     Descriptor manifest;
   };
   Result<std::vector<Named>> images() const;
+  /// The blobs stay until collect_garbage(). Errors: not_found.
   Result<void> remove_reference(std::string_view reference) const;
+  struct Collected {
+    std::uint64_t blobs = 0;
+    std::uint64_t bytes = 0;
+  };
+  /// Removes blobs that no named image and no manifest of `keep` reaches and that are older than `age_min`: younger
+  /// ones may belong to an image that is being put together.
+  Result<Collected> collect_garbage(const std::vector<Digest>& keep, std::chrono::seconds age_min) const;
 
  private:
   explicit ContentStore(std::filesystem::path root) : root_(std::move(root)) {}
+  std::filesystem::path blob_path(const Digest& digest) const;
   std::filesystem::path root_;
 };
 

@@ -1,0 +1,351 @@
+// The store on disk:
+//   oci-layout, index.json          image-layout.md; index.json is replaced atomically while `index.lock` is held
+//   blobs/sha256/<hex>              complete, fsynced and immutable from the moment they have this name
+//   ingest/<random>                 being written; flock()ed by the writer, so that open() can tell what a crash left
+#include "wick/image/content_store.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <boost/json/array.hpp>
+#include <boost/json/serialize.hpp>
+#include <cerrno>
+#include <ctime>
+#include <set>
+
+#include "json_fields.hpp"
+#include "wick/base/log.hpp"
+#include "wick/base/text.hpp"
+#include "wick/image/reference.hpp"
+#include "wick/os/files.hpp"
+
+namespace wick::image {
+
+namespace fs = std::filesystem;
+namespace json = boost::json;
+
+namespace {
+
+constexpr std::string_view layout = R"({"imageLayoutVersion":"1.0.0"})";
+constexpr std::string_view empty_index =
+    R"({"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]})";
+constexpr const char* reference_annotation = "org.opencontainers.image.ref.name";
+// What registries accept (distribution-spec "at least 4 megabytes").
+constexpr std::size_t manifest_bytes_max = 4 << 20;
+constexpr std::size_t index_bytes_max = 64 << 20;
+// Between creating a file and locking it another process may look at it.
+constexpr std::time_t leftover_seconds = 60;
+
+fs::path ingest_folder(const fs::path& root) { return root / "ingest"; }
+
+Result<void> fsync_folder(const fs::path& folder) {
+  auto fd = open_file(folder, O_RDONLY | O_DIRECTORY);
+  if (!fd) return fail(std::move(fd.error()));
+  if (::fsync(fd->get()) != 0) return fail(system_error("fsync " + folder.string(), errno));
+  return {};
+}
+
+void remove_leftovers(const fs::path& root) {
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(ingest_folder(root), error)) {
+    Fd file(::open(entry.path().c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+    struct stat status{};
+    if (!file || ::fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode)) continue;
+    if (status.st_mtim.tv_sec > std::time(nullptr) - leftover_seconds) continue;
+    if (::flock(file.get(), LOCK_EX | LOCK_NB) != 0) continue;
+    ::unlink(entry.path().c_str());
+  }
+}
+
+/// index.json for reading, or for changing while nobody else does.
+class Index {
+ public:
+  static Result<Index> read(const fs::path& root) {
+    auto bytes = read_file(root / "index.json", index_bytes_max);
+    if (!bytes) return fail(std::move(bytes.error()));
+    auto parsed = parse_object(*bytes, "index.json");
+    if (!parsed) return fail(std::move(parsed.error()));
+    auto* manifests = parsed->if_contains("manifests");
+    if (manifests == nullptr || !manifests->is_array())
+      return fail(Errc::corrupt, "index.json has no array 'manifests'");
+    return Index(root, std::move(*parsed));
+  }
+
+  static Result<Index> lock(const fs::path& root) {
+    auto file = open_file(root / "index.lock", O_RDWR | O_CREAT, 0600);
+    if (!file) return fail(std::move(file.error()));
+    while (::flock(file->get(), LOCK_EX) != 0)
+      if (errno != EINTR) return fail(system_error("lock index.lock", errno));
+    auto index = read(root);
+    if (index) index->lock_ = std::move(*file);
+    return index;
+  }
+
+  std::vector<ContentStore::Named> names() const {
+    std::vector<ContentStore::Named> names;
+    for (const auto& entry : manifests()) {
+      auto reference = reference_of(entry);
+      if (!reference) continue;
+      auto descriptor = parse_descriptor(entry.get_object(), "index.json");
+      if (descriptor) names.push_back({.reference = std::move(*reference), .manifest = std::move(*descriptor)});
+    }
+    return names;
+  }
+
+  bool remove(std::string_view reference) {
+    auto& array = object_["manifests"].get_array();
+    const auto before = array.size();
+    for (auto entry = array.begin(); entry != array.end();)
+      entry = reference_of(*entry) == reference ? array.erase(entry) : entry + 1;
+    return array.size() != before;
+  }
+
+  void add(std::string_view reference, const Descriptor& manifest, const ImageConfig& config) {
+    auto entry = to_json(manifest);
+    entry["annotations"] = {{reference_annotation, reference}};
+    entry["platform"] = {{"architecture", config.architecture}, {"os", config.os}};
+    object_["manifests"].get_array().emplace_back(std::move(entry));
+  }
+
+  /// All manifests, named or not.
+  std::vector<Digest> digests() const {
+    std::vector<Digest> found;
+    for (const auto& entry : manifests())
+      if (entry.is_object())
+        if (auto descriptor = parse_descriptor(entry.get_object(), "index.json")) found.push_back(descriptor->digest);
+    return found;
+  }
+
+  Result<void> write() const { return write_file_atomically(root_ / "index.json", json::serialize(object_)); }
+
+ private:
+  Index(fs::path root, json::object object) : root_(std::move(root)), object_(std::move(object)) {}
+
+  const json::array& manifests() const { return object_.at("manifests").get_array(); }
+
+  static std::optional<std::string> reference_of(const json::value& entry) {
+    if (!entry.is_object()) return std::nullopt;
+    JsonFields fields(entry.get_object(), "index.json");
+    const auto annotations = fields.string_map("annotations");
+    const auto found = annotations.find(reference_annotation);
+    if (found == annotations.end()) return std::nullopt;
+    return found->second;
+  }
+
+  fs::path root_;
+  json::object object_;
+  Fd lock_;
+};
+
+// Names are kept as people write them, with their tag. A digest beside a tag says which image, not what it is called.
+Result<std::string> stored_name(std::string_view reference) {
+  auto parsed = parse_reference(reference);
+  if (!parsed) return fail(std::move(parsed.error()));
+  parsed->digest = {};
+  if (parsed->tag.empty()) parsed->tag = "latest";
+  return parsed->familiar();
+}
+
+}  // namespace
+
+BlobWriter::BlobWriter(fs::path folder, fs::path temporary, Fd file)
+    : folder_(std::move(folder)), temporary_(std::move(temporary)), file_(std::move(file)) {}
+
+BlobWriter::~BlobWriter() {
+  if (file_) ::unlink(temporary_.c_str());
+}
+
+Result<void> BlobWriter::write(std::string_view bytes) {
+  hash_.update(bytes);
+  size_ += bytes.size();
+  auto written = write_all(file_.get(), bytes);
+  if (!written) return fail(std::move(written.error()).within("blob"));
+  return {};
+}
+
+Result<Descriptor> BlobWriter::commit(std::string media_type, std::optional<Digest> expected) {
+  Descriptor descriptor{.media_type = std::move(media_type), .digest = hash_.finish(), .size = size_};
+  if (expected && *expected != descriptor.digest)
+    return fail(Errc::corrupt,
+                fmt::format("a blob hashes to {}, not to {}", descriptor.digest.text(), expected->text()));
+  if (::fchmod(file_.get(), 0644) != 0 || ::fsync(file_.get()) != 0) return fail(system_error("fsync blob", errno));
+  const auto target = folder_ / descriptor.digest.hex();
+  if (::rename(temporary_.c_str(), target.c_str()) != 0)
+    return fail(system_error("rename to " + target.string(), errno));
+  file_.reset();
+  if (auto synced = fsync_folder(folder_); !synced) return fail(std::move(synced.error()));
+  return descriptor;
+}
+
+fs::path ContentStore::blob_path(const Digest& digest) const { return root_ / "blobs" / "sha256" / digest.hex(); }
+
+Result<ContentStore> ContentStore::open(fs::path root) {
+  for (const auto& folder : {root / "blobs" / "sha256", ingest_folder(root)})
+    if (auto made = make_folders(folder); !made) return fail(std::move(made.error()));
+  ContentStore store(std::move(root));
+  const auto& at = store.root();
+  std::error_code error;
+  if (!fs::exists(at / "oci-layout", error))
+    if (auto written = write_file_atomically(at / "oci-layout", layout); !written)
+      return fail(std::move(written.error()));
+  if (!fs::exists(at / "index.json", error))
+    if (auto written = write_file_atomically(at / "index.json", empty_index); !written)
+      return fail(std::move(written.error()));
+  auto index = Index::read(at);
+  if (!index) return fail(std::move(index.error()).within(at.string()));
+  remove_leftovers(at);
+  return store;
+}
+
+Result<BlobWriter> ContentStore::write_blob() const {
+  const auto temporary = ingest_folder(root_) / random_hex(12);
+  auto file = open_file(temporary, O_WRONLY | O_CREAT | O_EXCL, 0600);
+  if (!file) return fail(std::move(file.error()));
+  ::flock(file->get(), LOCK_EX | LOCK_NB);
+  return BlobWriter(root_ / "blobs" / "sha256", temporary, std::move(*file));
+}
+
+Result<Descriptor> ContentStore::put_blob(std::string_view bytes, std::string media_type) const {
+  auto writer = write_blob();
+  if (!writer) return fail(std::move(writer.error()));
+  if (auto written = writer->write(bytes); !written) return fail(std::move(written.error()));
+  return writer->commit(std::move(media_type));
+}
+
+bool ContentStore::has_blob(const Digest& digest) const {
+  struct stat status{};
+  return ::stat(blob_path(digest).c_str(), &status) == 0 && S_ISREG(status.st_mode);
+}
+
+Result<std::string> ContentStore::read_blob(const Digest& digest, std::size_t bytes_max) const {
+  auto file = open_blob(digest);
+  if (!file) return fail(std::move(file.error()));
+  auto bytes = read_all(file->get(), bytes_max);
+  if (!bytes) return fail(std::move(bytes.error()).within("blob " + digest.text()));
+  if (const auto found = Digest::of(*bytes); found != digest)
+    return fail(Errc::corrupt, fmt::format("blob {} hashes to {}", digest.text(), found.text()),
+                "the disk or somebody changed it: build or pull the image again");
+  return bytes;
+}
+
+Result<Fd> ContentStore::open_blob(const Digest& digest) const {
+  Fd file(::open(blob_path(digest).c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+  if (!file && errno == ENOENT) return fail(Errc::not_found, fmt::format("there is no blob {}", digest.text()));
+  if (!file) return fail(system_error("open blob " + digest.text(), errno));
+  return file;
+}
+
+Result<Image> ContentStore::put_image(const ImageConfig& config, const std::vector<Descriptor>& layers,
+                                      std::string_view reference) const {
+  auto name = stored_name(reference);
+  if (!name) return fail(std::move(name.error()));
+  Image image{.digest = {}, .manifest = {.config = {}, .layers = layers, .annotations = {}}, .config = config};
+  const auto is_plain = [](const Descriptor& layer) { return layer.media_type == media_type_layer; };
+  if (config.diff_ids.empty() && std::all_of(layers.begin(), layers.end(), is_plain))
+    for (const auto& layer : layers) image.config.diff_ids.push_back(layer.digest);
+  if (image.config.diff_ids.size() != layers.size())
+    return fail(Errc::invalid, fmt::format("{} diff_ids for {} layers", image.config.diff_ids.size(), layers.size()));
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    if (!has_blob(layers[i].digest))
+      return fail(Errc::not_found, fmt::format("there is no blob {}", layers[i].digest.text()));
+    if (is_plain(layers[i]) && layers[i].digest != image.config.diff_ids[i])
+      return fail(Errc::invalid, fmt::format("layer {} is uncompressed, but its diff_id is {}", layers[i].digest.text(),
+                                             image.config.diff_ids[i].text()));
+  }
+  auto stored_config = put_blob(image.config.to_json(), std::string(media_type_config));
+  if (!stored_config) return fail(std::move(stored_config.error()));
+  image.manifest.config = std::move(*stored_config);
+  auto stored_manifest = put_blob(image.manifest.to_json(), std::string(media_type_manifest));
+  if (!stored_manifest) return fail(std::move(stored_manifest.error()));
+  image.digest = stored_manifest->digest;
+
+  auto index = Index::lock(root_);
+  if (!index) return fail(std::move(index.error()));
+  index->remove(*name);
+  index->add(*name, *stored_manifest, image.config);
+  if (auto written = index->write(); !written) return fail(std::move(written.error()));
+  return image;
+}
+
+Result<Image> ContentStore::image(const Digest& digest) const {
+  auto bytes = read_blob(digest, manifest_bytes_max);
+  if (!bytes) return fail(std::move(bytes.error()).within("image " + digest.text()));
+  auto manifest = Manifest::parse(*bytes);
+  if (!manifest) return fail(std::move(manifest.error()).within("image " + digest.text()));
+  auto config_bytes = read_blob(manifest->config.digest, manifest_bytes_max);
+  if (!config_bytes) return fail(std::move(config_bytes.error()).within("image " + digest.text()));
+  if (config_bytes->size() != manifest->config.size)
+    return fail(Errc::corrupt, fmt::format("image {}: its config has {} bytes, its manifest says {}", digest.text(),
+                                           config_bytes->size(), manifest->config.size));
+  auto config = ImageConfig::parse(*config_bytes);
+  if (!config) return fail(std::move(config.error()).within("image " + digest.text()));
+  if (config->diff_ids.size() != manifest->layers.size())
+    return fail(Errc::corrupt, fmt::format("image {}: {} diff_ids for {} layers", digest.text(),
+                                           config->diff_ids.size(), manifest->layers.size()));
+  return Image{.digest = digest, .manifest = std::move(*manifest), .config = std::move(*config)};
+}
+
+Result<Image> ContentStore::image(std::string_view reference) const {
+  if (auto digest = Digest::parse(reference)) return image(*digest);
+  auto parsed = parse_reference(reference);
+  if (!parsed) return fail(std::move(parsed.error()));
+  if (!parsed->digest.empty()) return image(parsed->digest);
+  const auto name = parsed->familiar();
+  auto named = images();
+  if (!named) return fail(std::move(named.error()));
+  for (const auto& entry : *named)
+    if (entry.reference == name) return image(entry.manifest.digest);
+  return fail(Errc::not_found, fmt::format("there is no image '{}'", name),
+              "`wick image ls` lists the images that are here");
+}
+
+Result<std::vector<ContentStore::Named>> ContentStore::images() const {
+  auto index = Index::read(root_);
+  if (!index) return fail(std::move(index.error()));
+  return index->names();
+}
+
+Result<void> ContentStore::remove_reference(std::string_view reference) const {
+  auto name = stored_name(reference);
+  if (!name) return fail(std::move(name.error()));
+  auto index = Index::lock(root_);
+  if (!index) return fail(std::move(index.error()));
+  if (!index->remove(*name)) return fail(Errc::not_found, fmt::format("there is no image '{}'", *name));
+  return index->write();
+}
+
+Result<ContentStore::Collected> ContentStore::collect_garbage(const std::vector<Digest>& keep,
+                                                              std::chrono::seconds age_min) const {
+  auto index = Index::lock(root_);  // nothing gets a name while we look
+  if (!index) return fail(std::move(index.error()));
+  auto roots = index->digests();
+  roots.insert(roots.end(), keep.begin(), keep.end());
+  std::set<std::string> reached;
+  for (const auto& root : roots) {
+    reached.insert(root.hex());
+    auto manifest = image(root);
+    // Not an image of ours (an index, or damaged): what it may reach is not known, so nothing is removed.
+    if (!manifest && manifest.error().code() != Errc::not_found) return fail(std::move(manifest.error()));
+    if (!manifest) continue;
+    reached.insert(manifest->manifest.config.digest.hex());
+    for (const auto& layer : manifest->manifest.layers) reached.insert(layer.digest.hex());
+  }
+  Collected collected;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(root_ / "blobs" / "sha256", error)) {
+    struct stat status{};
+    if (reached.contains(entry.path().filename().string()) || ::lstat(entry.path().c_str(), &status) != 0) continue;
+    if (status.st_ctim.tv_sec > std::time(nullptr) - age_min.count()) continue;
+    if (::unlink(entry.path().c_str()) != 0) continue;
+    ++collected.blobs;
+    collected.bytes += static_cast<std::uint64_t>(status.st_size);
+  }
+  if (error) return fail(system_error("list blobs", error.value()));
+  return collected;
+}
+
+}  // namespace wick::image
