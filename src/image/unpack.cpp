@@ -120,6 +120,9 @@ bool is_device_whiteout(const TarEntry& entry) {
 
 Result<void> set_owner(int result_of_stat, const struct stat& status, const TarEntry& entry, auto chown) {
   if (result_of_stat != 0) return fail(system_error("stat", errno));
+  // 4294967295 means "leave it" to chown(2), and what is larger would be cut.
+  if (entry.uid >= UINT32_MAX || entry.gid >= UINT32_MAX)
+    return fail(Errc::invalid, fmt::format("owner {}:{} is not an id", entry.uid, entry.gid));
   if (status.st_uid == entry.uid && status.st_gid == entry.gid) return {};
   if (chown() == 0) return {};
   if (errno == EINVAL)
@@ -241,6 +244,9 @@ Result<Fd> Unpacker::make_folders(const std::string& path, int symlinks_left) {
     const std::string name(part);
     const std::string next = done.empty() ? name : done + "/" + name;
     Fd inner = tree_.try_open(next, O_PATH | O_DIRECTORY);
+    if (!inner && errno == ELOOP)
+      return fail(Errc::invalid,
+                  printable(next) + " is a symlink that leads in circles or through more than 40 others");
     if (!inner && errno != ENOENT && errno != ENOTDIR) return fail(system_error("open " + printable(next), errno));
     if (!inner) {
       auto made = make_folder_at(folder.get(), name, next);
