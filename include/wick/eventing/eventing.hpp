@@ -1,6 +1,8 @@
 // Event to delivery: the broker log on SQLite, triggers, and the delivery loop.
 #pragma once
 
+#include <chrono>
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
@@ -18,15 +20,15 @@ namespace wick::eventing {
 /// Where an event goes: a Service of ours, or any URL.
 struct Destination {
   std::string name_space;
-  std::string service;   // empty when `url` is set
-  std::string url;       // absolute; with `service` set: a path on it
+  std::string service;  // empty when `url` is set
+  std::string url;      // absolute; with `service` set: a path on it
 };
 
 struct Delivery {
-  int retry = 10;                                  // attempts after the first
+  int retry = 10;  // attempts after the first
   enum class Backoff { linear, exponential } backoff = Backoff::exponential;
   milliseconds backoff_delay{200};
-  std::optional<milliseconds> timeout;             // per attempt
+  std::optional<milliseconds> timeout;  // per attempt
   std::optional<Destination> dead_letter;
 };
 
@@ -34,9 +36,9 @@ struct TriggerSpec {
   std::string name_space;
   std::string name;
   std::string broker;
-  std::map<std::string, std::string> filter;       // exact attribute match, all must hold; "" matches any present value
+  std::map<std::string, std::string> filter;  // exact attribute match, all must hold; "" matches any present value
   Destination subscriber;
-  std::optional<Delivery> delivery;                // absent: the broker's
+  std::optional<Delivery> delivery;  // absent: the broker's
 };
 
 struct BrokerSpec {
@@ -53,10 +55,10 @@ struct EventRecord {
   enum class Kind { accepted, delivered, failed, dead_lettered, dropped, no_match } kind = Kind::accepted;
   std::string name_space;
   std::string broker;
-  std::string trigger;       // for deliveries
+  std::string trigger;  // for deliveries
   std::string event_id, type, source;
   WallTime when{};
-  int status = 0;            // of the attempt
+  int status = 0;  // of the attempt
   int attempt = 0;
   milliseconds elapsed{0};
   std::string detail;
@@ -65,27 +67,41 @@ struct EventRecord {
 class Eventing {
  public:
   struct Limits {
-    std::size_t event_bytes_max = 1 << 20;         // 413
+    std::size_t event_bytes_max = 1 << 20;  // 413
     int concurrent_deliveries_per_trigger = 32;
+    std::uint64_t retained_events = 10'000;        // settled events kept, newest first …
+    std::chrono::hours retained_age{24};           // … and for so long
+    std::uint64_t backlog_events_max = 1'000'000;  // events behind the slowest trigger; past it the ingress answers 429
+    milliseconds attempt_limit{300'000};           // where Delivery has no timeout
+    std::size_t records_kept = 1000;               // a broker, for tail()
   };
-  /// `database` was opened with `migrations()`.
-  Eventing(Executor executor, Clock& clock, store::Database& database, Metrics& metrics, Deliver deliver, Limits limits);
+  /// `database` was opened with `migrations()`; it, `clock` and `metrics` must outlive this. Call stop() before
+  /// destroying.
+  Eventing(Executor executor, Clock& clock, store::Database& database, Metrics& metrics, Deliver deliver,
+           Limits limits);
   ~Eventing();
   static std::vector<std::string_view> migrations();
 
   void set_broker(BrokerSpec broker);
+  /// The ingress answers 404 from now on; triggers still deliver what was accepted.
   void remove_broker(const std::string& name_space, const std::string& name);
+  /// A new trigger starts with the events accepted after this call; one that was set before (also before a restart)
+  /// goes on where it was. A change of `broker` makes it new.
   void set_trigger(TriggerSpec trigger);
   void remove_trigger(const std::string& name_space, const std::string& name);
 
   /// POST /NAMESPACE/BROKER: eventing.md 1.2, codes and order of checks; 202 only after the durable commit.
   http::Handler ingress();
   /// The last `count` records of a broker, then each new one until cancelled or `on_record` returns false.
-  awaitable<void> tail(std::string name_space, std::string broker, std::size_t count, std::function<bool(const EventRecord&)> on_record);
-  /// Pending deliveries a trigger.
+  awaitable<void> tail(std::string name_space, std::string broker, std::size_t count,
+                       std::function<bool(const EventRecord&)> on_record);
+  /// Pending deliveries a trigger ("namespace/name"): under way, waiting for a retry, and accepted events it has not
+  /// looked at (at most 10,000 of those are counted).
   std::map<std::string, std::size_t> pending() const;
 
-  awaitable<void> stop();
+  /// Starts no more deliveries, gives those under way `grace` to end, and writes down where each trigger is. What was
+  /// cut is delivered again after the next start.
+  awaitable<void> stop(milliseconds grace = milliseconds(2000));
 
  private:
   class Impl;

@@ -1,0 +1,38 @@
+// POST /NAMESPACE/BROKER: the answers of Knative's broker ingress (pkg/broker/ingress/ingress_handler.go), but 202
+// means on disk.
+//
+// Order of checks: method, path, body, event, broker, loop budget, backlog, commit.
+#pragma once
+
+#include "dispatcher.hpp"
+#include "log.hpp"
+#include "wick/http/handler.hpp"
+
+namespace wick::eventing {
+
+class Ingress {
+ public:
+  Ingress(Clock& clock, Log& log, Dispatcher& dispatcher, Metrics& metrics, Eventing::Limits limits)
+      : clock_(clock), log_(log), dispatcher_(dispatcher), metrics_(metrics), limits_(limits) {}
+
+  awaitable<void> handle(http::Exchange& exchange);
+
+ private:
+  /// What is answered; an empty text has no body.
+  struct Answer {
+    int status = 202;
+    std::string text;
+    http::Fields fields;
+  };
+  awaitable<Answer> receive(http::Exchange& exchange);
+  awaitable<Answer> accept(std::string broker, const http::Fields& fields, std::vector<CloudEvent> events);
+  static Answer answer_to(const Error& error);
+
+  Clock& clock_;
+  Log& log_;
+  Dispatcher& dispatcher_;
+  Metrics& metrics_;
+  Eventing::Limits limits_;
+};
+
+}  // namespace wick::eventing
