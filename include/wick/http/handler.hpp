@@ -45,7 +45,8 @@ class Exchange {
 
 using Handler = std::function<awaitable<void>(Exchange&)>;
 
-/// Sends a whole request somewhere and gives the whole answer: how `eventing` reaches a Service without knowing `serving`.
+/// Sends a whole request somewhere and gives the whole answer: how `eventing` reaches a Service without knowing
+/// `serving`.
 using Caller = std::function<awaitable<Result<Response>>(Request)>;
 
 /// text/plain answer with a newline at the end.

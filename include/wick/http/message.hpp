@@ -35,6 +35,10 @@ class Fields {
   bool empty() const { return fields_.empty(); }
   void clear() { fields_.clear(); }
   void reserve(std::size_t count) { fields_.reserve(count); }
+  /// For a reader that reuses storage: the field at `index`, made if there is none, and dropping the fields from
+  /// `count` on.
+  Field& slot(std::size_t index) { return index < fields_.size() ? fields_[index] : fields_.emplace_back(); }
+  void truncate(std::size_t count) { fields_.resize(count); }
 
  private:
   std::vector<Field> fields_;
@@ -42,9 +46,9 @@ class Fields {
 
 struct RequestHead {
   std::string method = "GET";
-  std::string target = "/";    // origin-form as received, or "*"
-  std::string authority;       // host[:port] as the client asked for it, lower case
-  int minor_version = 1;       // HTTP/1.x
+  std::string target = "/";  // origin-form as received, or "*"
+  std::string authority;     // host[:port] as the client asked for it, lower case
+  int minor_version = 1;     // HTTP/1.x
   Fields fields;
 
   /// authority without its port; IPv6 keeps its brackets.

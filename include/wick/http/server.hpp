@@ -11,11 +11,11 @@
 namespace wick::http {
 
 struct ServerLimits {
-  std::size_t head_bytes_max = 32 << 10;   // 431
-  std::size_t line_bytes_max = 16 << 10;   // 414 for the request line, 431 for a field
-  std::size_t fields_max = 100;            // 431
-  std::size_t connections_max = 10'000;    // past it the listener waits
-  std::chrono::milliseconds head_limit{10'000};        // from the first byte: 408
+  std::size_t head_bytes_max = 32 << 10;         // 431
+  std::size_t line_bytes_max = 16 << 10;         // 414 for the request line, 431 for a field
+  std::size_t fields_max = 100;                  // 431
+  std::size_t connections_max = 10'000;          // past it the listener waits
+  std::chrono::milliseconds head_limit{10'000};  // from the first byte: 408
   std::chrono::milliseconds body_idle_limit{60'000};
   std::chrono::milliseconds keep_alive_limit{75'000};
 };

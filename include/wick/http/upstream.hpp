@@ -11,12 +11,12 @@
 
 namespace wick::http {
 
-/// Makes one connected stream socket to the upstream (non-blocking or not). For an instance the runner opens it inside the
-/// instance's network namespace.
+/// Makes one connected stream socket to the upstream (non-blocking or not). For an instance the runner opens it inside
+/// the instance's network namespace.
 using Connector = std::function<awaitable<Result<Fd>>()>;
 
-/// Idle connections to one upstream. At most `idle_max` are kept, each at most `idle_limit`; a connection whose last response
-/// was not cleanly framed is never kept.
+/// Idle connections to one upstream. At most `idle_max` are kept, each at most `idle_limit`; a connection whose last
+/// response was not cleanly framed is never kept.
 class Upstream {
  public:
   Upstream(Executor executor, Clock& clock, Connector connector, std::size_t idle_max = 64,
@@ -39,30 +39,31 @@ struct RelayOptions {
 };
 
 struct RelayOutcome {
-  int status = 0;                 // what the client got; 0 when nothing could be sent
-  std::optional<Error> error;     // what went wrong on either side, if anything
-  bool upstream_failed = false;   // the instance is to blame (refused, cut, malformed)
+  int status = 0;                // what the client got; 0 when nothing could be sent
+  std::optional<Error> error;    // what went wrong on either side, if anything
+  bool upstream_failed = false;  // the instance is to blame (refused, cut, malformed)
   std::uint64_t request_bytes = 0;
   std::uint64_t response_bytes = 0;
-  bool upgraded = false;          // became a WebSocket tunnel
+  bool upgraded = false;  // became a WebSocket tunnel
 };
 
-/// Sends the exchange's request to the upstream and its response back, with backpressure both ways: 32 KB a direction, whatever
-/// the body's size. Messages are re-generated, never copied (hop-by-hop fields dropped, one framing field, Host kept, Forwarded and
-/// X-Forwarded-* set, Via added). 1xx passed on, WebSocket upgrade tunnelled until either side ends. Answers 502 or 504 itself when
-/// the upstream fails before the first byte; cuts the connection after it. A stale idle connection is retried once on a new one when
-/// no body byte was consumed.
+/// Sends the exchange's request to the upstream and its response back, with backpressure both ways: 32 KB a direction,
+/// whatever the body's size. Messages are re-generated, never copied (hop-by-hop fields dropped, one framing field,
+/// Host kept, Forwarded and X-Forwarded-* set, Via added). 1xx passed on, WebSocket upgrade tunnelled until either side
+/// ends. Answers 502 or 504 itself when the upstream fails before the first byte; cuts the connection after it. A stale
+/// idle connection is retried once on a new one when no body byte was consumed.
 awaitable<RelayOutcome> relay(Exchange& exchange, Upstream& upstream, RelayOptions options);
 
-/// A whole request over the pool, a whole answer of at most `bytes_max`. Errors: unavailable, timed_out, corrupt, too_large.
+/// A whole request over the pool, a whole answer of at most `bytes_max`. Errors: unavailable, timed_out, corrupt,
+/// too_large.
 awaitable<Result<Response>> call(Upstream& upstream, Clock& clock, Request request, std::chrono::milliseconds limit,
                                  std::size_t bytes_max = 8 << 20);
 
 /// Connector to "host:port" (resolved) or "unix:/path"; for clients and tests.
 Connector connect_to(Executor executor, std::string address);
 
-/// A streamed GET/POST whose response body is handed over as it comes: the CLI's follow and watch. Returns at the end of the body,
-/// or when `on_bytes` returns false. `body` is the request body.
+/// A streamed GET/POST whose response body is handed over as it comes: the CLI's follow and watch. Returns at the end
+/// of the body, or when `on_bytes` returns false. `body` is the request body.
 awaitable<Result<ResponseHead>> stream(Upstream& upstream, Clock& clock, Request request,
                                        std::function<bool(std::string_view)> on_bytes);
 

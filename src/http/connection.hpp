@@ -1,0 +1,108 @@
+// One client connection of the server: reads heads, runs the handler once a request, writes answers, decides whether to
+// go on.
+//
+//   idle --first byte--> head --complete--> exchange --answered, body read--> idle
+//   head --refused or too slow--> answer, lingering close
+//   exchange --Connection: close, or body left unread--> (lingering) close
+//
+// Times: one deadline for the phase the connection is in, checked by the server's sweep; no timer is armed per request.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "head_parser.hpp"
+#include "input.hpp"
+#include "server_state.hpp"
+#include "wire_exchange.hpp"
+
+namespace wick::http {
+
+class Connection final : public WireExchange {
+ public:
+  Connection(ServerState& server, Fd socket, std::string peer, long peer_uid);
+  ~Connection() override;
+
+  awaitable<void> run();
+  /// Called by the server's sweep.
+  void check_limits(TimePoint now);
+  /// Between requests, with nothing received of the next.
+  bool idle() const { return idle_; }
+  void interrupt(int error) { stream_.interrupt(error); }
+  bool has_input() { return stream_.has_input(); }
+
+  // Exchange
+  const RequestHead& head() const override { return head_; }
+  std::string_view peer() const override { return peer_; }
+  long peer_uid() const override { return peer_uid_; }
+  std::string_view id() const override { return id_; }
+  awaitable<Result<std::size_t>> read_some(std::span<char> into) override;
+  awaitable<Result<void>> respond(ResponseHead head, std::string body) override;
+  awaitable<Result<void>> start(ResponseHead head) override;
+  awaitable<Result<void>> write(std::string_view bytes) override;
+  awaitable<Result<void>> finish() override;
+  bool started() const override { return started_; }
+  awaitable<void> wait_gone() override;
+
+  // WireExchange
+  const Framing& body_framing() const override { return parser_.framing(); }
+  std::string_view buffered_body() override { return input_.slice(); }
+  void consume_body(std::size_t bytes) override { input_.consume(bytes); }
+  bool body_finished() override { return input_.finished(); }
+  awaitable<Result<void>> fill_body() override;
+  void begin(const ResponseView& head, std::string_view body, bool last) override;
+  void put(std::string_view body, bool last) override;
+  void put_informational(int status, std::span<const FieldView> fields) override;
+  bool needs_flush() const override { return !out_.empty() || write_error_ != 0; }
+  awaitable<Result<void>> flush() override;
+  void cut() override;
+  bool wants_websocket() const override { return parser_.wants_websocket(); }
+  Stream* tunnel(std::string& already_received) override;
+  void tunnel_active(Duration idle_limit) override;
+  void guard(Stream* upstream, TimePoint until) override;
+  void release() override;
+
+ private:
+  awaitable<bool> read_head();
+  void begin_exchange();
+  awaitable<bool> run_handler();
+  awaitable<bool> end_exchange();
+  awaitable<void> refuse(Refusal refusal);
+  awaitable<void> linger();
+  void send(std::string_view first, std::string_view second = {}, std::string_view third = {});
+  void begin_own(const ResponseHead& head, std::optional<std::uint64_t> length, std::string_view body, bool last);
+  void drop_buffered_body();
+  Error write_failure() const;
+
+  ServerState& server_;
+  Stream stream_;
+  std::string peer_;
+  long peer_uid_;
+  std::string id_;
+
+  Input input_;
+  RequestParser parser_;
+  RequestHead head_;
+  bool head_request_ = false;
+  bool continue_wanted_ = false;  // the client waits for "100 Continue"
+
+  // output
+  std::string out_;  // what the socket did not take yet; its capacity is kept
+  std::string scratch_;
+  int write_error_ = 0;
+  BodyKind answer_kind_ = BodyKind::none;
+  std::uint64_t answer_left_ = 0;
+  bool started_ = false;
+  bool answered_ = false;
+  bool keep_ = false;  // the connection may serve another request
+  bool tunnelled_ = false;
+
+  bool idle_ = true;
+  bool served_ = false;
+  TimePoint read_deadline_ = TimePoint::max();   // of the phase: idle, head, body, linger
+  TimePoint write_deadline_ = TimePoint::max();  // the client must take some of the answer until then
+  TimePoint request_deadline_ = TimePoint::max();
+  Stream* guarded_ = nullptr;
+};
+
+}  // namespace wick::http

@@ -1,0 +1,34 @@
+#include <array>
+
+#include "wick/http/handler.hpp"
+
+namespace wick::http {
+
+awaitable<Result<std::string>> Exchange::read_all(std::size_t bytes_max) {
+  std::string body;
+  std::array<char, 16 << 10> buffer;
+  while (true) {
+    auto got = co_await read_some(buffer);
+    if (!got) co_return fail(std::move(got.error()));
+    if (*got == 0) co_return body;
+    if (body.size() + *got > bytes_max)
+      co_return fail(Errc::too_large, "the request body is larger than " + std::to_string(bytes_max) + " bytes");
+    body.append(buffer.data(), *got);
+  }
+}
+
+awaitable<void> respond_text(Exchange& exchange, int status, std::string text) {
+  ResponseHead head{.status = status, .fields = {{"Content-Type", "text/plain; charset=utf-8"}}};
+  text += '\n';
+  co_await exchange.respond(std::move(head), std::move(text));
+}
+
+awaitable<void> respond_error(Exchange& exchange, int status, const Error& error) {
+  ResponseHead head{.status = status,
+                    .fields = {{"Content-Type", "text/plain; charset=utf-8"}, {"Wick-Error", slug(error.code())}}};
+  std::string text = error.what() + "\n";
+  if (!error.hint().empty()) text += error.hint() + "\n";
+  co_await exchange.respond(std::move(head), std::move(text));
+}
+
+}  // namespace wick::http

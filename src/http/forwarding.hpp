@@ -1,0 +1,37 @@
+// Which fields pass through the proxy and which are made by it (RFC 9110 7.6, RFC 7239). Pure: text in, text out.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "head_parser.hpp"
+#include "wick/http/message.hpp"
+#include "wire_exchange.hpp"
+
+namespace wick::http {
+
+struct ForwardContext {
+  std::string_view peer;  // the client's address
+  std::string_view request_id;
+  std::string_view proto;  // "http" or "https", as the client came
+  bool trust_forwarded = false;
+  bool websocket = false;  // pass the upgrade on
+  const Fields* extra = nullptr;
+};
+
+/// Hops named "wick" that a request may have passed before it is taken for a loop.
+inline constexpr int own_hops_max = 10;
+
+/// Appends a request head towards the instance to `text`, with one framing field at most.
+void append_request_head(std::string& text, const RequestHead& head, const Framing& framing,
+                         const ForwardContext& context);
+
+/// How often this proxy is named in the request's Via fields.
+int own_hops(const RequestHead& head);
+
+/// The end-to-end fields of an instance's response, as views into `bytes`. True when a Date is among them.
+bool forward_response_fields(const HeadParser& parser, std::string_view bytes, std::vector<FieldView>& fields);
+
+}  // namespace wick::http

@@ -1,0 +1,113 @@
+#include "poller.hpp"
+
+#include <boost/asio/post.hpp>
+#include <boost/asio/query.hpp>
+#include <cerrno>
+
+#include "stream.hpp"
+
+namespace wick::http {
+
+std::unique_ptr<char[]> Blocks::take() {
+  if (free_.empty()) return std::make_unique_for_overwrite<char[]>(block_bytes);
+  auto block = std::move(free_.back());
+  free_.pop_back();
+  return block;
+}
+
+void Blocks::give(std::unique_ptr<char[]> block) {
+  if (block && free_.size() < kept_max) free_.push_back(std::move(block));
+}
+
+Poller& Poller::of(const Executor& executor) {
+  return asio::use_service<Poller>(asio::query(executor, asio::execution::context));
+}
+
+Poller::Poller(asio::execution_context& context)
+    : service(context), loop_(static_cast<asio::io_context&>(context)), epoll_(loop_, epoll_create1(EPOLL_CLOEXEC)) {}
+
+Poller::~Poller() = default;
+
+void Poller::shutdown() {
+  shut_down_ = true;
+  // Coroutines that still wait hold streams, whose destructors come back here: take them out first, then let them go.
+  std::vector<std::move_only_function<void()>> waiting;
+  for (auto& slot : slots_) {
+    if (!slot.stream) continue;
+    for (auto* waiter : {&slot.stream->read_waiter_, &slot.stream->write_waiter_, &slot.stream->gone_waiter_})
+      if (waiter->resume_) waiting.push_back(std::exchange(waiter->resume_, nullptr));
+  }
+  waiting.clear();
+}
+
+Result<Poller::Registration> Poller::add(Stream& stream, int fd) {
+  std::uint32_t index;
+  if (free_slots_.empty()) {
+    index = static_cast<std::uint32_t>(slots_.size());
+    slots_.emplace_back();
+  } else {
+    index = free_slots_.back();
+    free_slots_.pop_back();
+  }
+  auto& slot = slots_[index];
+  slot.stream = &stream;
+  epoll_event event{.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+                    .data = {.u64 = index | (std::uint64_t{slot.generation} << 32)}};
+  if (epoll_ctl(epoll_.native_handle(), EPOLL_CTL_ADD, fd, &event) < 0) {
+    const int error = errno;
+    slot.stream = nullptr;
+    free_slots_.push_back(index);
+    return fail(system_error("watch a socket", error));
+  }
+  return Registration{index, slot.generation};
+}
+
+void Poller::remove(Registration registration) {
+  if (!holds(registration)) return;
+  auto& slot = slots_[registration.index];
+  slot.stream = nullptr;
+  ++slot.generation;
+  free_slots_.push_back(registration.index);
+}
+
+void Poller::wake(Waiter& waiter) {
+  if (!waiter.resume_) return;
+  auto resume = std::exchange(waiter.resume_, nullptr);
+  waits_ -= 1;
+  resume();
+  if (waits_ == 0 && armed_ && !running_ && !shut_down_) epoll_.cancel();
+}
+
+void Poller::wake_soon(Waiter& waiter) {
+  if (!waiter.resume_ || shut_down_) return;
+  auto resume = std::exchange(waiter.resume_, nullptr);
+  waits_ -= 1;
+  asio::post(loop_, std::move(resume));
+  if (waits_ == 0 && armed_ && !running_) epoll_.cancel();
+}
+
+void Poller::arm() {
+  if (armed_ || running_ || shut_down_) return;
+  armed_ = true;
+  epoll_.async_wait(asio::posix::stream_descriptor::wait_read, [this](boost::system::error_code error) {
+    armed_ = false;
+    if (shut_down_) return;
+    if (!error) run_ready();
+    if (waits_ > 0) arm();
+  });
+}
+
+void Poller::run_ready() {
+  constexpr int events_max = 256;
+  epoll_event events[events_max];
+  const int count = epoll_wait(epoll_.native_handle(), events, events_max, 0);
+  running_ = true;  // waits begun by what runs now are armed once, at the end
+  for (int i = 0; i < count; ++i) {
+    const auto index = static_cast<std::uint32_t>(events[i].data.u64);
+    const auto generation = static_cast<std::uint32_t>(events[i].data.u64 >> 32);
+    if (holds({index, generation})) slots_[index].stream->ready(events[i].events);
+  }
+  running_ = false;
+}
+
+}  // namespace wick::http

@@ -1,0 +1,112 @@
+// Readiness of sockets for the data path: one edge-triggered epoll set, itself watched by the loop.
+//
+// Why not Asio's own sockets: each of their waits either tries the system call first (one EAGAIN per message and
+// direction) or re-arms the descriptor (one epoll_ctl per message and direction). Registered once and edge-triggered,
+// with the readiness kept beside the socket, a keep-alive request costs one read and one write a side. Asio still runs
+// the loop and the coroutines.
+#pragma once
+
+#include <sys/epoll.h>
+
+#include <boost/asio/associated_cancellation_slot.hpp>
+#include <boost/asio/deferred.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "wick/base/error.hpp"
+#include "wick/os/fd.hpp"
+#include "wick/os/loop.hpp"
+
+namespace wick::http {
+
+class Stream;
+
+/// One coroutine's place to wait. At most one waits at a time.
+class Waiter {
+ public:
+  bool waiting() const { return static_cast<bool>(resume_); }
+
+ private:
+  friend class Poller;
+  std::move_only_function<void()> resume_;
+};
+
+/// Blocks of 32 KB and a bit for heads and bodies, recycled. Only connections with a message under way hold one.
+class Blocks {
+ public:
+  static constexpr std::size_t block_bytes = 33 << 10;  // a head of 32 KB, and room to see that it is longer
+  static constexpr std::size_t kept_max = 256;
+
+  std::unique_ptr<char[]> take();
+  void give(std::unique_ptr<char[]> block);
+
+ private:
+  std::vector<std::unique_ptr<char[]>> free_;
+};
+
+/// One for each io_context, made on first use.
+class Poller : public asio::execution_context::service {
+ public:
+  using key_type = Poller;
+  static inline asio::execution_context::id id;
+
+  static Poller& of(const Executor& executor);
+
+  explicit Poller(asio::execution_context& context);
+  ~Poller() override;
+
+  struct Registration {
+    std::uint32_t index = 0;
+    std::uint32_t generation = 0;
+  };
+  Result<Registration> add(Stream& stream, int fd);
+  void remove(Registration registration);
+  /// False once that stream was removed.
+  bool holds(Registration registration) const {
+    const auto& slot = slots_[registration.index];
+    return slot.stream && slot.generation == registration.generation;
+  }
+
+  /// Suspends the calling coroutine until wake(waiter). Cancelling wakes it too; its next wait then throws.
+  auto wait(Waiter& waiter) {
+    auto begin = [this, &waiter](auto&& handler) {
+      auto slot = asio::get_associated_cancellation_slot(handler);
+      waiter.resume_ = [handler = std::move(handler)]() mutable { handler(); };
+      waits_ += 1;
+      arm();
+      if (slot.is_connected()) slot.assign([this, &waiter](asio::cancellation_type) { wake_soon(waiter); });
+    };
+    return asio::async_initiate<const asio::deferred_t, void()>(std::move(begin), asio::deferred);
+  }
+  /// Runs the waiting coroutine now, to its next wait. The caller's own object may be gone afterwards.
+  void wake(Waiter& waiter);
+  /// The same from the loop's next turn: for callers that are coroutines themselves.
+  void wake_soon(Waiter& waiter);
+
+  Blocks& blocks() { return blocks_; }
+  asio::io_context& loop() { return loop_; }
+
+ private:
+  void shutdown() override;
+  void arm();
+  void run_ready();
+
+  struct Slot {
+    Stream* stream = nullptr;
+    std::uint32_t generation = 0;
+  };
+
+  asio::io_context& loop_;
+  asio::posix::stream_descriptor epoll_;
+  std::vector<Slot> slots_;
+  std::vector<std::uint32_t> free_slots_;
+  std::size_t waits_ = 0;
+  bool armed_ = false;
+  bool running_ = false;
+  bool shut_down_ = false;
+  Blocks blocks_;
+};
+
+}  // namespace wick::http

@@ -1,0 +1,415 @@
+// One exchange through an upstream connection and back.
+//
+// The warm path (request wholly at hand, answer in one read) is one write and one read at the instance, one write to
+// the client, and no second coroutine. A request body that is still arriving is pumped beside the response.
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/experimental/parallel_group.hpp>
+#include <cerrno>
+#include <charconv>
+
+#include "adapted_exchange.hpp"
+#include "forwarding.hpp"
+#include "tunnel.hpp"
+#include "upstream_pool.hpp"
+#include "wick/os/deadline.hpp"
+#include "wick/os/task_group.hpp"
+#include "wire_exchange.hpp"
+
+namespace wick::http {
+
+namespace {
+
+constexpr std::size_t body_at_hand_max = 32 << 10;  // sent with the head
+constexpr int informational_max = 16;
+constexpr auto connect_limit = 10s;
+
+/// RFC 9110 9.2.2: what may be sent again when nothing is known about the first time.
+bool is_idempotent(std::string_view method) {
+  return method == "GET" || method == "HEAD" || method == "PUT" || method == "DELETE" || method == "OPTIONS";
+}
+
+void append_chunk_size(std::string& text, std::size_t size) {
+  char digits[20];
+  const auto end = std::to_chars(digits, digits + sizeof digits, size, 16).ptr;
+  text.append(digits, end).append("\r\n");
+}
+
+class Relay {
+ public:
+  Relay(WireExchange& client, Upstream::Impl& pool, RelayOptions options)
+      : client_(client),
+        pool_(pool),
+        options_(std::move(options)),
+        until_(pool.clock().now() + options_.request_limit) {}
+
+  awaitable<RelayOutcome> run();
+
+ private:
+  struct Failure {
+    Error error;
+    bool upstream_failed = true;
+  };
+  using Step = std::expected<void, Failure>;
+
+  awaitable<Step> exchange();
+  awaitable<Step> connect();
+  awaitable<Step> attempt();
+  void prepare_request();
+  awaitable<Step> send_request();
+  awaitable<Step> response();
+  awaitable<Step> response_body();
+  awaitable<Step> switch_protocols();
+  awaitable<Step> response_beside_body();
+  awaitable<bool> pump_request();
+  awaitable<bool> run_response();
+  bool may_retry() const;
+  awaitable<void> answer_failure();
+  std::unexpected<Failure> upstream_failure(Error error);
+  std::unexpected<Failure> client_failure(Error error) { return std::unexpected(Failure{std::move(error), false}); }
+
+  WireExchange& client_;
+  Upstream::Impl& pool_;
+  RelayOptions options_;
+  TimePoint until_;
+  UpstreamLease upstream_;
+  Framing framing_;            // of the request towards the instance
+  bool body_pending_ = false;  // the request's body is not wholly at hand
+  bool websocket_ = false;
+  bool write_refused_ = false;  // not one byte of the request went out
+  bool send_failed_ = false;    // the instance stopped reading the request
+  std::optional<Failure> body_failure_;
+  Step response_result_;
+  RelayOutcome outcome_;
+};
+
+awaitable<RelayOutcome> Relay::run() {
+  if (own_hops(client_.head()) >= own_hops_max) {
+    const Error loop(Errc::conflict,
+                     "the request went through this proxy " + std::to_string(own_hops_max) + " times: a loop");
+    outcome_.status = 508;
+    outcome_.error = loop;
+    co_await respond_error(client_, 508, loop);
+    co_return std::move(outcome_);
+  }
+  auto done = co_await exchange();
+  client_.release();
+  if (done) {
+    pool_.give_back(std::move(upstream_));
+    co_return std::move(outcome_);
+  }
+  outcome_.error = std::move(done.error().error);
+  outcome_.upstream_failed = done.error().upstream_failed;
+  upstream_.reset();
+  co_await answer_failure();
+  co_return std::move(outcome_);
+}
+
+awaitable<void> Relay::answer_failure() {
+  if (client_.started()) {
+    client_.cut();  // bytes of the response are out: only a cut tells the client that it is not whole
+    co_return;
+  }
+  const auto& error = *outcome_.error;
+  int status = error.code() == Errc::timed_out ? 504 : 502;
+  if (!outcome_.upstream_failed) {
+    switch (error.code()) {
+      case Errc::unavailable:
+        co_return;  // nobody is there to read an answer
+      case Errc::timed_out:
+        status = 408;
+        break;
+      case Errc::too_large:
+        status = 413;
+        break;
+      default:
+        status = 400;
+    }
+  }
+  outcome_.status = status;
+  co_await respond_error(client_, status, error);
+}
+
+std::unexpected<Relay::Failure> Relay::upstream_failure(Error error) {
+  // What looks like the instance's failure may be ours to blame on the client or the clock.
+  const int interrupted = upstream_ ? upstream_->stream.interrupted() : 0;
+  if (interrupted == ECONNRESET) return client_failure({Errc::unavailable, "the client went away"});
+  if (interrupted == ETIMEDOUT)
+    error = Error(Errc::timed_out, "no answer within " + std::to_string(options_.request_limit.count()) + " ms");
+  return std::unexpected(Failure{std::move(error), true});
+}
+
+awaitable<Relay::Step> Relay::exchange() {
+  upstream_ = pool_.take_idle();
+  if (!upstream_) {
+    auto connected = co_await connect();
+    if (!connected) co_return connected;
+  }
+  prepare_request();
+  auto done = co_await attempt();
+  if (done || !may_retry()) co_return done;
+  client_.release();
+  auto stale = std::move(upstream_);
+  auto connected = co_await connect();
+  if (!connected) co_return connected;
+  upstream_->head_out.swap(stale->head_out);
+  upstream_->body_out.swap(stale->body_out);
+  stale.reset();
+  co_return co_await attempt();
+}
+
+awaitable<Relay::Step> Relay::connect() {
+  try {
+    auto connecting = pool_.connect();
+    auto made = co_await with_deadline(pool_.clock(), connect_limit, std::move(connecting));
+    if (!made) co_return upstream_failure(std::move(made.error()));
+    upstream_ = std::move(*made);
+    co_return Step();
+  } catch (const DeadlineExceeded&) {
+    co_return upstream_failure({Errc::timed_out, "no connection to the upstream within 10 s"});
+  }
+}
+
+awaitable<Relay::Step> Relay::attempt() {
+  client_.guard(&upstream_->stream, until_);
+  auto sent = co_await send_request();
+  if (!sent) co_return sent;
+  if (body_pending_) co_return co_await response_beside_body();
+  upstream_->request_sent = true;
+  co_return co_await response();
+}
+
+/// Only for a kept connection that ended before a byte of an answer: it was closed while idle, and our request crossed
+/// that.
+bool Relay::may_retry() const {
+  return upstream_ && upstream_->reused && upstream_->untouched && !upstream_->stream.interrupted() && !body_pending_ &&
+         !client_.started() && (write_refused_ || is_idempotent(client_.head().method));
+}
+
+void Relay::prepare_request() {
+  auto& body = upstream_->body_out;
+  body.clear();
+  while (body.size() < body_at_hand_max) {
+    const auto slice = client_.buffered_body();
+    if (slice.empty()) break;
+    body.append(slice);
+    client_.consume_body(slice.size());
+  }
+  outcome_.request_bytes = body.size();
+  body_pending_ = !client_.body_finished();
+  framing_ = client_.body_framing();
+  // A chunked body that is wholly here has a length.
+  if (!body_pending_ && framing_.kind == BodyKind::chunked) framing_ = {BodyKind::length, body.size()};
+  websocket_ = client_.wants_websocket();
+  const ForwardContext context{.peer = client_.peer(),
+                               .request_id = client_.id(),
+                               .proto = options_.forwarded_proto,
+                               .trust_forwarded = options_.trust_forwarded,
+                               .websocket = websocket_,
+                               .extra = &options_.extra_fields};
+  upstream_->head_out.clear();
+  append_request_head(upstream_->head_out, client_.head(), framing_, context);
+  if (framing_.kind == BodyKind::chunked && !body.empty()) {
+    append_chunk_size(upstream_->head_out, body.size());
+    body += "\r\n";
+  }
+}
+
+awaitable<Relay::Step> Relay::send_request() {
+  auto& stream = upstream_->stream;
+  const auto& head = upstream_->head_out;
+  const auto& body = upstream_->body_out;
+  const iovec parts[] = {{const_cast<char*>(head.data()), head.size()}, {const_cast<char*>(body.data()), body.size()}};
+  auto sent = stream.try_write(parts, body.empty() ? 1 : 2);
+  if (sent.ok() && sent.bytes == head.size() + body.size()) co_return Step();
+  write_refused_ = !sent.ok() && !sent.would_block();
+  if (!write_refused_) {
+    const auto of_head = std::min(sent.bytes, head.size());
+    const auto rest_of_head = std::string_view(head).substr(of_head);
+    const auto rest_of_body = std::string_view(body).substr(sent.bytes - of_head);
+    sent = co_await stream.write_all(rest_of_head, rest_of_body);
+    if (sent.ok()) co_return Step();
+  }
+  if (stream.interrupted()) co_return upstream_failure({});
+  // An instance may answer (say, 413) and close without reading: its answer still counts, so look for it unless nothing
+  // went out.
+  if (write_refused_ && upstream_->reused)
+    co_return upstream_failure({Errc::unavailable, "the upstream closed the connection"});
+  body_pending_ = false;
+  send_failed_ = true;
+  co_return Step();
+}
+
+// ---- the response
+
+awaitable<Relay::Step> Relay::response() {
+  for (int informational = 0;; ++informational) {
+    auto head = co_await upstream_->read_head(client_.head().method == "HEAD");
+    if (!head) co_return upstream_failure(std::move(head.error()));
+    const int status = upstream_->parser.status();
+    if (status >= 200) break;
+    if (status == 101) co_return co_await switch_protocols();
+    if (informational == informational_max)
+      co_return upstream_failure({Errc::corrupt, "the upstream sent more than 16 interim responses"});
+    // 100 answers an Expect that was ours to answer; the others are the client's (RFC 9110 15.2).
+    if (status != 100) {
+      forward_response_fields(upstream_->parser, upstream_->head_text(), upstream_->fields);
+      client_.put_informational(status, upstream_->fields);
+    }
+    upstream_->input.take(upstream_->parser.head_bytes());
+    if (client_.needs_flush()) {
+      auto flushed = co_await client_.flush();
+      if (!flushed) co_return client_failure(std::move(flushed.error()));
+    }
+  }
+  if (send_failed_) upstream_->request_sent = false;
+
+  const auto& parser = upstream_->parser;
+  const auto text = upstream_->head_text();
+  ResponseView view{.status = parser.status(), .reason = HeadParser::text(text, parser.reason_phrase())};
+  view.has_date = forward_response_fields(parser, text, upstream_->fields);
+  view.fields = upstream_->fields;
+  view.framing = parser.framing();
+  if (view.framing.kind == BodyKind::none) view.declared_length = parser.declared_length();
+  if (view.framing.kind == BodyKind::until_close) view.framing.kind = BodyKind::chunked;
+  upstream_->take_head();
+  auto& input = upstream_->input;
+  const auto body = input.joined_slice();
+  outcome_.status = view.status;
+  outcome_.response_bytes = body.size();
+  input.drop_slice();
+  const bool last = input.finished();
+  if (input.broken())
+    co_return upstream_failure({Errc::corrupt, std::string("the upstream's response: ") + input.broken()});
+  client_.begin(view, body, last);
+  if (client_.needs_flush()) {
+    auto flushed = co_await client_.flush();
+    if (!flushed) co_return client_failure(std::move(flushed.error()));
+  }
+  if (last) co_return Step();
+  co_return co_await response_body();
+}
+
+awaitable<Relay::Step> Relay::response_body() {
+  auto& input = upstream_->input;
+  while (true) {
+    auto filled = co_await upstream_->fill_body();
+    if (!filled) co_return upstream_failure(std::move(filled.error()));
+    const auto body = input.joined_slice();
+    input.drop_slice();
+    const bool last = input.finished();
+    outcome_.response_bytes += body.size();
+    if (!body.empty() || last) client_.put(body, last);
+    if (client_.needs_flush()) {
+      auto flushed = co_await client_.flush();
+      if (!flushed) co_return client_failure(std::move(flushed.error()));
+    }
+    if (last) co_return Step();
+  }
+}
+
+awaitable<Relay::Step> Relay::switch_protocols() {
+  if (!websocket_ || !upstream_->parser.websocket_upgrade())
+    co_return upstream_failure({Errc::corrupt, "the upstream switched protocols without being asked"});
+  std::string from_client;
+  forward_response_fields(upstream_->parser, upstream_->head_text(), upstream_->fields);
+  upstream_->fields.push_back({"Upgrade", "websocket"});
+  ResponseView view{.status = 101, .reason = reason_phrase(101), .fields = upstream_->fields, .has_date = true};
+  outcome_.status = 101;
+  client_.begin(view, {}, true);
+  auto flushed = co_await client_.flush();
+  if (!flushed) co_return client_failure(std::move(flushed.error()));
+  Stream* client = client_.tunnel(from_client);
+  if (!client) co_return client_failure({Errc::unsupported, "this connection cannot become a tunnel"});
+  outcome_.upgraded = true;
+  upstream_->input.take(upstream_->parser.head_bytes());
+  std::string from_upstream(upstream_->input.received());
+  upstream_->input.drop();
+  auto active = [this] { client_.tunnel_active(options_.request_limit); };
+  active();
+  const auto bytes =
+      co_await run_tunnel(*client, upstream_->stream, std::move(from_client), std::move(from_upstream), active);
+  outcome_.request_bytes += bytes.to_upstream;
+  outcome_.response_bytes += bytes.to_client;
+  co_return Step();
+}
+
+// ---- a request body that is still arriving
+
+/// Ends the pair when the response is over, or when the request failed in a way that makes an answer pointless.
+struct EndOfExchange {
+  asio::cancellation_type operator()(std::exception_ptr error, bool ends) const {
+    return error || ends ? asio::cancellation_type::all : asio::cancellation_type::none;
+  }
+};
+
+awaitable<Relay::Step> Relay::response_beside_body() {
+  auto executor = co_await asio::this_coro::executor;
+  auto pump = pump_request();
+  auto answer = run_response();
+  auto pair = asio::experimental::make_parallel_group(asio::co_spawn(executor, std::move(pump), asio::deferred),
+                                                      asio::co_spawn(executor, std::move(answer), asio::deferred));
+  auto done = co_await pair.async_wait(EndOfExchange{}, use_awaitable);
+  auto& [order, pump_error, pumped, answer_error, answered] = done;
+  if (body_failure_) co_return std::unexpected(std::move(*body_failure_));
+  for (const auto& error : {pump_error, answer_error})
+    if (error && !is_cancellation(error)) std::rethrow_exception(error);
+  if (answer_error) std::rethrow_exception(answer_error);
+  co_return std::move(response_result_);
+}
+
+awaitable<bool> Relay::run_response() {
+  response_result_ = co_await response();
+  co_return true;
+}
+
+/// True when the exchange is over because of it.
+awaitable<bool> Relay::pump_request() {
+  const bool chunked = framing_.kind == BodyKind::chunked;
+  std::string frame;
+  while (true) {
+    const auto slice = client_.buffered_body();
+    if (slice.empty() && client_.body_finished()) break;
+    if (slice.empty()) {
+      auto filled = co_await client_.fill_body();
+      if (filled) continue;
+      if (upstream_->stream.interrupted())
+        body_failure_ = upstream_failure(std::move(filled.error())).error();
+      else
+        body_failure_ = Failure{std::move(filled.error()), false};
+      co_return true;
+    }
+    frame.clear();
+    if (chunked) append_chunk_size(frame, slice.size());
+    auto sent = co_await upstream_->stream.write_all(frame, slice);
+    if (sent.ok() && chunked) sent = co_await upstream_->stream.write_all("\r\n");
+    if (!sent.ok()) co_return false;  // the instance reads no more: what it answers still counts
+    outcome_.request_bytes += slice.size();
+    client_.consume_body(slice.size());
+  }
+  if (chunked) {
+    const auto sent = co_await upstream_->stream.write_all("0\r\n\r\n");
+    if (!sent.ok()) co_return false;
+  }
+  upstream_->request_sent = true;
+  co_return false;
+}
+
+awaitable<RelayOutcome> relay_wire(WireExchange& client, Upstream::Impl& pool, RelayOptions options) {
+  Relay relay(client, pool, std::move(options));
+  co_return co_await relay.run();
+}
+
+awaitable<RelayOutcome> relay_any(Exchange& exchange, Upstream::Impl& pool, RelayOptions options) {
+  AdaptedExchange client(exchange);
+  co_return co_await relay_wire(client, pool, std::move(options));
+}
+
+}  // namespace
+
+awaitable<RelayOutcome> relay(Exchange& exchange, Upstream& upstream, RelayOptions options) {
+  if (auto* client = dynamic_cast<WireExchange*>(&exchange))
+    return relay_wire(*client, upstream.impl(), std::move(options));
+  return relay_any(exchange, upstream.impl(), std::move(options));
+}
+
+}  // namespace wick::http

@@ -1,0 +1,191 @@
+// Accepting, sweeping, stopping. What happens on one connection is in connection.cpp.
+#include "wick/http/server.hpp"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/post.hpp>
+#include <cerrno>
+#include <cstring>
+
+#include "connection.hpp"
+#include "server_state.hpp"
+#include "wick/base/log.hpp"
+#include "wick/base/text.hpp"
+#include "wick/os/deadline.hpp"
+#include "wick/os/task_group.hpp"
+
+namespace wick::http {
+
+namespace {
+
+constexpr auto sweep_interval = 100ms;      // how late a limit may be noticed
+constexpr auto out_of_files_pause = 100ms;  // EMFILE, ENFILE, ENOMEM: accepting goes on after this
+constexpr int accepts_a_turn = 64;
+
+std::string address_text(const sockaddr_storage& address) {
+  char text[INET6_ADDRSTRLEN] = "";
+  if (address.ss_family == AF_INET) {
+    inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in&>(address).sin_addr, text, sizeof text);
+    return text;
+  }
+  if (address.ss_family == AF_INET6) {
+    const auto& six = reinterpret_cast<const sockaddr_in6&>(address).sin6_addr;
+    if (IN6_IS_ADDR_V4MAPPED(&six))
+      inet_ntop(AF_INET, six.s6_addr + 12, text, sizeof text);
+    else
+      inet_ntop(AF_INET6, &six, text, sizeof text);
+    return text;
+  }
+  return "unix";
+}
+
+long uid_of_peer(int fd) {
+  ucred credentials{};
+  socklen_t size = sizeof credentials;
+  if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) < 0) return -1;
+  return static_cast<long>(credentials.uid);
+}
+
+}  // namespace
+
+std::string_view DateText::at(Clock& clock) {
+  const auto now = clock.now();
+  if (now < until_) return text_;
+  const auto wall = clock.wall();
+  const auto second = std::chrono::floor<std::chrono::seconds>(wall);
+  until_ = now + (std::chrono::duration_cast<Duration>(second + 1s - wall));
+  const std::time_t time = second.time_since_epoch().count();
+  std::tm parts{};
+  gmtime_r(&time, &parts);
+  char text[40];
+  static constexpr const char* days[] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
+  static constexpr const char* months[] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                           "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+  std::snprintf(text, sizeof text, "%s, %02d %s %04d %02d:%02d:%02d GMT", days[parts.tm_wday], parts.tm_mday,
+                months[parts.tm_mon], parts.tm_year + 1900, parts.tm_hour, parts.tm_min, parts.tm_sec);
+  text_ = text;
+  return text_;
+}
+
+ServerState::ServerState(Executor executor, Clock& clock, ServerLimits limits, Handler handler)
+    : executor(executor),
+      clock(clock),
+      limits(limits),
+      handler(std::move(handler)),
+      poller(Poller::of(executor)),
+      id_prefix(random_hex(4) + "-"),
+      changed(executor, asio::steady_timer::time_point::max()) {}
+
+class Server::Impl {
+ public:
+  Impl(Executor executor, Clock& clock, ServerLimits limits, Handler handler)
+      : state_(executor, clock, limits, std::move(handler)), accepting_(executor), serving_(executor) {}
+
+  void listen(Fd listener) {
+    accepting_.spawn("http accept", accept_from(std::make_unique<Stream>(state_.poller, std::move(listener))));
+    if (!std::exchange(sweeping_, true)) accepting_.spawn("http limits", sweep());
+  }
+
+  awaitable<void> stop(std::chrono::milliseconds grace) {
+    state_.draining = true;
+    for (auto* connection : state_.connections)
+      if (connection->idle() && !connection->has_input()) connection->interrupt(ESHUTDOWN);
+    accepting_.close();
+    try {
+      auto empty = all_closed();
+      if (!state_.connections.empty() && grace > 0ms) co_await with_deadline(state_.clock, grace, std::move(empty));
+    } catch (const DeadlineExceeded&) {
+      log::warn("connections were cut: they were not done within the grace period",
+                {{"connections", state_.connections.size()}, {"grace_ms", grace.count()}});
+    }
+    co_await accepting_.join();
+    co_await serving_.stop();
+  }
+
+  const ServerState& state() const { return state_; }
+
+ private:
+  awaitable<void> all_closed() {
+    while (!state_.connections.empty()) co_await state_.changed.async_wait(asio::as_tuple(use_awaitable));
+  }
+
+  awaitable<void> accept_from(std::unique_ptr<Stream> listener) {
+    int turn = 0;
+    while (true) {
+      while (state_.connections.size() >= state_.limits.connections_max)
+        co_await state_.changed.async_wait(asio::as_tuple(use_awaitable));
+      sockaddr_storage address{};
+      socklen_t size = sizeof address;
+      Fd socket(accept4(listener->fd(), reinterpret_cast<sockaddr*>(&address), &size, SOCK_NONBLOCK | SOCK_CLOEXEC));
+      if (socket) {
+        accepted(std::move(socket), address);
+        if (++turn % accepts_a_turn == 0) co_await asio::post(state_.executor, use_awaitable);
+        continue;
+      }
+      const int error = errno;
+      if (error == EAGAIN) {
+        co_await listener->readable();
+      } else if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM) {
+        log::warn("no connection can be accepted for now", {{"error", std::strerror(error)}});
+        co_await state_.clock.sleep(out_of_files_pause);
+      } else if (error == EBADF || error == EINVAL || error == ENOTSOCK) {
+        log::error("a listener broke", {{"error", std::strerror(error)}});
+        co_return;
+      }  // else the connection was gone before it was accepted
+    }
+  }
+
+  void accepted(Fd socket, const sockaddr_storage& address) {
+    long uid = -1;
+    if (address.ss_family == AF_INET || address.ss_family == AF_INET6) {
+      const int on = 1;
+      setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    } else {
+      uid = uid_of_peer(socket.get());
+    }
+    serving_.spawn("http connection", serve(std::move(socket), address_text(address), uid));
+  }
+
+  awaitable<void> serve(Fd socket, std::string peer, long uid) {
+    Connection connection(state_, std::move(socket), std::move(peer), uid);
+    struct Listed {
+      Listed(ServerState& state, Connection* connection)
+          : state(state), place(state.connections.insert(state.connections.end(), connection)) {}
+      ~Listed() {
+        state.connections.erase(place);
+        state.changed.cancel();
+      }
+      ServerState& state;
+      std::list<Connection*>::iterator place;
+    };
+    const Listed listed(state_, &connection);
+    co_await connection.run();
+  }
+
+  awaitable<void> sweep() {
+    while (true) {
+      co_await state_.clock.sleep(sweep_interval);
+      const auto now = state_.clock.now();
+      for (auto* connection : state_.connections) connection->check_limits(now);
+    }
+  }
+
+  ServerState state_;
+  bool sweeping_ = false;
+  TaskGroup accepting_;
+  TaskGroup serving_;
+};
+
+Server::Server(Executor executor, Clock& clock, ServerLimits limits, Handler handler)
+    : impl_(std::make_unique<Impl>(executor, clock, limits, std::move(handler))) {}
+Server::~Server() = default;
+void Server::listen(Fd listener) { impl_->listen(std::move(listener)); }
+awaitable<void> Server::stop(std::chrono::milliseconds grace) { co_await impl_->stop(grace); }
+std::size_t Server::connections() const { return impl_->state().connections.size(); }
+std::size_t Server::in_flight() const { return impl_->state().in_flight; }
+
+}  // namespace wick::http

@@ -1,0 +1,127 @@
+#include "stream.hpp"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+
+#include <boost/system/system_error.hpp>
+#include <cerrno>
+#include <stdexcept>
+
+namespace wick::http {
+
+Stream::Stream(Poller& poller, Fd fd) : poller_(poller), fd_(std::move(fd)) {
+  const int flags = fcntl(fd_.get(), F_GETFL);
+  if (flags >= 0 && !(flags & O_NONBLOCK)) fcntl(fd_.get(), F_SETFL, flags | O_NONBLOCK);
+  auto added = poller_.add(*this, fd_.get());
+  if (!added) throw std::runtime_error(added.error().what());
+  registration_ = *added;
+}
+
+Stream::~Stream() { close(); }
+
+void Stream::close() {
+  if (!fd_) return;
+  poller_.remove(registration_);
+  fd_.reset();
+  interrupted_ = EBADF;
+  for (auto* waiter : {&read_waiter_, &write_waiter_, &gone_waiter_}) poller_.wake_soon(*waiter);
+}
+
+Io Stream::try_read(char* into, std::size_t size) {
+  if (interrupted_) return {0, interrupted_};
+  if (!readable_) return {0, EAGAIN};
+  while (true) {
+    const auto got = ::recv(fd_.get(), into, size, 0);
+    if (got >= 0) {
+      // A short read has emptied the socket: the next bytes make a new edge. Not so once the end is near, which makes
+      // no edge again.
+      if (static_cast<std::size_t>(got) < size && !peer_finished_) readable_ = false;
+      return {static_cast<std::size_t>(got), 0};
+    }
+    if (errno == EINTR) continue;
+    if (errno == EAGAIN) readable_ = false;
+    return {0, errno};
+  }
+}
+
+Io Stream::try_write(const iovec* parts, int count) {
+  if (interrupted_) return {0, interrupted_};
+  if (!writable_) return {0, EAGAIN};
+  while (true) {
+    msghdr message{};
+    message.msg_iov = const_cast<iovec*>(parts);
+    message.msg_iovlen = static_cast<std::size_t>(count);
+    const auto sent = count == 1 ? ::send(fd_.get(), parts->iov_base, parts->iov_len, MSG_NOSIGNAL)
+                                 : ::sendmsg(fd_.get(), &message, MSG_NOSIGNAL);
+    if (sent >= 0) return {static_cast<std::size_t>(sent), 0};
+    if (errno == EINTR) continue;
+    if (errno == EAGAIN) writable_ = false;
+    return {0, errno};
+  }
+}
+
+Io Stream::try_write(std::string_view bytes) {
+  const iovec part{const_cast<char*>(bytes.data()), bytes.size()};
+  return try_write(&part, 1);
+}
+
+awaitable<Io> Stream::read_some(std::span<char> into) {
+  while (true) {
+    const auto got = try_read(into.data(), into.size());
+    if (!got.would_block()) co_return got;
+    co_await readable();
+  }
+}
+
+awaitable<Io> Stream::write_all(std::string_view first, std::string_view second) {
+  std::size_t total = 0;
+  while (true) {
+    iovec parts[2];
+    int count = 0;
+    if (!first.empty()) parts[count++] = {const_cast<char*>(first.data()), first.size()};
+    if (!second.empty()) parts[count++] = {const_cast<char*>(second.data()), second.size()};
+    if (count == 0) co_return Io{total, 0};
+    const auto sent = try_write(parts, count);
+    if (sent.would_block()) {
+      co_await writable();
+      continue;
+    }
+    if (!sent.ok()) co_return Io{total, sent.error};
+    total += sent.bytes;
+    const auto of_first = std::min(sent.bytes, first.size());
+    first.remove_prefix(of_first);
+    second.remove_prefix(sent.bytes - of_first);
+  }
+}
+
+void Stream::shutdown_send() {
+  if (fd_) ::shutdown(fd_.get(), SHUT_WR);
+}
+
+void Stream::interrupt(int error) {
+  interrupted_ = error;
+  poller_.wake_soon(read_waiter_);
+  poller_.wake_soon(write_waiter_);
+}
+
+bool Stream::has_input() {
+  if (interrupted_ || hung_up_ || peer_finished_) return true;
+  char byte;
+  const auto got = ::recv(fd_.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+  return got >= 0 || (errno != EAGAIN && errno != EINTR);
+}
+
+void Stream::ready(std::uint32_t events) {
+  const auto me = registration_;
+  auto& poller = poller_;
+  if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) peer_finished_ = true;
+  if (events & (EPOLLHUP | EPOLLERR)) hung_up_ = true;
+  if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) readable_ = true;
+  if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) writable_ = true;
+  if (hung_up_ && tied_) std::exchange(tied_, nullptr)->interrupt(ECONNRESET);
+  if (readable_) poller.wake(read_waiter_);
+  if (poller.holds(me) && writable_) poller.wake(write_waiter_);
+  if (poller.holds(me) && peer_finished_) poller.wake(gone_waiter_);
+}
+
+}  // namespace wick::http

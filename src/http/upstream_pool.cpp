@@ -1,0 +1,128 @@
+#include "upstream_pool.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+namespace wick::http {
+
+UpstreamConnection::UpstreamConnection(Poller& poller, Fd socket)
+    : stream(poller, std::move(socket)), input(stream, poller.blocks()), parser(HeadLimits{}) {}
+
+Error UpstreamConnection::ended(const Io& got) const {
+  if (got.error == ETIMEDOUT) return {Errc::timed_out, "the upstream did not answer in time"};
+  if (got.error)
+    return {Errc::unavailable, std::string("the upstream's connection broke: ") + std::strerror(got.error)};
+  if (untouched) return {Errc::unavailable, "the upstream closed the connection without an answer"};
+  return {Errc::unavailable, "the upstream closed the connection within its response"};
+}
+
+awaitable<Result<void>> UpstreamConnection::read_head(bool answers_head) {
+  parser.reset();
+  parser.answers_head(answers_head);
+  while (true) {
+    if (!input.empty()) {
+      const auto parsed = parser.parse(input.received());
+      if (parsed == Parsed::complete) co_return Result<void>();
+      if (parsed == Parsed::failed)
+        co_return fail(Errc::corrupt, std::string("the upstream's response is malformed: ") + parser.refusal().reason);
+    }
+    const auto got = co_await input.receive();
+    if (!got.ok() || got.ended()) co_return fail(ended(got));
+    untouched = false;
+  }
+}
+
+void UpstreamConnection::take_head() {
+  const auto framing = parser.framing();
+  input.take(parser.head_bytes());
+  input.begin_body(framing);
+}
+
+awaitable<Result<void>> UpstreamConnection::fill_body() {
+  if (!input.slice().empty() || input.finished()) co_return Result<void>();
+  if (!input.broken()) {
+    const auto got = co_await input.receive();
+    if (!got.ok()) co_return fail(ended(got));
+    if (got.ended()) {
+      if (!input.end_of_stream()) co_return fail(ended(got));
+      co_return Result<void>();
+    }
+    input.slice();
+  }
+  if (input.broken())
+    co_return fail(Errc::corrupt, std::string("the upstream's response body is malformed: ") + input.broken());
+  co_return Result<void>();
+}
+
+bool UpstreamConnection::reusable() {
+  return request_sent && !untouched && parser.status() >= 200 && parser.framing().kind != BodyKind::until_close &&
+         parser.keep_alive() && input.finished() && input.empty() && !stream.interrupted() && !stream.peer_finished();
+}
+
+// ---- the pool
+
+Upstream::Impl::Impl(Executor executor, Clock& clock, Connector connector, std::size_t idle_max, Duration idle_limit)
+    : executor_(executor),
+      clock_(clock),
+      connector_(std::move(connector)),
+      idle_max_(idle_max),
+      idle_limit_(idle_limit),
+      poller_(Poller::of(executor)),
+      expiry_(executor),
+      alive_(std::make_shared<int>()) {}
+
+UpstreamLease Upstream::Impl::take_idle() {
+  while (!idle_.empty()) {
+    auto connection = std::move(idle_.back());
+    idle_.pop_back();
+    // Input on an idle connection is its end, or an answer that nobody asked for: it must reach no one.
+    if (connection->stream.has_input()) continue;
+    connection->reused = true;
+    connection->untouched = true;
+    connection->request_sent = false;
+    return connection;
+  }
+  return nullptr;
+}
+
+awaitable<Result<UpstreamLease>> Upstream::Impl::connect() {
+  auto socket = co_await connector_();
+  if (!socket) co_return fail(std::move(socket.error()));
+  co_return std::make_unique<UpstreamConnection>(poller_, std::move(*socket));
+}
+
+void Upstream::Impl::give_back(UpstreamLease connection) {
+  if (!connection || idle_.size() >= idle_max_ || !connection->reusable()) return;
+  connection->input.give_block();
+  connection->stream.tie(nullptr);
+  connection->idle_since = clock_.now();
+  idle_.push_back(std::move(connection));
+  if (!expiring_) expire_later();
+}
+
+/// One look every quarter of the limit while anything is kept. The pool is destroyed without waiting, hence the token.
+void Upstream::Impl::expire_later() {
+  expiring_ = true;
+  expiry_.expires_after(std::max<Duration>(idle_limit_ / 4, 10ms));
+  expiry_.async_wait([this, alive = std::weak_ptr(alive_)](boost::system::error_code error) {
+    if (error || alive.expired()) return;
+    expiring_ = false;
+    expire();
+  });
+}
+
+void Upstream::Impl::expire() {
+  const auto oldest = clock_.now() - idle_limit_;
+  std::erase_if(idle_, [oldest](const UpstreamLease& connection) {
+    return connection->idle_since <= oldest || connection->stream.peer_finished();
+  });
+  if (!idle_.empty()) expire_later();
+}
+
+Upstream::Upstream(Executor executor, Clock& clock, Connector connector, std::size_t idle_max,
+                   std::chrono::milliseconds idle_limit)
+    : impl_(std::make_unique<Impl>(executor, clock, std::move(connector), idle_max, idle_limit)) {}
+Upstream::~Upstream() = default;
+
+}  // namespace wick::http
