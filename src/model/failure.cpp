@@ -10,8 +10,13 @@ namespace json = boost::json;
 json::object Failure::to_json() const {
   json::array lines;
   for (const auto& line : last_output) lines.emplace_back(line);
-  return {{"step", step}, {"slug", slug}, {"because", because}, {"lastOutput", std::move(lines)}, {"hint", hint},
-          {"elapsedMs", elapsed.count()}, {"when", to_rfc3339_nano(when)}};
+  return {{"step", step},
+          {"slug", slug},
+          {"because", because},
+          {"lastOutput", std::move(lines)},
+          {"hint", hint},
+          {"elapsedMs", elapsed.count()},
+          {"when", to_rfc3339_nano(when)}};
 }
 
 Result<Failure> Failure::from_json(const json::value& value) {

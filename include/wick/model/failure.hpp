@@ -13,9 +13,10 @@ namespace wick::model {
 struct Failure {
   static constexpr std::size_t output_lines_max = 20;
 
-  std::string step;     // fetch, detect, build, unpack, start, probe, route
-  std::string slug;     // E_EXITED, E_OUT_OF_MEMORY, E_WRONG_PORT, E_NOT_READY, E_BUILD_STEP …
-  std::string because;  // the observed fact: "the process exited with code 1 after 92 ms, before listening on port 8080"
+  std::string step;  // fetch, detect, build, unpack, start, probe, route
+  std::string slug;  // E_EXITED, E_OUT_OF_MEMORY, E_WRONG_PORT, E_NOT_READY, E_BUILD_STEP …
+  std::string
+      because;  // the observed fact: "the process exited with code 1 after 92 ms, before listening on port 8080"
   std::vector<std::string> last_output;
   std::string hint;
   milliseconds elapsed{0};

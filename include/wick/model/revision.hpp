@@ -1,0 +1,76 @@
+// RevisionTemplate: what a revision runs. The subset of PodSpec this build runs; any other field is refused by name.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "wick/model/autoscaling.hpp"
+#include "wick/model/metadata.hpp"
+#include "wick/model/quantity.hpp"
+
+namespace wick::model {
+
+inline constexpr std::uint16_t default_port = 8080;
+
+struct EnvironmentVariable {
+  std::string name;
+  std::string value;
+};
+
+struct ReadinessProbe {
+  enum class Kind { tcp, http } kind = Kind::tcp;
+  std::string path = "/";
+  std::uint16_t port = 0;  // 0: the serving port
+  seconds timeout{0};      // 0 with period 0: Knative's aggressive probing
+  seconds period{0};
+  int success_threshold = 1;
+};
+
+struct Container {
+  std::string name;
+  std::string image;
+  std::vector<std::string> command;
+  std::vector<std::string> args;
+  std::string working_folder;
+  std::vector<EnvironmentVariable> environment;
+  std::uint16_t port = default_port;
+  std::optional<Quantity> memory_limit;
+  std::optional<Quantity> cpu_limit;
+  std::optional<ReadinessProbe> readiness;
+  std::optional<std::uint32_t> run_as_user;
+  std::optional<std::uint32_t> run_as_group;
+  bool run_as_non_root = false;
+};
+
+struct RevisionSpec {
+  Container container;
+  int container_concurrency = 0;
+  seconds timeout{300};
+};
+
+struct RevisionTemplate {
+  Metadata metadata;
+  RevisionSpec spec;
+  Autoscaling autoscaling;
+  seconds progress_deadline{600};
+};
+
+/// `reader` stands on the spec of a template or of a Revision.
+RevisionSpec decode_revision_spec(ObjectReader reader);
+/// `parent` names the Service or Configuration: a name brought along must start with it.
+RevisionTemplate decode_revision_template(ObjectReader reader, const Metadata& parent);
+
+/// Fills what Knative's config-defaults fill, in place. `spec` is that of a template or of a Revision.
+void default_revision_spec(json::object& spec);
+
+struct Revision {
+  Metadata metadata;
+  RevisionSpec spec;
+  Autoscaling autoscaling;
+  seconds progress_deadline{600};
+};
+Revision decode_revision(const json::object& object, FieldErrors& errors);
+
+}  // namespace wick::model

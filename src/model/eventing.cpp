@@ -1,0 +1,119 @@
+#include "wick/model/eventing.hpp"
+
+#include <fmt/format.h>
+
+#include "wick/base/text.hpp"
+
+namespace wick::model {
+
+namespace {
+
+constexpr std::int64_t retry_max = 1000;  // 1,000 attempts are days of backoff: more is a mistake
+
+bool is_attribute_name(std::string_view text) {
+  if (text.empty() || text[0] < 'a' || text[0] > 'z') return false;
+  for (const char c : text)
+    if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'))) return false;
+  return true;
+}
+
+bool is_absolute(std::string_view uri) { return uri.starts_with("http://") || uri.starts_with("https://"); }
+
+Destination decode_destination(ObjectReader reader, std::string_view own_namespace) {
+  auto& errors = reader.errors();
+  Destination destination{.name_space = {}, .service = {}, .uri = reader.text("uri")};
+  auto ref = reader.object("ref");
+  if (!ref.present() && destination.uri.empty())
+    errors.add("expected at least one, got none", {reader.path("ref"), reader.path("uri")});
+  if (ref.present()) {
+    destination.service = ref.text("name");
+    destination.name_space = ref.text("namespace");
+    const auto kind = ref.text("kind");
+    const auto api_version = ref.text("apiVersion");
+    if (destination.service.empty()) errors.missing(ref.path("name"));
+    if (kind.empty()) errors.missing(ref.path("kind"));
+    if (api_version.empty()) errors.missing(ref.path("apiVersion"));
+    if (!kind.empty() && !api_version.empty() && (kind != "Service" || api_version != "serving.knative.dev/v1"))
+      errors.invalid_value(fmt::format("{} {}", printable(api_version), printable(kind)), ref.path(),
+                           "the destinations here are serving.knative.dev/v1 Service and uri");
+    if (!destination.name_space.empty() && !own_namespace.empty() && destination.name_space != own_namespace)
+      errors.add(
+          fmt::format("mismatched namespaces"), {ref.path("namespace")},
+          fmt::format("parent namespace: \"{}\" does not match ref: \"{}\"", own_namespace, destination.name_space));
+  } else if (!destination.uri.empty() && !is_absolute(destination.uri)) {
+    errors.invalid_value(printable(destination.uri), reader.path("uri"),
+                         "Relative URI is not allowed when Ref and [apiVersion, kind, name] is absent");
+  }
+  ref.refuse_rest();
+  reader.refuse_rest();
+  return destination;
+}
+
+std::optional<milliseconds> decode_duration(ObjectReader& reader, std::string_view key, milliseconds low) {
+  const auto text = reader.text(key);
+  if (text.empty()) return std::nullopt;
+  const auto duration = parse_iso8601_duration(text);
+  if (duration && *duration >= low) return *duration;
+  reader.errors().invalid_value(printable(text), reader.path(key));
+  return std::nullopt;
+}
+
+Delivery decode_delivery(ObjectReader reader, std::string_view own_namespace) {
+  auto& errors = reader.errors();
+  Delivery delivery;
+  if (const auto retry = reader.integer("retry")) {
+    if (*retry < 0)
+      errors.invalid_value(std::to_string(*retry), reader.path("retry"));
+    else if (*retry > retry_max)
+      errors.out_of_bounds(std::to_string(*retry), "0", std::to_string(retry_max), reader.path("retry"));
+    else
+      delivery.retry = static_cast<int>(*retry);
+  }
+  if (const auto policy = reader.text("backoffPolicy"); policy == "linear")
+    delivery.backoff = Delivery::Backoff::linear;
+  else if (policy == "exponential")
+    delivery.backoff = Delivery::Backoff::exponential;
+  else if (!policy.empty())
+    errors.invalid_value(printable(policy), reader.path("backoffPolicy"));
+  delivery.backoff_delay = decode_duration(reader, "backoffDelay", 0ms);
+  delivery.timeout = decode_duration(reader, "timeout", 1ms);
+  if (auto sink = reader.object("deadLetterSink"); sink.present())
+    delivery.dead_letter = decode_destination(std::move(sink), own_namespace);
+  reader.refuse_rest();
+  return delivery;
+}
+
+}  // namespace
+
+Broker decode_broker(const json::object& object, FieldErrors& errors) {
+  ObjectReader root(object, errors);
+  Broker broker{.metadata = decode_metadata(root.object("metadata"))};
+  check_name_dns1123(broker.metadata, errors);
+  auto spec = root.object("spec");
+  if (auto delivery = spec.object("delivery"); delivery.present())
+    broker.delivery = decode_delivery(std::move(delivery), broker.metadata.name_space);
+  spec.refuse_rest();
+  return broker;
+}
+
+Trigger decode_trigger(const json::object& object, FieldErrors& errors) {
+  ObjectReader root(object, errors);
+  Trigger trigger{.metadata = decode_metadata(root.object("metadata"))};
+  check_name_dns1123(trigger.metadata, errors);
+  auto spec = root.object("spec");
+  trigger.broker = spec.text("broker");
+  if (trigger.broker.empty()) errors.missing("spec.broker");
+  auto filter = spec.object("filter");
+  trigger.filter = filter.text_map("attributes");
+  for (const auto& [name, value] : trigger.filter)
+    if (!is_attribute_name(name))
+      errors.add(fmt::format("Invalid attribute name: \"{}\"", printable(name)), {"spec.filter.attributes"});
+  filter.refuse_rest();
+  trigger.subscriber = decode_destination(spec.object("subscriber"), trigger.metadata.name_space);
+  if (auto delivery = spec.object("delivery"); delivery.present())
+    trigger.delivery = decode_delivery(std::move(delivery), trigger.metadata.name_space);
+  spec.refuse_rest();
+  return trigger;
+}
+
+}  // namespace wick::model

@@ -1,0 +1,329 @@
+#include "wick/model/revision.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <boost/json/array.hpp>
+#include <boost/json/serialize.hpp>
+
+#include "wick/base/text.hpp"
+#include "wick/model/image_reference.hpp"
+#include "wick/model/resource.hpp"
+
+namespace wick::model {
+
+namespace {
+
+// Ports of Knative's queue-proxy: reserved so that a manifest means the same on a cluster.
+constexpr std::array<std::int64_t, 6> reserved_ports{8008, 8012, 8013, 8022, 9090, 9091};
+constexpr std::array<std::string_view, 4> reserved_variables{"K_CONFIGURATION", "K_REVISION", "K_SERVICE", "PORT"};
+constexpr std::int64_t id_max = 2147483647;
+constexpr std::int64_t concurrency_max = 1000;
+constexpr std::int64_t timeout_seconds_max = 600;
+constexpr std::string_view int_max = "2147483647";
+
+void decode_port(ObjectReader port, Container& container) {
+  auto& errors = port.errors();
+  // Knative reports what is wrong in the one port it looks at without an index.
+  const auto at = port.path().substr(0, port.path().rfind('['));
+  if (const auto number = port.integer("containerPort")) {
+    const auto path = at + ".containerPort";
+    if (std::ranges::find(reserved_ports, *number) != reserved_ports.end())
+      errors.invalid_value(fmt::format("{} is a reserved port", *number), path,
+                           fmt::format("{} is a reserved port, please use a different value", *number));
+    else if (*number < 0 || *number > 65535)
+      errors.out_of_bounds(std::to_string(*number), "0", "65535", path);
+    else if (*number != 0)
+      container.port = static_cast<std::uint16_t>(*number);
+  }
+  if (const auto protocol = port.text("protocol"); !protocol.empty() && protocol != "TCP")
+    errors.invalid_value(printable(protocol), at + ".protocol");
+  const auto name = port.text("name");
+  if (name == "h2c")
+    errors.invalid_value(name, at + ".name", "HTTP/2 towards the container is not in this version");
+  else if (!name.empty() && name != "http1")
+    errors.add(fmt::format("Port name {} is not allowed", printable(name)), {at},
+               "Name must be empty, or one of: 'h2c', 'http1'");
+  port.refuse_rest();
+}
+
+void decode_environment(ObjectReader& container, Container& into) {
+  for (auto& variable : container.objects("env")) {
+    auto name = variable.text("name");
+    if (name.empty())
+      variable.errors().missing(variable.path("name"));
+    else if (std::ranges::find(reserved_variables, name) != reserved_variables.end())
+      variable.errors().add(fmt::format("\"{}\" is a reserved environment variable", name), {variable.path("name")});
+    else if (name.find('=') != name.npos || name.find('\0') != name.npos)
+      variable.errors().invalid_value(printable(name), variable.path("name"));
+    auto value = variable.text("value");
+    if (value.find('\0') != value.npos) variable.errors().invalid_value(printable(value), variable.path("value"));
+    variable.refuse_rest();
+    into.environment.push_back({std::move(name), std::move(value)});
+  }
+}
+
+std::optional<Quantity> decode_quantity(ObjectReader& reader, std::string_view key) {
+  const auto* value = reader.value(key);
+  if (!value) return std::nullopt;
+  // Kubernetes takes 1 and "1".
+  const auto text = value->is_string() ? std::string(value->get_string()) : boost::json::serialize(*value);
+  auto quantity = parse_quantity(text);
+  if (quantity) return *quantity;
+  reader.errors().invalid_value(printable(text), reader.path(key), quantity.error().message());
+  return std::nullopt;
+}
+
+void decode_resources(ObjectReader resources, Container& container) {
+  auto limits = resources.object("limits");
+  container.memory_limit = decode_quantity(limits, "memory");
+  container.cpu_limit = decode_quantity(limits, "cpu");
+  limits.refuse_rest();
+  // Requests tell a scheduler where there is room. Here there is one place, so they only have to make sense.
+  auto requests = resources.object("requests");
+  const auto check = [&](std::string_view key, const std::optional<Quantity>& limit) {
+    const auto request = decode_quantity(requests, key);
+    if (request && limit && request->milli > limit->milli)
+      requests.errors().invalid_value(text_at(json::object{{"v", *requests.value(key)}}, {"v"}), requests.path(key),
+                                      fmt::format("must be less than or equal to {} limit", key));
+  };
+  check("memory", container.memory_limit);
+  check("cpu", container.cpu_limit);
+  requests.refuse_rest();
+  resources.refuse_rest();
+}
+
+std::optional<std::uint32_t> decode_id(ObjectReader& reader, std::string_view key) {
+  const auto id = reader.integer(key);
+  if (!id) return std::nullopt;
+  if (*id < 0 || *id > id_max) {
+    reader.errors().out_of_bounds(std::to_string(*id), "0", int_max, reader.path(key));
+    return std::nullopt;
+  }
+  return static_cast<std::uint32_t>(*id);
+}
+
+/// What every instance has anyway may be asked for; what it never has may not.
+void decode_security(ObjectReader security, Container& container) {
+  auto& errors = security.errors();
+  const auto fixed = [&](std::string_view key, bool value) {
+    if (const auto asked = security.boolean(key); asked && *asked != value)
+      errors.invalid_value(*asked ? "true" : "false", security.path(key), fmt::format("always {} here", value));
+  };
+  container.run_as_user = decode_id(security, "runAsUser");
+  container.run_as_group = decode_id(security, "runAsGroup");
+  container.run_as_non_root = security.boolean("runAsNonRoot").value_or(false);
+  fixed("allowPrivilegeEscalation", false);
+  fixed("privileged", false);
+  fixed("readOnlyRootFilesystem", true);
+  auto capabilities = security.object("capabilities");
+  capabilities.texts("drop");
+  capabilities.refuse_rest();
+  auto seccomp = security.object("seccompProfile");
+  if (const auto type = seccomp.text("type"); !type.empty() && type != "RuntimeDefault")
+    errors.invalid_value(printable(type), seccomp.path("type"), "always RuntimeDefault here");
+  seccomp.refuse_rest();
+  security.refuse_rest();
+}
+
+std::uint16_t decode_probe_port(ObjectReader& handler, std::uint16_t serving_port) {
+  const auto* value = handler.value("port");
+  if (!value) return 0;
+  const auto text = value->is_string() ? std::string(value->get_string()) : boost::json::serialize(*value);
+  if (text == "0" || text.empty() || text == std::to_string(serving_port) || text == "http1" || text == "user-port")
+    return 0;
+  handler.errors().invalid_value(printable(text), handler.path("port"), "May only probe containerPort");
+  return 0;
+}
+
+int decode_at_least(ObjectReader& probe, std::string_view key, std::int64_t low) {
+  const auto number = probe.integer(key).value_or(low);
+  if (number < low || number > id_max)
+    probe.errors().out_of_bounds(std::to_string(number), std::to_string(low), int_max, probe.path(key));
+  return static_cast<int>(std::clamp<std::int64_t>(number, low, id_max));
+}
+
+ReadinessProbe decode_readiness(ObjectReader probe, std::uint16_t serving_port) {
+  auto& errors = probe.errors();
+  ReadinessProbe readiness;
+  auto http = probe.object("httpGet");
+  auto tcp = probe.object("tcpSocket");
+  if (http.present() && tcp.present())
+    errors.add("expected exactly one, got both", {probe.path("httpGet"), probe.path("tcpSocket")});
+  if (http.present()) {
+    readiness.kind = ReadinessProbe::Kind::http;
+    if (const auto path = http.text("path"); !path.empty()) readiness.path = path.starts_with('/') ? path : "/" + path;
+    readiness.port = decode_probe_port(http, serving_port);
+    if (const auto scheme = http.text("scheme"); !scheme.empty() && scheme != "HTTP")
+      errors.invalid_value(printable(scheme), http.path("scheme"), "the probe here is plain HTTP");
+    http.refuse_rest();
+  } else {
+    readiness.port = decode_probe_port(tcp, serving_port);
+    tcp.refuse_rest();
+  }
+  readiness.success_threshold = decode_at_least(probe, "successThreshold", 1);
+  readiness.period = seconds(decode_at_least(probe, "periodSeconds", 0));
+  const auto failures = probe.integer("failureThreshold").value_or(0);
+  const auto timeout = probe.integer("timeoutSeconds").value_or(0);
+  if (readiness.period == 0s) {
+    if (failures != 0)
+      errors.add("failureThreshold is disallowed when periodSeconds is zero", {probe.path("failureThreshold")});
+    if (timeout != 0)
+      errors.add("timeoutSeconds is disallowed when periodSeconds is zero", {probe.path("timeoutSeconds")});
+  } else {
+    decode_at_least(probe, "failureThreshold", 1);
+    readiness.timeout = seconds(decode_at_least(probe, "timeoutSeconds", 1));
+  }
+  if (const auto delay = probe.integer("initialDelaySeconds").value_or(0); delay != 0)
+    errors.not_allowed(probe.path("initialDelaySeconds"));
+  probe.refuse_rest();
+  return readiness;
+}
+
+Container decode_container(ObjectReader reader) {
+  auto& errors = reader.errors();
+  Container container;
+  container.name = reader.text("name");
+  if (container.name == "queue-proxy")
+    errors.add("\"queue-proxy\" is a reserved container name", {reader.path("name")});
+  container.image = reader.text("image");
+  if (container.image.empty())
+    errors.missing(reader.path("image"));
+  else if (!is_image_reference(container.image))
+    errors.invalid_value(printable(container.image), reader.path("image"), image_reference_complaint(container.image));
+  container.command = reader.texts("command");
+  container.args = reader.texts("args");
+  container.working_folder = reader.text("workingDir");
+  if (!container.working_folder.empty() && !container.working_folder.starts_with('/'))
+    errors.invalid_value(printable(container.working_folder), reader.path("workingDir"), "an absolute path");
+  decode_environment(reader, container);
+  auto ports = reader.objects("ports");
+  if (ports.size() > 1) {
+    const auto all = reader.path("ports");
+    const auto bracket = all.rfind('[', all.rfind("].ports"));
+    errors.add("more than one container port is set", {all.substr(0, bracket) + "[*].ports"},
+               "Only a single port is allowed across all containers");
+  }
+  if (!ports.empty()) decode_port(std::move(ports.front()), container);
+  decode_resources(reader.object("resources"), container);
+  decode_security(reader.object("securityContext"), container);
+  if (auto probe = reader.object("readinessProbe"); probe.present())
+    container.readiness = decode_readiness(std::move(probe), container.port);
+  // Images are local and digests do not move: every policy gives the same image.
+  if (const auto policy = reader.text("imagePullPolicy");
+      !policy.empty() && policy != "Always" && policy != "IfNotPresent" && policy != "Never")
+    errors.invalid_value(printable(policy), reader.path("imagePullPolicy"));
+  if (const auto policy = reader.text("terminationMessagePolicy"); !policy.empty() && policy != "FallbackToLogsOnError")
+    errors.invalid_value(printable(policy), reader.path("terminationMessagePolicy"),
+                         "always FallbackToLogsOnError here");
+  reader.refuse_rest();
+  return container;
+}
+
+}  // namespace
+
+RevisionSpec decode_revision_spec(ObjectReader reader) {
+  auto& errors = reader.errors();
+  RevisionSpec spec;
+  auto containers = reader.objects("containers");
+  if (containers.empty())
+    errors.missing(reader.path("containers"));
+  else if (containers.size() > 1)
+    errors.add(fmt::format("multi-container is off, but found {} containers", containers.size()),
+               {reader.path("containers")});
+  else
+    spec.container = decode_container(std::move(containers.front()));
+
+  const auto concurrency = reader.integer("containerConcurrency").value_or(0);
+  if (concurrency < 0 || concurrency > concurrency_max)
+    errors.out_of_bounds(std::to_string(concurrency), "0", std::to_string(concurrency_max),
+                         reader.path("containerConcurrency"));
+  else
+    spec.container_concurrency = static_cast<int>(concurrency);
+  const auto timeout = reader.integer("timeoutSeconds").value_or(0);
+  if (timeout < 0 || timeout > timeout_seconds_max)
+    errors.out_of_bounds(std::to_string(timeout), "0", std::to_string(timeout_seconds_max),
+                         reader.path("timeoutSeconds"));
+  else if (timeout > 0)
+    spec.timeout = seconds(timeout);
+  if (reader.boolean("enableServiceLinks").value_or(false))
+    errors.invalid_value("true", reader.path("enableServiceLinks"));
+  if (reader.boolean("automountServiceAccountToken").value_or(false))
+    errors.not_allowed(reader.path("automountServiceAccountToken"));
+  reader.refuse_rest();
+  return spec;
+}
+
+RevisionTemplate decode_revision_template(ObjectReader reader, const Metadata& parent) {
+  auto& errors = reader.errors();
+  RevisionTemplate revision{.metadata = decode_metadata(reader.object("metadata"))};
+  revision.spec = decode_revision_spec(reader.object("spec"));
+  const auto annotations = reader.path("metadata.annotations");
+  revision.autoscaling = decode_autoscaling(revision.metadata.annotations, annotations, errors);
+  if (const auto text = revision.metadata.annotation(names::progress_deadline); !text.empty()) {
+    const auto deadline = parse_go_duration(text);
+    if (!deadline || deadline->count() % 1000 != 0 || *deadline <= 0s)
+      errors.invalid_value(printable(text), field_path(annotations, names::progress_deadline), "whole seconds above 0");
+    else
+      revision.progress_deadline = std::chrono::duration_cast<seconds>(*deadline);
+  }
+  if (const auto& name = revision.metadata.name; !name.empty()) {
+    const auto path = reader.path("metadata.name");
+    if (const auto complaint = dns1035_complaint(name); !complaint.empty())
+      errors.invalid_value(fmt::format("not a DNS 1035 label: [{}]", complaint), path);
+    else if (parent.name.empty())
+      errors.not_allowed(path);
+    else if (!name.starts_with(parent.name + "-"))
+      errors.invalid_value(fmt::format("\"{}\" must have prefix \"{}-\"", name, parent.name), path);
+  }
+  reader.refuse_rest();
+  return revision;
+}
+
+void default_revision_spec(json::object& spec) {
+  const auto absent = [](const json::object& object, std::string_view key) {
+    const auto* value = object.if_contains(key);
+    return !value || value->is_null();
+  };
+  if (absent(spec, "containerConcurrency")) spec["containerConcurrency"] = 0;
+  if (absent(spec, "timeoutSeconds") || spec["timeoutSeconds"] == 0) spec["timeoutSeconds"] = 300;
+  if (absent(spec, "enableServiceLinks")) spec["enableServiceLinks"] = false;
+  auto* containers = spec["containers"].if_array();
+  if (!containers) {
+    if (spec["containers"].is_null()) spec.erase("containers");
+    return;
+  }
+  for (std::size_t i = 0; i < containers->size(); ++i) {
+    auto* container = (*containers)[i].if_object();
+    if (!container) continue;
+    if (absent(*container, "name") || (*container)["name"] == "")
+      (*container)["name"] =
+          containers->size() == 1 ? std::string("user-container") : fmt::format("user-container-{}", i);
+    if (absent(*container, "resources")) (*container)["resources"].emplace_object();
+    auto& value = (*container)["readinessProbe"];
+    if (value.is_null()) value.emplace_object();
+    auto* probe = value.if_object();
+    if (!probe) continue;
+    if (absent(*probe, "httpGet") && absent(*probe, "tcpSocket") && absent(*probe, "exec") && absent(*probe, "grpc"))
+      (*probe)["tcpSocket"] = {{"port", 0}};
+    if (absent(*probe, "successThreshold") || (*probe)["successThreshold"] == 0) (*probe)["successThreshold"] = 1;
+    if (!absent(*probe, "periodSeconds") && (*probe)["periodSeconds"] != 0) {
+      if (absent(*probe, "timeoutSeconds") || (*probe)["timeoutSeconds"] == 0) (*probe)["timeoutSeconds"] = 1;
+      if (absent(*probe, "failureThreshold") || (*probe)["failureThreshold"] == 0) (*probe)["failureThreshold"] = 3;
+    }
+  }
+}
+
+Revision decode_revision(const json::object& object, FieldErrors& errors) {
+  ObjectReader root(object, errors);
+  Revision revision{.metadata = decode_metadata(root.object("metadata")),
+                    .spec = decode_revision_spec(root.object("spec"))};
+  revision.autoscaling = decode_autoscaling(revision.metadata.annotations, "metadata.annotations", errors);
+  if (const auto deadline = parse_go_duration(revision.metadata.annotation(names::progress_deadline));
+      deadline && *deadline > 0s)
+    revision.progress_deadline = std::chrono::duration_cast<seconds>(*deadline);
+  return revision;
+}
+
+}  // namespace wick::model

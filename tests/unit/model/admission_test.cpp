@@ -1,0 +1,265 @@
+#include "wick/model/admission.hpp"
+
+#include <boost/json/parse.hpp>
+#include <boost/json/serialize.hpp>
+#include <catch2/catch.hpp>
+
+#include "wick/model/object_reader.hpp"
+#include "wick/model/service.hpp"
+#include "wick/model/yaml.hpp"
+
+using namespace wick;
+using namespace wick::model;
+
+namespace {
+
+json::object yaml(std::string_view text) { return parse_yaml(text).value().at(0).as_object(); }
+
+/// A Service whose container, template spec, template annotations and Service spec carry what a case adds.
+json::object service(std::string_view container = "", std::string_view spec = "", std::string_view annotations = "",
+                     std::string_view service_spec = "", std::string_view metadata = "name: hello") {
+  return yaml("apiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: {" + std::string(metadata) + "}\nspec: {" +
+              std::string(service_spec) + " template: {metadata: {annotations: {" + std::string(annotations) +
+              "}}, spec: {" + std::string(spec) + " containers: [{image: dev.local/hello, " + std::string(container) +
+              "}]}}}");
+}
+
+std::string complaint(const Kind& kind, json::object object) {
+  apply_defaults(kind, object);
+  return validate(kind, object, nullptr);
+}
+
+struct Case {
+  const char* text;
+  const char* expected;
+};
+
+}  // namespace
+
+TEST_CASE("a container that breaks Knative's rules is refused with Knative's text") {
+  const auto [text, expected] = GENERATE(table<std::string, std::string>({
+      {"", ""},
+      {"name: queue-proxy", "\"queue-proxy\" is a reserved container name: spec.template.spec.containers[0].name"},
+      {"ports: [{containerPort: 8022}]",
+       "invalid value: 8022 is a reserved port: spec.template.spec.containers[0].ports.containerPort\n8022 is a "
+       "reserved port, please use a "
+       "different value"},
+      {"ports: [{containerPort: 70000}]",
+       "expected 0 <= 70000 <= 65535: spec.template.spec.containers[0].ports.containerPort"},
+      {"ports: [{containerPort: 80, name: web}]",
+       "Port name web is not allowed: spec.template.spec.containers[0].ports\nName must be empty, or one of: 'h2c', "
+       "'http1'"},
+      {"ports: [{containerPort: 80, protocol: UDP}]",
+       "invalid value: UDP: spec.template.spec.containers[0].ports.protocol"},
+      {"ports: [{containerPort: 80}, {containerPort: 81}]",
+       "more than one container port is set: spec.template.spec.containers[*].ports\nOnly a single port is allowed "
+       "across all containers"},
+      {"ports: [{containerPort: 80, hostPort: 80}]",
+       "must not set the field(s): spec.template.spec.containers[0].ports[0].hostPort"},
+      {"env: [{name: PORT, value: '1'}]",
+       "\"PORT\" is a reserved environment variable: spec.template.spec.containers[0].env[0].name"},
+      {"env: [{value: x}]", "missing field(s): spec.template.spec.containers[0].env[0].name"},
+      {"env: [{name: A, valueFrom: {}}]",
+       "must not set the field(s): spec.template.spec.containers[0].env[0].valueFrom"},
+      {"env: [{name: A, value: 5}]",
+       "invalid value: 5: spec.template.spec.containers[0].env[0].value\nexpected a string"},
+      {"stdin: true, tty: true",
+       "must not set the field(s): spec.template.spec.containers[0].stdin, spec.template.spec.containers[0].tty"},
+      {"lifecycle: {preStop: {}}", "must not set the field(s): spec.template.spec.containers[0].lifecycle"},
+      {"securityContext: {runAsUser: -10}",
+       "expected 0 <= -10 <= 2147483647: spec.template.spec.containers[0].securityContext.runAsUser"},
+      {"securityContext: {runAsNonRoot: true, allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}, "
+       "seccompProfile: {type: "
+       "RuntimeDefault}}",
+       ""},
+      {"securityContext: {capabilities: {add: [NET_ADMIN]}}",
+       "must not set the field(s): spec.template.spec.containers[0].securityContext.capabilities.add"},
+      {"resources: {limits: {memory: 128Mi, cpu: 500m}, requests: {memory: 64Mi}}", ""},
+      {"resources: {limits: {memory: lots}}",
+       "invalid value: lots: spec.template.spec.containers[0].resources.limits.memory\nquantities must match the "
+       "regular expression "
+       "'^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"},
+      {"resources: {limits: {memory: 1Mi}, requests: {memory: 2Mi}}",
+       "invalid value: 2Mi: spec.template.spec.containers[0].resources.requests.memory\nmust be less than or equal to "
+       "memory limit"},
+      {"readinessProbe: {httpGet: {path: /, port: 9999}}",
+       "invalid value: 9999: spec.template.spec.containers[0].readinessProbe.httpGet.port\nMay only probe "
+       "containerPort"},
+      {"readinessProbe: {failureThreshold: 3}",
+       "failureThreshold is disallowed when periodSeconds is zero: "
+       "spec.template.spec.containers[0].readinessProbe.failureThreshold"},
+      {"readinessProbe: {exec: {command: [x]}}",
+       "must not set the field(s): spec.template.spec.containers[0].readinessProbe.exec"},
+      {"readinessProbe: {successThreshold: -1}",
+       "expected 1 <= -1 <= 2147483647: spec.template.spec.containers[0].readinessProbe.successThreshold"},
+  }));
+  INFO(text);
+  CHECK(complaint(service_kind(), service(text)) == expected);
+}
+
+TEST_CASE("a revision spec and its annotations are refused with Knative's text") {
+  const auto [spec, annotations, expected] = GENERATE(table<std::string, std::string, std::string>({
+      {"containerConcurrency: 1001,", "", "expected 0 <= 1001 <= 1000: spec.template.spec.containerConcurrency"},
+      {"timeoutSeconds: 601,", "", "expected 0 <= 601 <= 600: spec.template.spec.timeoutSeconds"},
+      {"volumes: [],", "", "must not set the field(s): spec.template.spec.volumes"},
+      {"nodeName: x, hostNetwork: true,", "",
+       "must not set the field(s): spec.template.spec.hostNetwork, spec.template.spec.nodeName"},
+      {"", "autoscaling.knative.dev/min-scale: '-1'",
+       "expected 0 <= -1 <= 2147483647: spec.template.metadata.annotations.autoscaling.knative.dev/min-scale"},
+      {"", "autoscaling.knative.dev/minScale: 'x'",
+       "invalid value: x: spec.template.metadata.annotations.autoscaling.knative.dev/minScale"},
+      {"", "autoscaling.knative.dev/min-scale: '2', autoscaling.knative.dev/max-scale: '1'",
+       "max-scale=1 is less than min-scale=2: spec.template.metadata.annotations.autoscaling.knative.dev/max-scale, "
+       "spec.template.metadata.annotations.autoscaling.knative.dev/min-scale"},
+      {"", "autoscaling.knative.dev/window: 5s",
+       "expected 6s <= 5s <= 1h0m0s: spec.template.metadata.annotations.autoscaling.knative.dev/window"},
+      {"", "autoscaling.knative.dev/window: 6500ms",
+       "must be specified with at most second precision: "
+       "spec.template.metadata.annotations.autoscaling.knative.dev/window"},
+      {"", "autoscaling.knative.dev/target: '0.001'",
+       "target 0.001 should be at least 0.01: spec.template.metadata.annotations.autoscaling.knative.dev/target"},
+      {"", "autoscaling.knative.dev/nonsense: '1'",
+       "invalid key name \"autoscaling.knative.dev/nonsense\": spec.template.metadata.annotations"},
+  }));
+  INFO(spec << annotations);
+  CHECK(complaint(service_kind(), service("", spec, annotations)) == expected);
+}
+
+TEST_CASE("a traffic list is refused with Knative's text") {
+  const auto [traffic, expected] = GENERATE(table<std::string, std::string>({
+      {"{percent: 100}", ""},
+      {"{revisionName: a, percent: 90}, {percent: 10}", ""},
+      {"{percent: 101}",
+       "Traffic targets sum to 101, want 100: spec.traffic\nexpected 0 <= 101 <= 100: spec.traffic[0].percent"},
+      {"{percent: 90}", "Traffic targets sum to 90, want 100: spec.traffic"},
+      {"{percent: 50, tag: x}, {percent: 50, tag: x}",
+       "Multiple definitions for \"x\": spec.traffic[0].tag, spec.traffic[1].tag"},
+      {"{percent: 100, configurationName: hello}", "must not set the field(s): spec.traffic[0].configurationName"},
+      {"{percent: 100, url: 'http://x'}", "must not set the field(s): spec.traffic[0].url"},
+      {"{percent: 100, revisionName: a, latestRevision: true}",
+       "may not set revisionName \"a\" when latestRevision is true: spec.traffic[0].latestRevision"},
+  }));
+  INFO(traffic);
+  CHECK(complaint(service_kind(), service("", "", "", "traffic: [" + traffic + "],")) == expected);
+}
+
+TEST_CASE("names and metadata follow Knative's rules") {
+  CHECK(complaint(service_kind(), service("", "", "", "", "generateName: hello-")).empty());
+  CHECK(complaint(service_kind(), service("", "", "", "", "x: y")) ==
+        "name or generateName is required: metadata.name");
+  CHECK(complaint(service_kind(), service("", "", "", "", "name: Hello"))
+            .starts_with("not a DNS 1035 label: [a DNS-1035 label must consist of"));
+  CHECK(complaint(service_kind(), service("", "", "", "", "name: " + std::string(64, 'a'))) ==
+        "not a DNS 1035 label: [must be no more than 63 characters]: metadata.name");
+  CHECK(complaint(service_kind(),
+                  service("", "", "", "", "name: hello, annotations: {autoscaling.knative.dev/min-scale: '1'}")) ==
+        "invalid key name \"autoscaling.knative.dev/min-scale\": metadata.annotations\nautoscaling annotations must be "
+        "put under "
+        "\"spec.template.metadata.annotations\" to work");
+}
+
+TEST_CASE("defaults are Knative's") {
+  auto object = service();
+  apply_defaults(service_kind(), object);
+  CHECK(
+      json::serialize(object["spec"]) ==
+      R"({"template":{"metadata":{"annotations":{}},"spec":{"containers":[{"image":"dev.local/hello","name":"user-container","resources":{},)"
+      R"("readinessProbe":{"tcpSocket":{"port":0},"successThreshold":1}}],"containerConcurrency":0,"timeoutSeconds":300,)"
+      R"("enableServiceLinks":false}},"traffic":[{"latestRevision":true,"percent":100}]})");
+  const auto once = object;
+  apply_defaults(service_kind(), object);
+  CHECK(object == once);
+}
+
+TEST_CASE(
+    "an update keeps the creator, moves the last modifier with the spec, and needs a new name for a new template") {
+  auto first = admit(service_kind(), service(), {.old = nullptr, .user = "alice"}).value();
+  CHECK(text_at(first, {"metadata", "annotations", names::creator}) == "alice");
+
+  auto same = admit(service_kind(), service(), {.old = &first, .user = "bob"}).value();
+  CHECK(text_at(same, {"metadata", "annotations", names::creator}) == "alice");
+  CHECK(text_at(same, {"metadata", "annotations", names::last_modifier}) == "alice");
+  auto changed = admit(service_kind(), service("args: [x]"), {.old = &first, .user = "bob"}).value();
+  CHECK(text_at(changed, {"metadata", "annotations", names::last_modifier}) == "bob");
+
+  auto stolen = changed;
+  object_at(stolen, {"metadata", "annotations"})[names::creator] = "bob";
+  const auto refused = admit(service_kind(), stolen, {.old = &first, .user = "bob"});
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().message() ==
+        "admission webhook \"validation.webhook.serving.knative.dev\" denied the request: validation failed: "
+        "annotation value is immutable: "
+        "metadata.annotations.serving.knative.dev/creator");
+
+  auto named = service();
+  object_at(named, {"spec", "template", "metadata"})["name"] = "hello-one";
+  named = admit(service_kind(), named, {}).value();
+  auto renamed = named;
+  object_at(renamed, {"spec", "template", "spec"})["timeoutSeconds"] = 5;
+  CHECK(validate(service_kind(), renamed, &named) ==
+        "Saw the following changes without a name change (-old +new): "
+        "spec.template.metadata.name\nspec.template.spec.timeoutSeconds:\n\t-: "
+        "300\n\t+: 5");
+  object_at(renamed, {"spec", "template", "metadata"})["name"] = "other";
+  CHECK(validate(service_kind(), renamed, &named) ==
+        "invalid value: \"other\" must have prefix \"hello-\": spec.template.metadata.name");
+}
+
+TEST_CASE("a revision's spec is immutable") {
+  auto revision = yaml("metadata: {name: hello-00001}\nspec: {containers: [{image: a}]}");
+  apply_defaults(revision_kind(), revision);
+  CHECK(validate(revision_kind(), revision, nullptr).empty());
+  auto other = revision;
+  object_at(other, {"spec"})["timeoutSeconds"] = 1;
+  CHECK(validate(revision_kind(), other, &revision) ==
+        "Immutable fields changed (-old +new): spec\nspec.timeoutSeconds:\n\t-: 300\n\t+: 1");
+}
+
+TEST_CASE("brokers and triggers get their defaults and refuse what is wrong") {
+  auto broker = admit(broker_kind(), yaml("metadata: {name: default, namespace: default}"), {}).value();
+  CHECK(json::serialize(broker["spec"]) ==
+        R"({"delivery":{"retry":10,"backoffPolicy":"exponential","backoffDelay":"PT0.2S"}})");
+  auto reclassed = broker;
+  object_at(reclassed, {"metadata", "annotations"})[names::broker_class] = "Kafka";
+  CHECK(validate(broker_kind(), reclassed, &broker)
+            .starts_with("Immutable fields changed (-old +new): metadata.annotations.eventing.knative.dev/"));
+
+  const auto trigger = [](std::string spec) {
+    return complaint(trigger_kind(), yaml("metadata: {name: t, namespace: default}\nspec: {" + spec + "}"));
+  };
+  const std::string subscriber = "subscriber: {ref: {apiVersion: serving.knative.dev/v1, kind: Service, name: hello}}";
+  CHECK(trigger(subscriber).empty());
+  CHECK(trigger("broker: b, subscriber: {uri: 'http://x/'}").empty());
+  CHECK(trigger("broker: b") == "expected at least one, got none: spec.subscriber.ref, spec.subscriber.uri");
+  CHECK(trigger(subscriber + ", filter: {attributes: {Type: x}}") ==
+        "Invalid attribute name: \"Type\": spec.filter.attributes");
+  CHECK(trigger(subscriber + ", filters: [{exact: {type: x}}]") == "must not set the field(s): spec.filters");
+  CHECK(trigger(subscriber + ", delivery: {retry: -1}") == "invalid value: -1: spec.delivery.retry");
+  CHECK(trigger(subscriber + ", delivery: {backoffPolicy: random, backoffDelay: 1s}") ==
+        "invalid value: 1s: spec.delivery.backoffDelay\ninvalid value: random: spec.delivery.backoffPolicy");
+}
+
+TEST_CASE("a build run names exactly one build, a source, and a manifest that would be accepted") {
+  const auto run = [](std::string spec, std::string annotation = "") {
+    return complaint(build_run_kind(), yaml("metadata: {name: b" + annotation + "}\nspec: " + spec));
+  };
+  CHECK(run("{build: {spec: {source: {type: Git, git: {url: 'https://x/y'}}, output: {image: hello}}}}").empty());
+  CHECK(run("{build: {name: b}}").empty());
+  CHECK(run("{build: {}}") == "expected exactly one, got neither: spec.build.name, spec.build.spec");
+  CHECK(run("{build: {spec: {source: {type: Git, git: {}}, output: {image: hello}}}}") ==
+        "missing field(s): spec.build.spec.source.git.url");
+  CHECK(run("{build: {spec: {source: {type: Local, local: {name: short}}, output: {image: hello}}}}") ==
+        "invalid value: short: spec.build.spec.source.local.name\nthe name an upload was given: 64 hex digits");
+  CHECK(run("{build: {spec: {source: {git: {url: u}, contextDir: ../up}, output: {image: hello}}}}") ==
+        "invalid value: ../up: spec.build.spec.source.contextDir\na folder below the root of the source");
+  CHECK(run("{build: {spec: {source: {git: {url: u}}, output: {image: hello}, paramValues: [{name: x, value: y}]}}}") ==
+        "invalid value: x: spec.build.spec.paramValues[0].name\none of: allow-local, build-args, dockerfile, target");
+  const auto deploy = [](std::string manifest) { return ", annotations: {wick.dev/deploy: '" + manifest + "'}"; };
+  CHECK(run("{build: {name: b}}",
+            deploy(R"({"apiVersion":"serving.knative.dev/v1","kind":"Service","metadata":{"name":"hello"}})"))
+            .empty());
+  CHECK(run("{build: {name: b}}",
+            deploy(R"({"apiVersion":"serving.knative.dev/v1","kind":"Service","metadata":{"name":"NO"}})"))
+            .starts_with(
+                "invalid value: the Service manifest: metadata.annotations.wick.dev/deploy\nnot a DNS 1035 label"));
+}
