@@ -1,0 +1,74 @@
+// How `app` starts the runner, speaks to it, and dispatches its sandboxed children. See runner.hpp for the verbs.
+#pragma once
+
+#include <sys/types.h>
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "wick/container/runner.hpp"
+#include "wick/os/fd.hpp"
+#include "wick/os/loop.hpp"
+
+namespace wick::container {
+
+struct RunnerOptions {
+  std::filesystem::path state_folder = "/var/lib/wick/runner";  // layers and steps; root's alone; ext4, xfs or btrfs
+  std::filesystem::path run_folder = "/run/wick";  // mounts, the runtime's state, records; every parent reachable (o+x)
+  std::string runtime = "runc";
+  uid_t front_uid = 0;  // who may speak to us, beside root
+  gid_t front_gid = 0;
+};
+
+/// Serves one front until it goes away. Needs root and a mount namespace of its own (runner_main makes one); instances
+/// go on afterwards and are adopted by the next call. Errors in the set-up are thrown as std::runtime_error with a
+/// sentence for people.
+awaitable<void> serve_runner(Executor executor, Fd socket, RunnerOptions options);
+
+/// The whole process: own loop, private mount namespace, subreaper, SIGTERM and SIGINT. Returns the exit code.
+int runner_main(Fd socket, RunnerOptions options);
+
+/// The front's end. One thread (the executor's).
+class RunnerClient final : public Runner {
+ public:
+  RunnerClient(Executor executor, Fd socket);
+  ~RunnerClient() override;
+
+  /// Reads replies and exit notices until the runner is gone; every call pending then or made later gets
+  /// Errc::unavailable.
+  awaitable<void> run();
+  /// Ends run().
+  void close();
+
+  awaitable<Result<Prepared>> prepare(InstanceSpec spec, Fd log) override;
+  awaitable<Result<void>> start(InstanceId id) override;
+  awaitable<Result<void>> signal(InstanceId id, int number) override;
+  awaitable<Result<void>> remove(InstanceId id) override;
+  awaitable<Result<std::vector<Existing>>> list() override;
+  awaitable<Result<Fd>> connect(InstanceId id, std::uint16_t port) override;
+  awaitable<Result<Usage>> usage(InstanceId id) override;
+  awaitable<Result<std::vector<Listening>>> listening(InstanceId id) override;
+  void on_exit(std::function<void(const Exit&)> callback) override;
+  awaitable<Result<bool>> has_layer(Digest layer) override;
+  awaitable<Result<void>> import_layer(Digest layer, Fd tar) override;
+  awaitable<Result<std::vector<Digest>>> layers() override;
+  awaitable<Result<void>> remove_layer(Digest layer) override;
+  awaitable<Result<void>> pack(std::vector<Digest> layers, std::string subpath, std::string prefix, Fd out) override;
+  awaitable<Result<UserIds>> resolve_user(std::vector<Digest> layers, std::string user) override;
+  awaitable<Result<void>> open_step(InstanceId step, std::vector<Digest> layers) override;
+  awaitable<Result<void>> unpack_into(InstanceId step, Fd tar) override;
+  awaitable<Result<void>> pack_step(InstanceId step, Fd out, std::int64_t clamp_mtime) override;
+  awaitable<Result<void>> publish_step(InstanceId step, Digest layer) override;
+  awaitable<Result<void>> discard_step(InstanceId step) override;
+  awaitable<Result<void>> bootstrap(std::string suite, Fd out) override;
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// `wick helper NAME …`: the sandboxed children of this room (sandbox.hpp). Only the runner starts them.
+int helper_main(int argc, char** argv);
+
+}  // namespace wick::container

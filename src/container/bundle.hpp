@@ -1,0 +1,34 @@
+// The OCI config.json of an instance, composed from our own template (runtime/config.json) and checked fields. Pure.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "wick/container/runner.hpp"
+
+namespace wick::container {
+
+/// What this machine allows; looked at once.
+struct HostFacts {
+  std::uint64_t open_files_max = 65536;
+  int oom_score_min = 0;  // without CAP_SYS_RESOURCE a child's score cannot be below its parent's
+  bool limits_swap = true;
+  std::vector<std::string> thermal_throttle;  // sysfs folders that tell one tenant what the others do
+
+  static HostFacts look();
+};
+
+struct Bundle {
+  std::string root;         // the mounted root file system
+  std::string cgroup;       // "/wick/<id>"
+  std::string resolv_conf;  // a file to show as /etc/resolv.conf; empty: what the skeleton has
+  std::string hosts;
+};
+
+std::string compose_config(const InstanceSpec& spec, const Bundle& bundle, const HostFacts& host);
+
+/// `text` as a JSON string with its quotes. Bytes that are not UTF-8 stay as they are (the runtime replaces them).
+std::string json_string(std::string_view text);
+
+}  // namespace wick::container

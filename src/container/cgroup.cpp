@@ -1,0 +1,101 @@
+#include "cgroup.hpp"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+
+#include "wick/base/text.hpp"
+#include "wick/os/files.hpp"
+
+namespace wick::container {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr std::size_t file_bytes_max = 1 << 20;
+
+/// A file that holds one number; "max" and anything else is `otherwise`.
+std::uint64_t number_in(const fs::path& file, std::uint64_t otherwise = 0) {
+  auto text = read_file(file, file_bytes_max);
+  if (!text) return otherwise;
+  return parse_unsigned(trim(*text)).value_or(otherwise);
+}
+
+/// "key value" lines.
+std::uint64_t field_in(const fs::path& file, std::string_view key) {
+  auto text = read_file(file, file_bytes_max);
+  if (!text) return 0;
+  for (const auto line : split(*text, '\n')) {
+    if (line.size() <= key.size() || !line.starts_with(key) || line[key.size()] != ' ') continue;
+    return parse_unsigned(trim(line.substr(key.size() + 1))).value_or(0);
+  }
+  return 0;
+}
+
+}  // namespace
+
+Cgroups::Cgroups(fs::path mount) : mount_(std::move(mount)) {
+  std::error_code error;
+  unified_ = fs::exists(mount_ / "cgroup.controllers", error);
+}
+
+std::string Cgroups::path_of(const InstanceId& id) { return "/wick/" + std::string(id.text()); }
+
+fs::path Cgroups::group(std::string_view controller, const InstanceId& id) const {
+  return (unified_ ? mount_ : mount_ / controller) / "wick" / id.text();
+}
+
+bool Cgroups::exists(const InstanceId& id) const {
+  std::error_code error;
+  return fs::exists(group("memory", id), error);
+}
+
+std::uint64_t Cgroups::oom_kills(const InstanceId& id) const {
+  const auto memory = group("memory", id);
+  return unified_ ? field_in(memory / "memory.events", "oom_kill")
+                  : field_in(memory / "memory.oom_control", "oom_kill");
+}
+
+Result<Usage> Cgroups::usage(const InstanceId& id) const {
+  if (!exists(id)) return fail(Errc::not_found, "the instance has no control group any more");
+  const auto memory = group("memory", id);
+  Usage usage;
+  usage.oom_kills = oom_kills(id);
+  usage.pids = static_cast<std::uint32_t>(number_in(group("pids", id) / "pids.current"));
+  if (unified_) {
+    usage.memory_bytes = number_in(memory / "memory.current");
+    usage.memory_peak_bytes = number_in(memory / "memory.peak", usage.memory_bytes);
+    usage.memory_limit_bytes = number_in(memory / "memory.max");
+    usage.cpu_usec = field_in(memory / "cpu.stat", "usage_usec");
+  } else {
+    usage.memory_bytes = number_in(memory / "memory.usage_in_bytes");
+    usage.memory_peak_bytes = number_in(memory / "memory.max_usage_in_bytes");
+    usage.memory_limit_bytes = number_in(memory / "memory.limit_in_bytes");
+    usage.cpu_usec = number_in(group("cpuacct", id) / "cpuacct.usage") / 1000;
+  }
+  return usage;
+}
+
+void Cgroups::remove(const InstanceId& id) const {
+  std::error_code error;
+  std::vector<fs::path> groups;
+  if (unified_) {
+    groups.push_back(group("", id));
+  } else {
+    for (const auto& hierarchy : fs::directory_iterator(mount_, error)) {
+      if (hierarchy.is_symlink(error)) continue;
+      if (const auto found = hierarchy.path() / "wick" / id.text(); fs::exists(found, error)) groups.push_back(found);
+    }
+  }
+  for (const auto& folder : groups) {
+    if (auto members = read_file(folder / "cgroup.procs", file_bytes_max))
+      for (const auto line : split(*members, '\n'))
+        if (const auto pid = parse_unsigned(line); pid && *pid > 1) ::kill(static_cast<pid_t>(*pid), SIGKILL);
+    ::rmdir(folder.c_str());
+  }
+}
+
+}  // namespace wick::container

@@ -1,0 +1,33 @@
+// Readings from an instance's control group, version 1 (one hierarchy a controller) or 2.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "wick/container/runner.hpp"
+
+namespace wick::container {
+
+class Cgroups {
+ public:
+  /// `mount` is /sys/fs/cgroup; tests have their own tree.
+  explicit Cgroups(std::filesystem::path mount = "/sys/fs/cgroup");
+
+  /// The path that the OCI config names: "/wick/<id>".
+  static std::string path_of(const InstanceId& id);
+
+  /// Errors: not_found when the group is gone.
+  Result<Usage> usage(const InstanceId& id) const;
+  /// How many processes of the group the kernel killed for want of memory; 0 when the group is gone.
+  std::uint64_t oom_kills(const InstanceId& id) const;
+  bool exists(const InstanceId& id) const;
+  /// Kills what is left in the group and removes it where the runtime did not.
+  void remove(const InstanceId& id) const;
+
+ private:
+  std::filesystem::path group(std::string_view controller, const InstanceId& id) const;
+  std::filesystem::path mount_;
+  bool unified_ = false;
+};
+
+}  // namespace wick::container

@@ -1,0 +1,12 @@
+// The files of runtime/, compiled in: the runner reads no template from disk.
+#pragma once
+
+#include <string_view>
+
+namespace wick::container::embedded {
+
+extern const std::string_view config;         // runtime/config.json
+extern const std::string_view seccomp;        // runtime/seccomp.json
+extern const std::string_view seccomp_build;  // runtime/seccomp-build.json
+
+}  // namespace wick::container::embedded

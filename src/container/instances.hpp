@@ -1,0 +1,95 @@
+// Everything that runs, as the runner knows it.
+//
+//   (nothing) --prepare()--> prepared --start()--> running --its end--> ended --remove()--> (nothing)
+//                   `------------------ remove() ------------------'
+//
+// 1. An id is in the table from the first moment of prepare() to the last of remove(); a failure inside prepare() or
+// start() gives
+//    everything back before it is answered.
+// 2. What is needed to find an instance again is in <run>/instances/<id>/record before the runtime is asked to make it.
+// 3. Verbs of one instance run one after the other (`turn`).
+#pragma once
+
+#include <boost/asio/steady_timer.hpp>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+
+#include "bundle.hpp"
+#include "cgroup.hpp"
+#include "layer_folders.hpp"
+#include "namespaces.hpp"
+#include "protocol.hpp"
+#include "runtime_command.hpp"
+#include "wick/os/slots.hpp"
+#include "wick/os/task_group.hpp"
+
+namespace wick::container {
+
+/// What survives the runner, as the file `record`: no parsing, checked by size and magic.
+struct InstanceRecord {
+  std::uint32_t magic = 0x31524357;  // "WCR1"
+  std::int32_t pid = 0;              // 0: half-made
+  std::uint64_t start_time = 0;      // /proc/PID/stat field 22: tells a reused pid
+  char id[InstanceId::size] = {};
+  std::uint32_t id_range = 0;
+  std::uint32_t has_step = 0;
+  std::uint32_t own_network = 0;
+  protocol::LayerList layers;
+};
+static_assert(protocol::Plain<InstanceRecord>);
+
+class Instances {
+ public:
+  Instances(Executor executor, Roots& roots, LayerFolders& layers, RuntimeCommand runtime, NetworkDoor door,
+            std::filesystem::path folder);
+  ~Instances();
+
+  /// Adopts what runs, gives back what does not.
+  awaitable<Result<void>> recover();
+  awaitable<void> stop();
+
+  void on_exit(std::function<void(const Exit&)> callback) { on_exit_ = std::move(callback); }
+  awaitable<Result<Prepared>> prepare(InstanceSpec spec, Fd log);
+  awaitable<Result<void>> start(InstanceId id);
+  Result<void> signal(const InstanceId& id, int number);
+  awaitable<Result<void>> remove(InstanceId id);
+  std::vector<Existing> list() const;
+  Result<Fd> connect(const InstanceId& id, std::uint16_t port) const;
+  Result<Usage> usage(const InstanceId& id) const;
+  Result<std::vector<Listening>> listening(const InstanceId& id) const;
+  bool uses(const Digest& layer) const;
+
+ private:
+  struct Entry;
+  using EntryPointer = std::shared_ptr<Entry>;
+  static constexpr std::size_t instances_max = 4096;
+
+  std::filesystem::path folder_of(const InstanceId& id) const { return folder_ / id.text(); }
+  Result<EntryPointer> find(const InstanceId& id) const;
+  awaitable<Result<void>> create(EntryPointer entry, const InstanceSpec& spec, const Fd& log);
+  Result<std::string> write_bundle(const InstanceSpec& spec, const MountedRoot& root) const;
+  Result<void> write_record(const Entry& entry) const;
+  Result<void> watch(EntryPointer entry);
+  awaitable<void> await_end(EntryPointer entry);
+  void note_end(Entry& entry);
+  awaitable<Result<void>> open_start_fifo(EntryPointer entry);
+  awaitable<void> kill_and_wait(EntryPointer entry);
+  awaitable<void> give_back(EntryPointer entry);
+  awaitable<void> recover_one(std::filesystem::path folder);
+
+  Executor executor_;
+  Roots& roots_;
+  LayerFolders& layers_;
+  RuntimeCommand runtime_;
+  NetworkDoor door_;
+  std::filesystem::path folder_;
+  Cgroups cgroups_;
+  HostFacts host_;
+  std::function<void(const Exit&)> on_exit_;
+  std::map<InstanceId, EntryPointer> entries_;
+  TaskGroup watchers_;
+};
+
+}  // namespace wick::container

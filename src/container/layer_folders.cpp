@@ -1,0 +1,233 @@
+#include "layer_folders.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "protocol.hpp"
+#include "sandbox.hpp"
+#include "wick/base/log.hpp"
+#include "wick/base/text.hpp"
+#include "wick/os/files.hpp"
+
+namespace wick::container {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr std::size_t steps_max = 64;  // builds that run at once, with room; each may fill the disk
+
+/// Everything below `folder` on disk, before its name promises that it is whole.
+Result<void> sync_file_system_of(const fs::path& folder) {
+  auto fd = open_file(folder, O_RDONLY | O_DIRECTORY);
+  if (!fd) return fail(std::move(fd.error()));
+  if (::syncfs(fd->get()) != 0) return fail(system_error("syncfs " + folder.string(), errno));
+  return {};
+}
+
+}  // namespace
+
+LayerFolders::LayerFolders(Executor executor, Roots& roots, WorkerPool& worker, fs::path state)
+    : executor_(executor), roots_(roots), worker_(worker), state_(std::move(state)) {}
+
+Result<void> LayerFolders::open() {
+  if (auto made = make_folders(state_ / "layers/sha256", 0700); !made) return made;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(state_ / "layers", error))
+    if (entry.path().filename().string().starts_with("incoming-"))
+      if (auto removed = remove_tree(entry.path()); !removed) return removed;
+  if (auto removed = remove_tree(state_ / "steps"); !removed) return removed;
+  return make_folders(state_ / "steps", 0700);
+}
+
+fs::path LayerFolders::folder_of(const Digest& layer) const { return state_ / "layers/sha256" / layer.hex(); }
+fs::path LayerFolders::folder_of(const InstanceId& step) const { return state_ / "steps" / step.text(); }
+
+bool LayerFolders::has(const Digest& layer) const {
+  std::error_code error;
+  return fs::is_directory(folder_of(layer), error);
+}
+
+std::vector<Digest> LayerFolders::list() const {
+  std::vector<Digest> layers;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(state_ / "layers/sha256", error))
+    if (auto digest = Digest::parse("sha256:" + entry.path().filename().string())) layers.push_back(*digest);
+  return layers;
+}
+
+Result<std::vector<fs::path>> LayerFolders::folders_of(const std::vector<Digest>& layers) const {
+  std::vector<fs::path> folders;
+  for (const auto& layer : layers) {
+    if (!has(layer)) return fail(Errc::not_found, fmt::format("layer {} is not unpacked here", layer.text()));
+    folders.push_back(folder_of(layer));
+  }
+  return folders;
+}
+
+awaitable<void> LayerFolders::remove_folder(fs::path folder) {
+  auto work = [folder] { return remove_tree(folder); };
+  auto removed = co_await worker_.run(work);
+  if (!removed) log::warn("folder left behind", {{"error", removed.error().what()}});
+}
+
+awaitable<Result<void>> LayerFolders::sync_and_publish(fs::path folder, Digest layer) {
+  const fs::path target = folder_of(layer);
+  auto work = [folder, target]() -> Result<void> {
+    if (auto synced = sync_file_system_of(folder); !synced) return synced;
+    if (::renameat2(AT_FDCWD, folder.c_str(), AT_FDCWD, target.c_str(), RENAME_NOREPLACE) == 0)
+      return sync_file_system_of(target.parent_path());
+    if (errno == EEXIST) return {};  // somebody else was first; same digest, same content
+    return fail(system_error("publish layer " + target.filename().string(), errno));
+  };
+  co_return co_await worker_.run(work);
+}
+
+awaitable<Result<void>> LayerFolders::import(Digest layer, Fd tar) {
+  if (has(layer)) co_return Result<void>{};
+  const fs::path incoming = state_ / "layers" / ("incoming-" + random_hex(8));
+  if (auto made = make_store_folder(incoming); !made) co_return made;
+  HelperCall call{.name = "unpack-layer", .root = incoming, .arguments = {}, .data = tar.get()};
+  auto unpacked = co_await call_helper(executor_, roots_, std::move(call));
+  Result<void> result;
+  if (!unpacked)
+    result = fail(std::move(unpacked.error()).within("unpack layer " + layer.text()));
+  else
+    result = co_await sync_and_publish(incoming, layer);
+  co_await remove_folder(incoming);
+  co_return result;
+}
+
+awaitable<Result<void>> LayerFolders::remove(Digest layer) {
+  if (!has(layer)) co_return fail(Errc::not_found, fmt::format("layer {} is not unpacked here", layer.text()));
+  const fs::path doomed = state_ / "layers" / ("incoming-" + random_hex(8));
+  if (::rename(folder_of(layer).c_str(), doomed.c_str()) != 0)
+    co_return fail(system_error("remove layer " + layer.text(), errno));
+  co_await remove_folder(doomed);
+  co_return Result<void>{};
+}
+
+awaitable<Result<void>> LayerFolders::pack(std::vector<Digest> layers, std::string subpath, std::string prefix,
+                                           Fd out) {
+  auto folders = folders_of(layers);
+  if (!folders) co_return fail(std::move(folders.error()));
+  auto root = roots_.mount_read_only(*folders, store_id_range, Roots::Skeleton::none);
+  if (!root) co_return fail(std::move(root.error()));
+  HelperCall call{
+      .name = "pack", .root = root->path(), .arguments = {subpath, prefix, "root", "-1"}, .data = out.get()};
+  auto packed = co_await call_helper(executor_, roots_, std::move(call));
+  if (!packed) co_return fail(std::move(packed.error()));
+  co_return Result<void>{};
+}
+
+awaitable<Result<UserIds>> LayerFolders::resolve_user(std::vector<Digest> layers, std::string user) {
+  auto folders = folders_of(layers);
+  if (!folders) co_return fail(std::move(folders.error()));
+  auto root = roots_.mount_read_only(*folders, store_id_range, Roots::Skeleton::none);
+  if (!root) co_return fail(std::move(root.error()));
+  HelperCall call{.name = "passwd", .root = root->path(), .arguments = {user}, .limit = 30s};
+  auto found = co_await call_helper(executor_, roots_, std::move(call));
+  if (!found) co_return fail(std::move(found.error()));
+  std::vector<std::uint32_t> numbers;
+  for (const auto part : split(*found, ' ')) {
+    const auto number = parse_unsigned(part);
+    if (!number || *number >= id_range_size) co_return fail(Errc::internal, "the passwd helper gave no ids");
+    numbers.push_back(static_cast<std::uint32_t>(*number));
+  }
+  if (numbers.size() < 2 || numbers.size() > 2 + protocol::groups_max)
+    co_return fail(Errc::internal, "the passwd helper gave no ids");
+  UserIds ids{.uid = numbers[0], .gid = numbers[1], .groups = {numbers.begin() + 2, numbers.end()}};
+  co_return ids;
+}
+
+// --- steps
+
+void LayerFolders::Hold::reset() {
+  if (folders_ == nullptr) return;
+  if (auto step = folders_->steps_.find(step_); step != folders_->steps_.end()) step->second.held = false;
+  folders_ = nullptr;
+}
+
+Result<LayerFolders::Hold> LayerFolders::hold_step(const InstanceId& step) {
+  auto found = steps_.find(step);
+  if (found == steps_.end()) return fail(Errc::not_found, fmt::format("step {} is not open", step.text()));
+  if (found->second.held) return fail(Errc::conflict, fmt::format("step {} is in use", step.text()));
+  found->second.held = true;
+  return Hold(*this, step);
+}
+
+Result<MountedRoot> LayerFolders::mount_step(const Hold& hold, Roots::Skeleton skeleton) {
+  auto folders = folders_of(steps_.at(hold.step()).layers);
+  if (!folders) return fail(std::move(folders.error()));
+  const auto folder = folder_of(hold.step());
+  return roots_.mount_writable(*folders, folder / "upper", folder / "work", skeleton);
+}
+
+bool LayerFolders::is_below_step(const Digest& layer) const {
+  return std::ranges::any_of(steps_, [&](const auto& step) {
+    return std::ranges::find(step.second.layers, layer) != step.second.layers.end();
+  });
+}
+
+Result<void> LayerFolders::open_step(const InstanceId& step, std::vector<Digest> layers) {
+  if (steps_.contains(step)) return fail(Errc::already_exists, fmt::format("step {} is open", step.text()));
+  if (steps_.size() >= steps_max)
+    return fail(Errc::overloaded, fmt::format("{} steps are open, more are not allowed", steps_max));
+  if (auto folders = folders_of(layers); !folders) return fail(std::move(folders.error()));
+  const auto folder = folder_of(step);
+  if (::mkdir(folder.c_str(), 0700) != 0) return fail(system_error("make folder " + folder.string(), errno));
+  if (auto made = make_store_folder(folder / "upper"); !made) return made;
+  steps_.emplace(step, Step{.layers = std::move(layers)});
+  return {};
+}
+
+awaitable<Result<void>> LayerFolders::unpack_into(InstanceId step, Fd tar) {
+  auto hold = hold_step(step);
+  if (!hold) co_return fail(std::move(hold.error()));
+  auto root = mount_step(*hold, Roots::Skeleton::none);
+  if (!root) co_return fail(std::move(root.error()));
+  HelperCall call{.name = "unpack-files", .root = root->path(), .arguments = {}, .data = tar.get()};
+  auto unpacked = co_await call_helper(executor_, roots_, std::move(call));
+  if (!unpacked) co_return fail(std::move(unpacked.error()));
+  co_return Result<void>{};
+}
+
+awaitable<Result<void>> LayerFolders::pack_step(InstanceId step, Fd out, std::int64_t clamp_mtime) {
+  auto hold = hold_step(step);
+  if (!hold) co_return fail(std::move(hold.error()));
+  HelperCall call{.name = "pack",
+                  .root = folder_of(step) / "upper",
+                  .arguments = {"", "", "upper", std::to_string(clamp_mtime)},
+                  .data = out.get()};
+  auto packed = co_await call_helper(executor_, roots_, std::move(call));
+  if (!packed) co_return fail(std::move(packed.error()));
+  co_return Result<void>{};
+}
+
+awaitable<Result<void>> LayerFolders::publish_step(InstanceId step, Digest layer) {
+  auto hold = hold_step(step);
+  if (!hold) co_return fail(std::move(hold.error()));
+  if (!has(layer)) {
+    const fs::path upper = folder_of(step) / "upper";
+    auto published = co_await sync_and_publish(upper, layer);
+    if (!published) co_return published;
+  }
+  steps_.erase(step);
+  co_await remove_folder(folder_of(step));
+  co_return Result<void>{};
+}
+
+awaitable<Result<void>> LayerFolders::discard_step(InstanceId step) {
+  if (!steps_.contains(step)) co_return Result<void>{};
+  auto hold = hold_step(step);
+  if (!hold) co_return fail(std::move(hold.error()));
+  steps_.erase(step);
+  co_await remove_folder(folder_of(step));
+  co_return Result<void>{};
+}
+
+}  // namespace wick::container

@@ -1,0 +1,86 @@
+// Layers on the runner's disk, one folder a DiffID, and the build steps that make new ones.
+//
+// <state>/layers/sha256/<hex>   published layers: never changed again
+// <state>/layers/incoming-*     being unpacked; removed at start
+// <state>/steps/<id>/{upper,work}   a writable root; steps do not survive the runner, their builds start again
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <vector>
+
+#include "roots.hpp"
+#include "wick/os/worker.hpp"
+
+namespace wick::container {
+
+class LayerFolders {
+ public:
+  LayerFolders(Executor executor, Roots& roots, WorkerPool& worker, std::filesystem::path state);
+  /// Makes the folders; removes what an earlier life left half-made.
+  Result<void> open();
+
+  bool has(const Digest& layer) const;
+  std::vector<Digest> list() const;
+  /// Folders of `layers`. Errors: not_found names the missing one.
+  Result<std::vector<std::filesystem::path>> folders_of(const std::vector<Digest>& layers) const;
+  awaitable<Result<void>> import(Digest layer, Fd tar);
+  awaitable<Result<void>> remove(Digest layer);  // the caller has asked that nothing runs on it
+  awaitable<Result<void>> pack(std::vector<Digest> layers, std::string subpath, std::string prefix, Fd out);
+  awaitable<Result<UserIds>> resolve_user(std::vector<Digest> layers, std::string user);
+
+  Result<void> open_step(const InstanceId& step, std::vector<Digest> layers);
+  awaitable<Result<void>> unpack_into(InstanceId step, Fd tar);
+  awaitable<Result<void>> pack_step(InstanceId step, Fd out, std::int64_t clamp_mtime);
+  awaitable<Result<void>> publish_step(InstanceId step, Digest layer);
+  awaitable<Result<void>> discard_step(InstanceId step);
+  /// For an instance that runs on the step: nobody else may touch it until the hold is dropped. Errors: not_found,
+  /// conflict.
+  class Hold;
+  Result<Hold> hold_step(const InstanceId& step);
+  Result<MountedRoot> mount_step(const Hold& hold, Roots::Skeleton skeleton);
+  /// True while a step stands on `layer`.
+  bool is_below_step(const Digest& layer) const;
+
+ private:
+  struct Step {
+    std::vector<Digest> layers;
+    bool held = false;
+  };
+  std::filesystem::path folder_of(const Digest& layer) const;
+  std::filesystem::path folder_of(const InstanceId& step) const;
+  awaitable<Result<void>> sync_and_publish(std::filesystem::path folder, Digest layer);
+  awaitable<void> remove_folder(std::filesystem::path folder);
+
+  Executor executor_;
+  Roots& roots_;
+  WorkerPool& worker_;
+  std::filesystem::path state_;
+  std::map<InstanceId, Step> steps_;
+};
+
+/// One user of a step at a time. Must not outlive the LayerFolders.
+class LayerFolders::Hold {
+ public:
+  Hold() = default;
+  Hold(Hold&& other) noexcept : folders_(std::exchange(other.folders_, nullptr)), step_(other.step_) {}
+  Hold& operator=(Hold&& other) noexcept {
+    if (this == &other) return *this;
+    reset();
+    folders_ = std::exchange(other.folders_, nullptr);
+    step_ = other.step_;
+    return *this;
+  }
+  ~Hold() { reset(); }
+  void reset();
+  const InstanceId& step() const { return step_; }
+
+ private:
+  friend class LayerFolders;
+  Hold(LayerFolders& folders, const InstanceId& step) : folders_(&folders), step_(step) {}
+  LayerFolders* folders_ = nullptr;
+  InstanceId step_;
+};
+
+}  // namespace wick::container

@@ -1,0 +1,530 @@
+#include "protocol.hpp"
+
+#include <arpa/inet.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <csignal>
+
+#include "sealed_memory.hpp"
+#include "wick/base/text.hpp"
+
+namespace wick::container::protocol {
+
+namespace {
+
+using std::string_view;
+
+Result<InstanceId> parse_id(const char (&bytes)[InstanceId::size]) {
+  return InstanceId::parse({bytes, InstanceId::size});
+}
+
+bool is_blank(const char (&bytes)[InstanceId::size]) {
+  return std::ranges::all_of(bytes, [](char c) { return c == '\0'; });
+}
+
+void put_id(char (&target)[InstanceId::size], const InstanceId& id) { std::ranges::copy(id.text(), target); }
+
+Result<Digest> parse_digest(const std::uint8_t (&bytes)[Digest::size]) {
+  Digest::Bytes copy;
+  std::ranges::copy(bytes, copy.begin());
+  const Digest digest(copy);
+  if (digest.empty()) return fail(Errc::invalid, "an empty digest names no layer");
+  return digest;
+}
+
+template <std::size_t N>
+Result<std::string> parse_text(const Text<N>& text, string_view what) {
+  if (text.length > N)
+    return fail(Errc::invalid, fmt::format("{} claims {} bytes, at most {} fit", what, text.length, N));
+  std::string out(text.bytes, text.length);
+  if (out.find('\0') != std::string::npos) return fail(Errc::invalid, fmt::format("{} has a NUL inside", what));
+  return out;
+}
+
+template <std::size_t N>
+Result<void> put_text(Text<N>& target, string_view text, string_view what) {
+  if (text.size() > N)
+    return fail(Errc::invalid, fmt::format("{} is {} bytes long, at most {} are allowed", what, text.size(), N));
+  if (text.find('\0') != string_view::npos) return fail(Errc::invalid, fmt::format("{} has a NUL inside", what));
+  target.length = static_cast<std::uint32_t>(text.size());
+  std::ranges::copy(text, target.bytes);
+  return {};
+}
+
+Result<std::vector<Digest>> parse_layers(const LayerList& list) {
+  if (list.count > layers_max)
+    return fail(Errc::invalid, fmt::format("{} layers, at most {} are allowed", list.count, layers_max));
+  std::vector<Digest> layers;
+  for (std::size_t i = 0; i < list.count; ++i) {
+    auto digest = parse_digest(list.digests[i]);
+    if (!digest) return fail(std::move(digest.error()));
+    layers.push_back(*digest);
+  }
+  return layers;
+}
+
+Result<void> put_layers(LayerList& target, const std::vector<Digest>& layers) {
+  if (layers.size() > layers_max)
+    return fail(Errc::invalid, fmt::format("an image may have {} layers, this one has {}", layers_max, layers.size()));
+  target.count = static_cast<std::uint32_t>(layers.size());
+  for (std::size_t i = 0; i < layers.size(); ++i) std::ranges::copy(layers[i].bytes(), target.digests[i]);
+  return {};
+}
+
+/// "/a/b": absolute, no "..", so that no runtime resolves it outside of the root (CVE-2024-21626 began with a working
+/// folder).
+bool is_plain_absolute(string_view path) {
+  if (path.empty() || path.front() != '/') return false;
+  return std::ranges::none_of(split(path, '/'), [](string_view part) { return part == ".."; });
+}
+
+Result<void> check_process(const Process& process) {
+  if (process.argv.empty() || process.argv.front().empty()) return fail(Errc::invalid, "the process has no command");
+  for (const auto& pair : process.environment)
+    if (pair.find('=') == std::string::npos || pair.front() == '=')
+      return fail(Errc::invalid, fmt::format("an environment entry is NAME=value, not '{}'", printable(pair, 60)));
+  if (!is_plain_absolute(process.working_folder))
+    return fail(Errc::invalid, fmt::format("the working folder must be absolute and without '..', not '{}'",
+                                           printable(process.working_folder, 100)));
+  if (process.uid >= id_range_size || process.gid >= id_range_size || process.groups.size() > groups_max ||
+      std::ranges::any_of(process.groups, [](std::uint32_t group) { return group >= id_range_size; }))
+    return fail(Errc::invalid, fmt::format("user and group ids go from 0 to {}, with at most {} groups",
+                                           id_range_size - 1, groups_max));
+  return {};
+}
+
+Result<Process> parse_process(const PrepareBody& body, const Fd& memory) {
+  if (body.arguments > process_strings_max || body.environment > process_strings_max || body.group_count > groups_max)
+    return fail(Errc::invalid, "the process has too many arguments, variables or groups");
+  auto bytes = read_sealed(memory, process_bytes_max);
+  if (!bytes) return fail(std::move(bytes.error()));
+  const std::size_t count = std::size_t{body.arguments} + body.environment + 1;
+  if (count > process_strings_max || bytes->empty() || bytes->back() != '\0' ||
+      static_cast<std::size_t>(std::ranges::count(*bytes, '\0')) != count)
+    return fail(Errc::invalid, fmt::format("the process must be {} strings, each ended by a NUL", count));
+  const auto strings = split(string_view(*bytes).substr(0, bytes->size() - 1), '\0');
+  Process process;
+  process.argv.assign(strings.begin(), strings.begin() + body.arguments);
+  process.environment.assign(strings.begin() + body.arguments, strings.end() - 1);
+  process.working_folder = strings.back();
+  process.uid = body.uid;
+  process.gid = body.gid;
+  process.groups.assign(body.groups, body.groups + body.group_count);
+  if (auto checked = check_process(process); !checked) return fail(std::move(checked.error()));
+  return process;
+}
+
+Result<void> check_numbers(const InstanceSpec& spec) {
+  if (spec.id_range >= id_ranges_max)
+    return fail(Errc::invalid, fmt::format("id ranges go from 0 to {}, not {}", id_ranges_max - 1, spec.id_range));
+  const auto& limits = spec.limits;
+  if (limits.memory_bytes < memory_bytes_min || limits.memory_bytes > memory_bytes_max)
+    return fail(Errc::invalid, fmt::format("a memory limit is at least {}, not {}", human_bytes(memory_bytes_min),
+                                           human_bytes(limits.memory_bytes)));
+  if (limits.cpu_millis < 10 || limits.cpu_millis > cpu_millis_max)
+    return fail(Errc::invalid,
+                fmt::format("a cpu limit goes from 10m to {}m, not {}m", cpu_millis_max, limits.cpu_millis));
+  if (limits.pids < 1 || limits.pids > pids_max)
+    return fail(Errc::invalid, fmt::format("a process limit goes from 1 to {}, not {}", pids_max, limits.pids));
+  return {};
+}
+
+Result<void> check_spec(const InstanceSpec& spec) {
+  if (auto checked = check_numbers(spec); !checked) return checked;
+  if (spec.layers.empty() == spec.step.empty())
+    return fail(Errc::invalid, "an instance runs on layers or on a step, one of the two");
+  if (!spec.step.empty() && spec.id_range != store_id_range)
+    return fail(Errc::denied, "a step runs in the id range of the store");
+  if (spec.step.empty() && spec.id_range == store_id_range)
+    return fail(Errc::denied, "the id range of the store is for build steps");
+  if (spec.privileges == Privileges::none && spec.process.uid == 0 && !spec.allow_root)
+    return fail(Errc::denied, "a service does not run as root (user 0)",
+                "set another USER in the image, or allow root for this service");
+  if (spec.privileges == Privileges::build && spec.step.empty())
+    return fail(Errc::denied, "build privileges are for steps");
+  if (spec.network == Network::host && spec.privileges != Privileges::build)
+    return fail(Errc::denied, "the host's network is for build steps");
+  return {};
+}
+
+Result<InstanceSpec> parse_spec(const PrepareBody& body, const Fd& memory) {
+  InstanceSpec spec;
+  auto id = parse_id(body.id);
+  if (!id) return fail(std::move(id.error()));
+  spec.id = *id;
+  if (!is_blank(body.step)) {
+    auto step = parse_id(body.step);
+    if (!step) return fail(std::move(step.error()));
+    spec.step = *step;
+  }
+  if (body.network > 1 || body.privileges > 1 || body.allow_root > 1 || body.reserved != 0)
+    return fail(Errc::invalid, "a flag out of bounds");
+  auto layers = parse_layers(body.layers);
+  if (!layers) return fail(std::move(layers.error()));
+  auto process = parse_process(body, memory);
+  if (!process) return fail(std::move(process.error()));
+  spec.id_range = body.id_range;
+  spec.layers = std::move(*layers);
+  spec.process = std::move(*process);
+  spec.limits = {.memory_bytes = body.memory_bytes, .cpu_millis = body.cpu_millis, .pids = body.pids};
+  spec.network = static_cast<Network>(body.network);
+  spec.privileges = static_cast<Privileges>(body.privileges);
+  spec.allow_root = body.allow_root == 1;
+  if (auto checked = check_spec(spec); !checked) return fail(std::move(checked.error()));
+  return spec;
+}
+
+// --- one function a shape of body
+
+Result<Request> parse_prepare(string_view bytes, std::vector<Fd>& fds) {
+  auto body = value_of<PrepareBody>(bytes);
+  if (!body) return fail(std::move(body.error()));
+  auto spec = parse_spec(*body, fds[0]);
+  if (!spec) return fail(std::move(spec.error()));
+  return Prepare{.spec = std::move(*spec), .log = std::move(fds[1])};
+}
+
+template <class T>
+Result<Request> parse_with_id(string_view bytes) {
+  auto body = value_of<IdBody>(bytes);
+  if (!body) return fail(std::move(body.error()));
+  auto id = parse_id(body->id);
+  if (!id) return fail(std::move(id.error()));
+  return T{*id};
+}
+
+struct IdAndNumber {
+  InstanceId id;
+  std::int64_t number = 0;
+};
+Result<IdAndNumber> parse_number(string_view bytes, std::int64_t least, std::int64_t most, string_view what) {
+  auto body = value_of<NumberBody>(bytes);
+  if (!body) return fail(std::move(body.error()));
+  auto id = parse_id(body->id);
+  if (!id) return fail(std::move(id.error()));
+  if (body->number < least || body->number > most)
+    return fail(Errc::invalid, fmt::format("a {} goes from {} to {}, not {}", what, least, most, body->number));
+  return IdAndNumber{.id = *id, .number = body->number};
+}
+
+Result<Request> parse_signal(string_view bytes) {
+  auto value = parse_number(bytes, 1, 64, "signal number");
+  if (!value) return fail(std::move(value.error()));
+  return Signal{.id = value->id, .number = static_cast<int>(value->number)};
+}
+
+Result<Request> parse_connect(string_view bytes) {
+  auto value = parse_number(bytes, 1, 65535, "port");
+  if (!value) return fail(std::move(value.error()));
+  return Connect{.id = value->id, .port = static_cast<std::uint16_t>(value->number)};
+}
+
+Result<Request> parse_pack_step(string_view bytes, std::vector<Fd>& fds) {
+  constexpr std::int64_t year_9999 = 253402300799;
+  auto value = parse_number(bytes, -1, year_9999, "clamp time");
+  if (!value) return fail(std::move(value.error()));
+  return PackStep{.step = value->id, .out = std::move(fds[0]), .clamp_mtime = value->number};
+}
+
+Result<Digest> parse_layer(string_view bytes) {
+  auto body = value_of<DigestBody>(bytes);
+  if (!body) return fail(std::move(body.error()));
+  return parse_digest(body->digest);
+}
+
+template <class T, class... More>
+Result<Request> parse_with_layer(string_view bytes, More&&... more) {
+  auto layer = parse_layer(bytes);
+  if (!layer) return fail(std::move(layer.error()));
+  return T{*layer, std::forward<More>(more)...};
+}
+
+Result<Request> parse_pack(string_view bytes, std::vector<Fd>& fds) {
+  auto body = value_of<PackBody>(bytes);
+  if (!body) return fail(std::move(body.error()));
+  auto layers = parse_layers(body->layers);
+  if (!layers) return fail(std::move(layers.error()));
+  auto subpath = parse_text(body->subpath, "the path to pack");
+  if (!subpath) return fail(std::move(subpath.error()));
+  auto prefix = parse_text(body->prefix, "the prefix");
+  if (!prefix) return fail(std::move(prefix.error()));
+  return Pack{.layers = std::move(*layers),
+              .subpath = std::move(*subpath),
+              .prefix = std::move(*prefix),
+              .out = std::move(fds[0])};
+}
+
+Result<Request> parse_resolve_user(string_view bytes) {
+  auto body = value_of<ResolveUserBody>(bytes);
+  if (!body) return fail(std::move(body.error()));
+  auto layers = parse_layers(body->layers);
+  if (!layers) return fail(std::move(layers.error()));
+  auto user = parse_text(body->user, "the user");
+  if (!user) return fail(std::move(user.error()));
+  return ResolveUser{.layers = std::move(*layers), .user = std::move(*user)};
+}
+
+Result<Request> parse_open_step(string_view bytes) {
+  auto body = value_of<OpenStepBody>(bytes);
+  if (!body) return fail(std::move(body.error()));
+  auto id = parse_id(body->id);
+  if (!id) return fail(std::move(id.error()));
+  auto layers = parse_layers(body->layers);
+  if (!layers) return fail(std::move(layers.error()));
+  return OpenStep{.step = *id, .layers = std::move(*layers)};
+}
+
+Result<Request> parse_publish_step(string_view bytes) {
+  auto body = value_of<IdDigestBody>(bytes);
+  if (!body) return fail(std::move(body.error()));
+  auto id = parse_id(body->id);
+  if (!id) return fail(std::move(id.error()));
+  auto layer = parse_digest(body->digest);
+  if (!layer) return fail(std::move(layer.error()));
+  return PublishStep{.step = *id, .layer = *layer};
+}
+
+Result<Request> parse_unpack_into(string_view bytes, std::vector<Fd>& fds) {
+  auto body = value_of<IdBody>(bytes);
+  if (!body) return fail(std::move(body.error()));
+  auto id = parse_id(body->id);
+  if (!id) return fail(std::move(id.error()));
+  return UnpackInto{.step = *id, .tar = std::move(fds[0])};
+}
+
+Result<Request> parse_bootstrap(string_view bytes, std::vector<Fd>& fds) {
+  auto body = value_of<BootstrapBody>(bytes);
+  if (!body) return fail(std::move(body.error()));
+  auto suite = parse_text(body->suite, "the suite");
+  if (!suite) return fail(std::move(suite.error()));
+  if (suite->empty() || !std::ranges::all_of(*suite, [](char c) { return c >= 'a' && c <= 'z'; }))
+    return fail(Errc::invalid, fmt::format("a suite is 1 to 20 letters a to z, not '{}'", printable(*suite)));
+  return Bootstrap{.suite = std::move(*suite), .out = std::move(fds[0])};
+}
+
+template <class T>
+Result<Request> parse_empty(string_view bytes) {
+  if (!bytes.empty()) return fail(Errc::invalid, "this verb has no body");
+  return T{};
+}
+
+std::size_t fds_expected(Verb verb) {
+  switch (verb) {
+    case Verb::prepare:
+      return 2;
+    case Verb::import_layer:
+    case Verb::pack:
+    case Verb::unpack_into:
+    case Verb::pack_step:
+    case Verb::bootstrap:
+      return 1;
+    default:
+      return 0;
+  }
+}
+
+Result<Request> parse_body(Verb verb, string_view bytes, std::vector<Fd>& fds) {
+  if (fds.size() != fds_expected(verb))
+    return fail(Errc::invalid,
+                fmt::format("{} comes with {} descriptors, not {}", to_string(verb), fds_expected(verb), fds.size()));
+  switch (verb) {
+    case Verb::prepare:
+      return parse_prepare(bytes, fds);
+    case Verb::start:
+      return parse_with_id<Start>(bytes);
+    case Verb::signal:
+      return parse_signal(bytes);
+    case Verb::remove:
+      return parse_with_id<Remove>(bytes);
+    case Verb::list:
+      return parse_empty<List>(bytes);
+    case Verb::connect:
+      return parse_connect(bytes);
+    case Verb::usage:
+      return parse_with_id<GetUsage>(bytes);
+    case Verb::listening:
+      return parse_with_id<GetListening>(bytes);
+    case Verb::has_layer:
+      return parse_with_layer<HasLayer>(bytes);
+    case Verb::import_layer:
+      return parse_with_layer<ImportLayer>(bytes, std::move(fds[0]));
+    case Verb::layers:
+      return parse_empty<ListLayers>(bytes);
+    case Verb::remove_layer:
+      return parse_with_layer<RemoveLayer>(bytes);
+    case Verb::pack:
+      return parse_pack(bytes, fds);
+    case Verb::resolve_user:
+      return parse_resolve_user(bytes);
+    case Verb::open_step:
+      return parse_open_step(bytes);
+    case Verb::unpack_into:
+      return parse_unpack_into(bytes, fds);
+    case Verb::pack_step:
+      return parse_pack_step(bytes, fds);
+    case Verb::publish_step:
+      return parse_publish_step(bytes);
+    case Verb::discard_step:
+      return parse_with_id<DiscardStep>(bytes);
+    case Verb::bootstrap:
+      return parse_bootstrap(bytes, fds);
+    case Verb::exit_notice:
+      break;
+  }
+  return fail(Errc::invalid, "not a verb of the front");
+}
+
+}  // namespace
+
+std::string_view to_string(Verb verb) {
+  static constexpr std::array names{"",
+                                    "prepare",
+                                    "start",
+                                    "signal",
+                                    "remove",
+                                    "list",
+                                    "connect",
+                                    "usage",
+                                    "listening",
+                                    "has_layer",
+                                    "import_layer",
+                                    "layers",
+                                    "remove_layer",
+                                    "pack",
+                                    "resolve_user",
+                                    "open_step",
+                                    "unpack_into",
+                                    "pack_step",
+                                    "publish_step",
+                                    "discard_step",
+                                    "bootstrap",
+                                    "exit_notice"};
+  const auto index = static_cast<std::size_t>(verb);
+  return index < names.size() ? names[index] : "unknown";
+}
+
+Result<Received> parse_request(std::string_view bytes, std::vector<Fd> fds) {
+  if (bytes.size() < sizeof(RequestHead)) return fail(Errc::invalid, "a message shorter than its head");
+  auto head = value_of<RequestHead>(bytes.substr(0, sizeof(RequestHead)));
+  if (!head) return fail(std::move(head.error()));
+  if (head->magic != magic || head->reserved != 0) return fail(Errc::invalid, "a message that is not ours");
+  if (head->verb < static_cast<int>(Verb::prepare) || head->verb > static_cast<int>(Verb::bootstrap))
+    return fail(Errc::invalid, fmt::format("verb {} does not exist", head->verb));
+  const auto verb = static_cast<Verb>(head->verb);
+  auto request = parse_body(verb, bytes.substr(sizeof(RequestHead)), fds);
+  return Received{.number = head->request, .verb = verb, .request = std::move(request)};
+}
+
+IdBody id_body(const InstanceId& id) {
+  IdBody body;
+  put_id(body.id, id);
+  return body;
+}
+
+DigestBody digest_body(const Digest& digest) {
+  DigestBody body;
+  std::ranges::copy(digest.bytes(), body.digest);
+  return body;
+}
+
+Result<Outgoing> encode_prepare(const InstanceSpec& spec, Fd log) {
+  if (auto checked = check_process(spec.process); !checked) return fail(std::move(checked.error()));
+  if (auto checked = check_spec(spec); !checked) return fail(std::move(checked.error()));
+  PrepareBody body;
+  put_id(body.id, spec.id);
+  put_id(body.step, spec.step);
+  body.id_range = spec.id_range;
+  body.uid = spec.process.uid;
+  body.gid = spec.process.gid;
+  body.group_count = static_cast<std::uint32_t>(spec.process.groups.size());
+  std::ranges::copy(spec.process.groups, body.groups);
+  body.memory_bytes = spec.limits.memory_bytes;
+  body.cpu_millis = spec.limits.cpu_millis;
+  body.pids = spec.limits.pids;
+  body.arguments = static_cast<std::uint32_t>(spec.process.argv.size());
+  body.environment = static_cast<std::uint32_t>(spec.process.environment.size());
+  body.network = static_cast<std::uint8_t>(spec.network);
+  body.privileges = static_cast<std::uint8_t>(spec.privileges);
+  body.allow_root = spec.allow_root ? 1 : 0;
+  if (auto put = put_layers(body.layers, spec.layers); !put) return fail(std::move(put.error()));
+
+  std::string strings;
+  const auto add = [&strings](const std::string& text) { strings.append(text.c_str(), text.size() + 1); };
+  for (const auto& argument : spec.process.argv) add(argument);
+  for (const auto& pair : spec.process.environment) add(pair);
+  add(spec.process.working_folder);
+  const std::size_t count = spec.process.argv.size() + spec.process.environment.size() + 1;
+  if (strings.size() > process_bytes_max || count > process_strings_max)
+    return fail(Errc::too_large,
+                fmt::format("command and environment are {} in {} strings; at most {} in {} are allowed",
+                            human_bytes(strings.size()), count, human_bytes(process_bytes_max), process_strings_max));
+  if (static_cast<std::size_t>(std::ranges::count(strings, '\0')) != count)
+    return fail(Errc::invalid, "a NUL inside the command or the environment");
+  auto memory = seal(strings);
+  if (!memory) return fail(std::move(memory.error()));
+  Outgoing out{.verb = Verb::prepare, .body = std::string(bytes_of(body)), .fds = {}};
+  out.fds.push_back(std::move(*memory));
+  out.fds.push_back(std::move(log));
+  return out;
+}
+
+Result<Outgoing> encode_pack(const std::vector<Digest>& layers, std::string_view subpath, std::string_view prefix,
+                             Fd out_fd) {
+  PackBody body;
+  if (auto put = put_layers(body.layers, layers); !put) return fail(std::move(put.error()));
+  if (auto put = put_text(body.subpath, subpath, "the path to pack"); !put) return fail(std::move(put.error()));
+  if (auto put = put_text(body.prefix, prefix, "the prefix"); !put) return fail(std::move(put.error()));
+  Outgoing out{.verb = Verb::pack, .body = std::string(bytes_of(body)), .fds = {}};
+  out.fds.push_back(std::move(out_fd));
+  return out;
+}
+
+Result<Outgoing> encode_resolve_user(const std::vector<Digest>& layers, std::string_view user) {
+  ResolveUserBody body;
+  if (auto put = put_layers(body.layers, layers); !put) return fail(std::move(put.error()));
+  if (auto put = put_text(body.user, user, "the user"); !put) return fail(std::move(put.error()));
+  return Outgoing{.verb = Verb::resolve_user, .body = std::string(bytes_of(body)), .fds = {}};
+}
+
+Result<Outgoing> encode_open_step(const InstanceId& step, const std::vector<Digest>& layers) {
+  OpenStepBody body;
+  put_id(body.id, step);
+  if (auto put = put_layers(body.layers, layers); !put) return fail(std::move(put.error()));
+  return Outgoing{.verb = Verb::open_step, .body = std::string(bytes_of(body)), .fds = {}};
+}
+
+Result<Outgoing> encode_bootstrap(std::string_view suite, Fd out_fd) {
+  BootstrapBody body;
+  if (auto put = put_text(body.suite, suite, "the suite"); !put) return fail(std::move(put.error()));
+  Outgoing out{.verb = Verb::bootstrap, .body = std::string(bytes_of(body)), .fds = {}};
+  out.fds.push_back(std::move(out_fd));
+  return out;
+}
+
+void encode_address(const std::string& address, ListeningRecord& record) {
+  record.family = address.find(':') == std::string::npos ? 4 : 6;
+  ::inet_pton(record.family == 4 ? AF_INET : AF_INET6, address.c_str(), record.address);
+}
+
+std::string decode_address(const ListeningRecord& record) {
+  char text[INET6_ADDRSTRLEN] = {};
+  ::inet_ntop(record.family == 4 ? AF_INET : AF_INET6, record.address, text, sizeof text);
+  return text;
+}
+
+std::string encode_error(const Error& error) {
+  return error.what().substr(0, error_bytes_max) + '\0' + error.hint().substr(0, error_bytes_max);
+}
+
+Error decode_error(std::uint16_t code, std::string_view bytes) {
+  const auto last = static_cast<std::uint16_t>(Errc::not_ready) + 1;
+  const Errc kind = code <= last ? static_cast<Errc>(code - 1) : Errc::internal;
+  const auto end = bytes.find('\0');
+  Error error(kind, std::string(bytes.substr(0, end)));
+  if (end != std::string_view::npos && end + 1 < bytes.size())
+    return std::move(error).hint(std::string(bytes.substr(end + 1)));
+  return error;
+}
+
+}  // namespace wick::container::protocol

@@ -1,0 +1,69 @@
+// Root file systems: overlays of layer folders, mounted in the runner's own mount namespace for as long as somebody
+// needs them.
+//
+// A service's root lives in the mount namespace that the runtime clones for it, so ours is unmounted as soon as the
+// runtime has cloned: a running instance has no mount of the runner's, and nothing is left when the runner dies.
+#pragma once
+
+#include <filesystem>
+#include <vector>
+
+#include "namespaces.hpp"
+#include "wick/base/error.hpp"
+
+namespace wick::container {
+
+/// A mounted root; unmounted when dropped.
+class MountedRoot {
+ public:
+  explicit MountedRoot(std::filesystem::path path) : path_(std::move(path)) {}
+  MountedRoot(MountedRoot&& other) noexcept : path_(std::exchange(other.path_, {})) {}
+  MountedRoot& operator=(MountedRoot&&) = delete;
+  ~MountedRoot();
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+class Roots {
+ public:
+  /// Makes `area` a private tmpfs that every user may pass through but not list (a container's root reaches its own
+  /// root folder by path), and the skeletons and the empty layer in `disk`. `area` and its parents must be reachable by
+  /// every user.
+  static Result<Roots> open(std::filesystem::path area, std::filesystem::path disk);
+  Roots(Roots&& other) noexcept = default;
+  Roots& operator=(Roots&&) = delete;
+  ~Roots();
+
+  /// What a root needs on top of its image: /proc, /dev, /sys and /tmp as real folders (whatever the image has there,
+  /// e.g. a symlink: CVE-2025-31133) and the files of /etc that the runtime or the network gives.
+  enum class Skeleton { none, service, build };
+
+  /// `layers` bottom first; ids shifted from the store's range to `id_range`.
+  Result<MountedRoot> mount_read_only(const std::vector<std::filesystem::path>& layers, std::uint32_t id_range,
+                                      Skeleton skeleton);
+  /// Writes go to `upper`; `work` is emptied first. One mount a time for an upper.
+  Result<MountedRoot> mount_writable(const std::vector<std::filesystem::path>& layers,
+                                     const std::filesystem::path& upper, const std::filesystem::path& work,
+                                     Skeleton skeleton);
+
+  const std::filesystem::path& area() const { return area_; }
+  /// The user namespace of the store's range: what the helpers run in.
+  Result<int> store_namespace() { return namespaces_.map(0, first_id(store_id_range)); }
+
+ private:
+  Roots(std::filesystem::path area, std::filesystem::path disk) : area_(std::move(area)), disk_(std::move(disk)) {}
+  Result<MountedRoot> mount(std::vector<std::filesystem::path> layers, std::uint32_t id_range, Skeleton skeleton,
+                            const std::string& upper);
+
+  std::filesystem::path area_;  // empty after a move
+  std::filesystem::path disk_;
+  UserNamespaces namespaces_;
+  std::uint64_t next_ = 0;
+};
+
+/// Makes `path` a folder of the store's root user, mode 0755.
+Result<void> make_store_folder(const std::filesystem::path& path, mode_t mode = 0755);
+
+}  // namespace wick::container

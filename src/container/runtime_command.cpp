@@ -1,0 +1,133 @@
+#include "runtime_command.hpp"
+
+#include <fmt/format.h>
+
+#include "wick/base/text.hpp"
+#include "wick/os/deadline.hpp"
+#include "wick/os/files.hpp"
+
+namespace wick::container {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr auto command_limit = 30s;  // a busy machine needs 100 ms; beyond this the runtime hangs
+constexpr std::size_t log_bytes_max = 64 << 10;
+
+std::vector<std::string> runtime_environment() {
+  return {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"};
+}
+
+/// The value of the last msg="…" of a logfmt text, unquoted.
+std::string last_message(std::string_view log) {
+  const auto at = log.rfind("msg=\"");
+  if (at == std::string_view::npos) return std::string(trim(log));
+  std::string out;
+  for (std::size_t i = at + 5; i < log.size() && log[i] != '"'; ++i) {
+    if (log[i] == '\\' && i + 1 < log.size()) ++i;
+    out += log[i];
+  }
+  return out;
+}
+
+void drop_prefix(std::string& text, std::string_view prefix) {
+  if (text.starts_with(prefix)) text.erase(0, prefix.size());
+}
+
+bool mentions(std::string_view text, std::string_view part) { return text.find(part) != std::string_view::npos; }
+
+}  // namespace
+
+Error explain_runtime_failure(std::string_view log, const Process& process) {
+  std::string message = last_message(log);
+  for (const std::string_view prefix :
+       {"runc create failed: ", "runc start failed: ", "unable to start container process: ",
+        "error during container init: ", "container_linux.go:380: starting container process caused: "})
+    drop_prefix(message, prefix);
+  const std::string command = printable(process.argv.empty() ? "" : process.argv.front(), 200);
+  const std::string folder = printable(process.working_folder, 200);
+  if (message.starts_with("exec: ")) {
+    if (mentions(message, "not found in $PATH") || mentions(message, "no such file or directory"))
+      return Error(Errc::not_found, fmt::format("the command '{}' is not in the image", command))
+          .hint("check the image's entrypoint and the command of the service");
+    if (mentions(message, "permission denied"))
+      return Error(Errc::denied, fmt::format("the command '{}' is not executable for user {}", command, process.uid))
+          .hint("chmod +x the file, or set another USER");
+  }
+  if (mentions(message, "cwd") || (mentions(message, "mkdir") && mentions(message, "read-only file system"))) {
+    if (mentions(message, "permission denied"))
+      return Error(Errc::denied, fmt::format("user {} may not enter the working folder '{}'", process.uid, folder));
+    return Error(Errc::not_found, fmt::format("the working folder '{}' is not in the image", folder))
+        .hint("create it in the image (WORKDIR does), or set another one");
+  }
+  if (message.empty()) message = "the container runtime failed without a message";
+  return Error(Errc::io, printable(message, 600));
+}
+
+bool RuntimeCommand::knows(const InstanceId& id) const {
+  std::error_code error;
+  return fs::exists(root_ / id.text(), error);
+}
+
+awaitable<Result<pid_t>> RuntimeCommand::create(Executor executor, InstanceId id, fs::path bundle, int log) const {
+  ProcessOptions options;
+  options.argv = {program_,
+                  "--root",
+                  root_.string(),
+                  "--log",
+                  (bundle / "runtime.log").string(),
+                  "create",
+                  "--bundle",
+                  bundle.string(),
+                  "--pid-file",
+                  (bundle / "pid").string(),
+                  std::string(id.text())};
+  options.environment = runtime_environment();
+  options.stdout_fd = options.stderr_fd = log;
+  auto child = ChildProcess::spawn(executor, options);
+  if (!child) co_return fail(std::move(child.error()));
+  SteadyClock clock;
+  ExitStatus status;
+  try {
+    auto ended = child->wait();
+    status = co_await with_deadline(clock, command_limit, std::move(ended));
+  } catch (const DeadlineExceeded&) {
+    co_return fail(Errc::timed_out,
+                   fmt::format("'{} create' did not end within {} s", program_, command_limit.count()));
+  }
+  if (!status.ok()) {
+    auto text = read_file(bundle / "runtime.log", log_bytes_max);
+    co_return fail(Errc::io, text ? *text : fmt::format("'{} create': {}", program_, status.text()));
+  }
+  auto text = read_file(bundle / "pid", 64);
+  const auto pid = text ? parse_unsigned(trim(*text)) : std::nullopt;
+  if (!pid || *pid < 2) co_return fail(Errc::io, fmt::format("'{} create' gave no process id", program_));
+  co_return static_cast<pid_t>(*pid);
+}
+
+awaitable<Result<void>> RuntimeCommand::run(std::vector<std::string> verb, InstanceId id) const {
+  ProcessOptions options;
+  options.argv = {program_, "--root", root_.string()};
+  options.argv.insert(options.argv.end(), verb.begin(), verb.end());
+  options.argv.emplace_back(id.text());
+  options.environment = runtime_environment();
+  SteadyClock clock;
+  try {
+    auto running = run_process(std::move(options));
+    auto finished = co_await with_deadline(clock, command_limit, std::move(running));
+    if (!finished) co_return fail(std::move(finished.error()));
+    if (finished->status.ok() || mentions(finished->output, "does not exist")) co_return Result<void>{};
+    co_return fail(Errc::io,
+                   fmt::format("'{} {}': {}", program_, verb.front(), printable(trim(finished->output), 400)));
+  } catch (const DeadlineExceeded&) {
+    co_return fail(Errc::timed_out,
+                   fmt::format("'{} {}' did not end within {} s", program_, verb.front(), command_limit.count()));
+  }
+}
+
+awaitable<Result<void>> RuntimeCommand::start(InstanceId id) const { return run({"start"}, id); }
+awaitable<Result<void>> RuntimeCommand::remove(InstanceId id) const { return run({"delete"}, id); }
+awaitable<Result<void>> RuntimeCommand::remove_by_force(InstanceId id) const { return run({"delete", "--force"}, id); }
+
+}  // namespace wick::container

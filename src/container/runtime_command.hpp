@@ -1,0 +1,39 @@
+// The OCI runtime as a command: `runc --root R create|start|delete`.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "wick/container/runner.hpp"
+#include "wick/os/clock.hpp"
+
+namespace wick::container {
+
+class RuntimeCommand {
+ public:
+  RuntimeCommand(std::string program, std::filesystem::path root)
+      : program_(std::move(program)), root_(std::move(root)) {}
+
+  /// `bundle` holds config.json and gets "pid" and "runtime.log"; `log` becomes the container's stdout and stderr.
+  /// Errors: the runtime's own message, cleaned; timed_out.
+  awaitable<Result<pid_t>> create(Executor executor, InstanceId id, std::filesystem::path bundle, int log) const;
+  awaitable<Result<void>> start(InstanceId id) const;
+  /// For an instance whose processes are dead. Unknown ids are fine.
+  awaitable<Result<void>> remove(InstanceId id) const;
+  awaitable<Result<void>> remove_by_force(InstanceId id) const;  // kills it first
+
+  bool knows(const InstanceId& id) const;
+  std::filesystem::path start_fifo(const InstanceId& id) const { return root_ / id.text() / "exec.fifo"; }
+  bool has_start_fifo() const { return program_.ends_with("runc"); }
+  const std::filesystem::path& root() const { return root_; }
+
+ private:
+  awaitable<Result<void>> run(std::vector<std::string> verb, InstanceId id) const;
+  std::string program_;
+  std::filesystem::path root_;
+};
+
+/// A sentence for people from what the runtime logged (logfmt lines). Pure.
+Error explain_runtime_failure(std::string_view log, const Process& process);
+
+}  // namespace wick::container

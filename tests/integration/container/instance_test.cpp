@@ -1,0 +1,77 @@
+// An instance's life, through a real runner and a real runc.
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "runner_fixture.hpp"
+
+using namespace wick;
+using namespace wick::container;
+using namespace wick::container::testing;
+using Catch::Matchers::Contains;
+
+namespace {
+
+/// Asks for "/" on a socket that may still be connecting.
+std::string ask(const Fd& socket) {
+  pollfd ready{.fd = socket.get(), .events = POLLOUT, .revents = 0};
+  ::poll(&ready, 1, 5000);
+  const std::string request = "GET /index.html HTTP/1.0\r\n\r\n";
+  if (::send(socket.get(), request.data(), request.size(), MSG_NOSIGNAL) < 0) return "send failed";
+  std::string answer(4096, '\0');
+  std::size_t used = 0;
+  while (used < answer.size()) {
+    ready.events = POLLIN;
+    if (::poll(&ready, 1, 5000) != 1) break;
+    const auto got = ::recv(socket.get(), answer.data() + used, answer.size() - used, 0);
+    if (got <= 0) break;
+    used += static_cast<std::size_t>(got);
+  }
+  answer.resize(used);
+  return answer;
+}
+
+/// Connects as soon as somebody listens.
+Fd connect_when_ready(RunnerFixture& f, const InstanceId& id, std::uint16_t port) {
+  for (int tries = 0; tries < 5000; ++tries) {
+    auto socket = f.run(f.runner().connect(id, port));
+    if (socket) return std::move(*socket);
+    REQUIRE(socket.error().code() == Errc::unavailable);
+    ::usleep(1000);
+  }
+  FAIL("nobody listens");
+  return Fd();
+}
+
+}  // namespace
+
+TEST_CASE("an instance runs, answers on its port, and is gone after remove") {
+  RunnerFixture f;
+  const auto spec = f.spec({"/bin/httpd", "-f", "-p", "127.0.0.1:8080", "-h", "/www"});
+  const auto prepared = value_of(f.run(f.runner().prepare(spec, f.open_log(spec.id))));
+  CHECK(prepared.pid > 1);
+
+  auto early = f.run(f.runner().connect(spec.id, 8080));
+  REQUIRE_FALSE(early);
+  CHECK(early.error().code() == Errc::unavailable);
+  auto listed = value_of(f.run(f.runner().list()));
+  REQUIRE(listed.size() == 1);
+  CHECK(listed[0].state == Existing::State::prepared);
+
+  value_of(f.run(f.runner().start(spec.id)));
+  const Fd socket = connect_when_ready(f, spec.id, 8080);
+  CHECK_THAT(ask(socket), Contains("hello from inside"));
+  const auto listening = value_of(f.run(f.runner().listening(spec.id)));
+  REQUIRE(listening.size() == 1);
+  CHECK(listening[0].port == 8080);
+  CHECK(listening[0].address == "127.0.0.1");
+  const auto usage = value_of(f.run(f.runner().usage(spec.id)));
+  CHECK(usage.memory_bytes > 0);
+  CHECK(usage.memory_limit_bytes == 64 << 20);
+  CHECK(usage.pids >= 1);
+
+  value_of(f.run(f.runner().remove(spec.id)));
+  CHECK(f.wait_exit(spec.id).status.signal == SIGKILL);
+  CHECK(f.leftovers().empty());
+  CHECK(f.run(f.runner().start(spec.id)).error().code() == Errc::not_found);
+}
