@@ -1,0 +1,332 @@
+// The table of verbs and flags. The only file that sees CLI11.
+#include "app/cli/cli.hpp"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <cstdlib>
+#include <iostream>
+
+#include "app/cli/deploy.hpp"
+#include "app/cli/verbs.hpp"
+#include "wick/base/time.hpp"
+
+namespace wick::app::cli {
+
+namespace {
+
+using Verb = std::function<Outcome<void>(Session&)>;
+
+constexpr const char* default_socket = "/run/wick/wick.sock";
+constexpr int port_max = 65535;
+
+/// A flag that may be given several times, one value each.
+template <class T>
+CLI::Option* add_repeated(CLI::App& verb, const char* flag, T& values, const char* about) {
+  return verb.add_option(flag, values, about)->take_all()->allow_extra_args(false);
+}
+
+class CommandLine {
+ public:
+  CommandLine()
+      : app_("Wick: Knative on one machine. From source or image to an answering URL, and events to it.", "wick") {
+    app_.fallthrough();
+    app_.require_subcommand(0, 1);
+    app_.option_defaults()->always_capture_default(false);
+    app_.add_option("-n,--namespace", name_space, "where the service lives (default: $WICK_NAMESPACE, else default)")
+        ->type_name("NAME");
+    app_.add_flag("--json", json, "one JSON document; a line each where it streams");
+    app_.set_version_flag("--version", std::string("wick ") + WICK_VERSION);
+    app_.footer(
+        "Exit codes: 0 ok, 1 failed, 2 usage, 3 no daemon, 4 build failed, 5 not ready, 6 not found, 7 refused, 8 "
+        "timed out, 130 interrupted.\n"
+        "wick help VERB and wick help E_SLUG say more.");
+    add_deploy();
+    add_build();
+    add_looking();
+    add_calling();
+    add_events();
+    add_rest();
+  }
+
+  CLI::App& app() { return app_; }
+  Verb chosen;
+  std::string name_space;
+  bool json = false;
+  std::vector<std::string> help_words;
+  bool wants_help = false;
+
+ private:
+  CLI::App& verb(CLI::App& parent, const std::string& name, const std::string& about, Verb run) {
+    auto* sub = parent.add_subcommand(name, about);
+    sub->callback([this, run = std::move(run)] { chosen = run; });
+    return *sub;
+  }
+
+  static void add_build_flags(CLI::App& sub, DeployOptions& options) {
+    sub.add_option("--path", options.build.subpath, "folder of the source to build")->type_name("SUBDIR");
+    sub.add_option("--name", options.name, "name of the service (default: from the folder, repository or image)")
+        ->type_name("NAME");
+    sub.add_option("--dockerfile", options.build.dockerfile, "another Dockerfile than the one at the top")
+        ->type_name("FILE");
+    sub.add_option("--target", options.build.target, "stage of the Dockerfile")->type_name("STAGE");
+    add_repeated(sub, "--build-arg", options.build.build_args, "value for an ARG of the Dockerfile")->type_name("K=V");
+    sub.add_flag("--allow-local", options.build.allow_local, "let the daemon read file:// URLs of its own machine");
+    sub.add_flag("--detach", options.detach, "do not wait: print what was started");
+  }
+
+  void add_deploy() {
+    auto options = std::make_shared<DeployOptions>();
+    auto& sub = verb(app_, "deploy", "Build and serve a folder, a git URL or an image",
+                     [options](Session& session) { return deploy(session, *options); });
+    sub.alias("up");
+    sub.add_option("source", options->source, "folder, GIT_URL[#ref] or image (default: this folder)");
+    add_build_flags(sub, *options);
+    auto& service = options->service;
+    add_repeated(sub, "--env,-e", service.env, "set a variable, K- removes it")->type_name("K=V");
+    sub.add_option("--port", service.port, "port the program listens on (default: it reads $PORT)")
+        ->check(CLI::Range(1, port_max));
+    sub.add_option("--min", service.min_scale, "instances kept even when idle")->check(CLI::NonNegativeNumber);
+    sub.add_option("--max", service.max_scale, "most instances, 0 for no limit")->check(CLI::NonNegativeNumber);
+    sub.add_option("--concurrency", service.concurrency, "most requests at once an instance, 0 for no limit")
+        ->check(CLI::NonNegativeNumber);
+    sub.add_option("--idle", service.idle, "idle time before an instance goes, e.g. 60s")->check(duration_check());
+    sub.add_option("--timeout-start", service.start_limit, "how long a start may take before it has failed, e.g. 30s")
+        ->check(duration_check());
+    sub.add_option("--memory", service.memory, "e.g. 256Mi")->type_name("QUANTITY");
+    sub.add_option("--cpu", service.cpu, "e.g. 500m or 2")->type_name("QUANTITY");
+    sub.add_option_function<std::string>(
+           "--timeout", [options](const std::string& text) { options->ready_limit = *parse_go_duration(text); },
+           "how long to wait for the revision (default 10m)")
+        ->check(duration_check());
+  }
+
+  void add_build() {
+    auto options = std::make_shared<DeployOptions>();
+    options->build_only = true;
+    auto& sub = verb(app_, "build", "Build an image and do not serve it",
+                     [options](Session& session) { return deploy(session, *options); });
+    sub.add_option("source", options->source, "folder or GIT_URL[#ref] (default: this folder)");
+    add_build_flags(sub, *options);
+  }
+
+  void add_looking() {
+    verb(app_, "ps", "List services", list_services).alias("ls");
+
+    auto logs = std::make_shared<LogsOptions>();
+    auto& show =
+        verb(app_, "logs", "What a service printed", [logs](Session& session) { return show_logs(session, *logs); });
+    show.add_option("name", logs->name, "service")->required();
+    show.add_flag("-f,--follow", logs->follow, "go on with what comes");
+    show.add_option("--tail", logs->tail, "last lines only")->check(CLI::NonNegativeNumber)->type_name("N");
+    show.add_flag("--failed", logs->failed, "of the instance that failed last");
+    show.add_flag("--build", logs->build, "of the newest build");
+
+    auto why = std::make_shared<std::string>();
+    verb(app_, "why", "Why a service is as it is", [why](Session& session) { return explain(session, *why); })
+        .add_option("name", *why, "service")
+        ->required();
+
+    auto open = std::make_shared<std::string>();
+    verb(app_, "open", "Open a service in the browser",
+         [open](Session& session) { return open_service(session, *open); })
+        .add_option("name", *open, "service")
+        ->required();
+
+    auto remove = std::make_shared<RemoveOptions>();
+    auto& rm =
+        verb(app_, "rm", "Remove services", [remove](Session& session) { return remove_services(session, *remove); });
+    rm.add_option("names", remove->names, "services")->required();
+    rm.add_flag("-y,--yes", remove->yes, "do not ask");
+  }
+
+  void add_calling() {
+    auto call = std::make_shared<InvokeOptions>();
+    auto& sub = verb(app_, "invoke", "Call a service through the daemon",
+                     [call](Session& session) { return invoke(session, *call); });
+    sub.add_option("name", call->name, "service")->required();
+    sub.add_option("path", call->path, "path and query (default: /)");
+    sub.add_option("-X,--request", call->method, "method (default: GET, POST with data)")->type_name("METHOD");
+    add_repeated(sub, "-H,--header", call->headers, "header field")->type_name("'Name: value'");
+    sub.add_option("-d,--data", call->data, "body; @FILE and @- read it")->type_name("DATA");
+    sub.add_option_function<std::string>(
+           "--timeout", [call](const std::string& text) { call->limit = *parse_go_duration(text); },
+           "how long to wait for the answer (default 5m)")
+        ->check(duration_check());
+  }
+
+  void add_events() {
+    auto& trigger = *app_.add_subcommand("trigger", "Which events go to which service");
+    trigger.require_subcommand(1);
+    auto add = std::make_shared<TriggerOptions>();
+    auto& adding = verb(trigger, "add", "Send matching events to a service",
+                        [add](Session& session) { return add_trigger(session, *add); });
+    adding.add_option("name", add->name, "trigger")->required();
+    add_repeated(adding, "--filter", add->filters, "attribute that must match exactly; all of them must")
+        ->type_name("K=V");
+    adding.add_option("--to", add->to, "service, or URL")->required()->type_name("SERVICE");
+    adding.add_option("--broker", add->broker, "broker (default: default)")->type_name("NAME");
+    verb(trigger, "ls", "List triggers", list_triggers);
+    auto removed = std::make_shared<std::string>();
+    verb(trigger, "rm", "Remove a trigger", [removed](Session& session) { return remove_trigger(session, *removed); })
+        .add_option("name", *removed, "trigger")
+        ->required();
+
+    auto& event = *app_.add_subcommand("event", "Send events and watch them");
+    event.require_subcommand(1);
+    auto send = std::make_shared<SendOptions>();
+    auto& sending = verb(event, "send", "Hand a CloudEvent to a broker",
+                         [send](Session& session) { return send_event(session, *send); });
+    sending.add_option("--type", send->type, "event type")->required();
+    sending.add_option("--source", send->source, "event source (default: /wick/cli)");
+    sending.add_option("--id", send->id, "event id (default: a random one)");
+    sending.add_option("--subject", send->subject, "event subject");
+    sending.add_option("--data,-d", send->data, "data; @FILE and @- read it");
+    sending.add_option("--content-type", send->content_type,
+                       "of the data (default: application/json where it is JSON)");
+    add_repeated(sending, "--ext", send->extensions, "extension attribute")->type_name("K=V");
+    sending.add_option("--broker", send->broker, "broker (default: default)")->type_name("NAME");
+    auto tail = std::make_shared<TailOptions>();
+    auto& tailing = verb(event, "tail", "What a broker took and delivered",
+                         [tail](Session& session) { return tail_events(session, *tail); });
+    tailing.add_flag("-f,--follow", tail->follow, "go on with what comes");
+    tailing.add_option("--tail", tail->tail, "how many past records (default 20)")
+        ->check(CLI::NonNegativeNumber)
+        ->type_name("N");
+    tailing.add_option("--broker", tail->broker, "broker (default: default)")->type_name("NAME");
+  }
+
+  void add_rest() {
+    auto files = std::make_shared<std::vector<std::string>>();
+    auto& applying = verb(app_, "apply", "Create or change what manifests say",
+                          [files](Session& session) { return apply_files(session, *files); });
+    add_repeated(applying, "-f,--filename", *files, "YAML or JSON file, several documents; - is stdin")
+        ->required()
+        ->type_name("FILE");
+    verb(app_, "doctor", "Check what this machine can do", doctor);
+    verb(app_, "info", "What the daemon says of itself", show_info);
+    verb(app_, "version", "Version of this program and of the daemon", show_version);
+    auto shell = std::make_shared<std::string>();
+    verb(app_, "completion", "Completion script for a shell",
+         [shell](Session& session) { return print_completion(session, *shell); })
+        .add_option("shell", *shell, "bash, zsh or fish")
+        ->required()
+        ->check(CLI::IsMember({"bash", "zsh", "fish"}));
+    verb(app_, "__names", "", complete_names).group("");
+    auto* help = app_.add_subcommand("help", "Help on a verb or an error's slug");
+    help->add_option("topic", help_words, "verb or E_SLUG");
+    help->callback([this] { wants_help = true; });
+    for (const auto& [role, about] : {std::pair{"serve", "The daemon: front of everything (see wick serve --help)"},
+                                      std::pair{"runner", "The daemon's root half (see wick runner --help)"}})
+      app_.add_subcommand(role, about)->allow_extras();
+  }
+
+  static CLI::Validator duration_check() {
+    return CLI::Validator(
+        [](const std::string& text) {
+          return parse_go_duration(text) ? std::string()
+                                         : fmt::format("'{}' is not a duration like 60s or 1m30s", text);
+        },
+        "DURATION");
+  }
+
+  CLI::App app_;
+};
+
+std::string socket_path(const Surroundings& surroundings) {
+  if (auto socket = surroundings.environment("WICK_SOCKET"); socket && !socket->empty()) return *socket;
+  if (auto folder = surroundings.environment("XDG_RUNTIME_DIR"); folder && !folder->empty()) {
+    auto socket = *folder + "/wick.sock";
+    if (::access(socket.c_str(), F_OK) == 0) return socket;
+  }
+  return default_socket;
+}
+
+/// The verb as far as it was understood, for the hint: "wick help event send".
+std::string verb_words(const CLI::App& app) {
+  std::string words;
+  for (const auto* sub = &app; !sub->get_subcommands().empty();) {
+    sub = sub->get_subcommands().front();
+    words += " " + sub->get_name();
+  }
+  return words;
+}
+
+Outcome<void> print_help(CommandLine& line, Terminal& terminal) {
+  CLI::App* app = &line.app();
+  if (line.help_words.size() == 1)
+    if (auto topic = help_topic(line.help_words.front())) {
+      terminal.result(*topic);
+      return {};
+    }
+  for (const auto& word : line.help_words) {
+    const auto named = app->get_subcommands([&](const CLI::App* sub) { return sub->check_name(word); });
+    app = named.empty() ? nullptr : named.front();
+    if (!app)
+      return stop_with(usage_problem(fmt::format("there is no help on '{}'", word), "wick help lists the verbs"));
+  }
+  // Without the words just parsed: CLI11 would print the help of the verb `help`.
+  line.app().clear();
+  terminal.result_bytes(app->help("wick"));
+  return {};
+}
+
+Outcome<void> run_verb(CommandLine& line, Surroundings& surroundings, Terminal& terminal) {
+  if (line.wants_help || !line.chosen) return print_help(line, terminal);
+  Client client(socket_path(surroundings));
+  Session session{.terminal = terminal, .client = client, .json = line.json};
+  if (!line.name_space.empty())
+    session.name_space = line.name_space;
+  else if (auto from = surroundings.environment("WICK_NAMESPACE"); from && !from->empty())
+    session.name_space = *from;
+  return line.chosen(session);
+}
+
+}  // namespace
+
+int run(std::vector<std::string> arguments, Surroundings surroundings) {
+  Terminal terminal(surroundings);
+  CommandLine line;
+  try {
+    std::reverse(arguments.begin(), arguments.end());  // CLI11 takes them from the back
+    line.app().parse(std::move(arguments));
+  } catch (const CLI::CallForVersion& version) {
+    terminal.result(version.what());
+    return 0;
+  } catch (const CLI::CallForHelp&) {
+    terminal.result_bytes(line.app().help());
+    return 0;
+  } catch (const CLI::ParseError& error) {
+    const auto problem = usage_problem(error.what(), "wick help" + verb_words(line.app()));
+    terminal.say(problem);
+    return static_cast<int>(problem.exit);
+  }
+  const auto done = run_verb(line, surroundings, terminal);
+  if (done) return 0;
+  terminal.say(done.error());
+  return static_cast<int>(done.error().exit);
+}
+
+}  // namespace wick::app::cli
+
+namespace wick::app {
+
+int run_cli(int argc, char** argv) {
+  // A reader that has enough (`wick logs hello | head`) ends the verb by a failed write, not by a signal.
+  std::signal(SIGPIPE, SIG_IGN);
+  cli::Surroundings surroundings{.in = std::cin,
+                                 .out = std::cout,
+                                 .err = std::cerr,
+                                 .in_is_terminal = ::isatty(0) == 1,
+                                 .out_is_terminal = ::isatty(1) == 1,
+                                 .err_is_terminal = ::isatty(2) == 1,
+                                 .environment = [](std::string_view name) -> std::optional<std::string> {
+                                   const char* value = std::getenv(std::string(name).c_str());
+                                   return value ? std::optional<std::string>(value) : std::nullopt;
+                                 }};
+  return cli::run(std::vector<std::string>(argv + std::min(argc, 1), argv + argc), std::move(surroundings));
+}
+
+}  // namespace wick::app

@@ -1,0 +1,16 @@
+// Every verb by name, for help and completion. The command line's own table (cli.cpp) is checked against it by a test.
+#pragma once
+
+#include <array>
+#include <string_view>
+
+namespace wick::app::cli {
+
+inline constexpr std::array<std::string_view, 20> verb_names{
+    "deploy", "build", "ps",     "logs",   "why",  "invoke",  "open",       "rm",   "apply", "trigger",
+    "event",  "serve", "runner", "doctor", "info", "version", "completion", "help", "up",    "ls"};
+
+/// Those whose first argument is a service.
+inline constexpr std::array<std::string_view, 5> verbs_with_service{"logs", "why", "invoke", "open", "rm"};
+
+}  // namespace wick::app::cli

@@ -1,0 +1,99 @@
+// The verbs besides deploy: each reads what the daemon has, or writes one thing, and prints it.
+// Every one reports not_found, refused and an unreachable daemon as what they are; what else it can meet stands with
+// it.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "app/cli/session.hpp"
+
+namespace wick::app::cli {
+
+Outcome<void> list_services(Session& session);
+
+struct LogsOptions {
+  std::string name;
+  bool follow = false;
+  bool failed = false;  // of the newest instance that failed
+  bool build = false;   // of the newest build in place of the program
+  std::optional<int> tail;
+};
+Outcome<void> show_logs(Session& session, const LogsOptions& options);
+
+/// The last failure, what waits, and the last requests of a service.
+Outcome<void> explain(Session& session, const std::string& name);
+
+struct RemoveOptions {
+  std::vector<std::string> names;
+  bool yes = false;
+};
+/// Says what will be lost and asks; without a terminal it wants --yes.
+Outcome<void> remove_services(Session& session, const RemoveOptions& options);
+
+struct InvokeOptions {
+  std::string name;
+  std::string path = "/";
+  std::string method;                // empty: GET, or POST with data
+  std::vector<std::string> headers;  // "Name: value"
+  std::optional<std::string> data;   // "@file" and "@-" read
+  milliseconds limit{300'000};
+};
+/// The body on stdout as it is. An answer of 400 and above is a failure (exit 1), told apart by who made it.
+Outcome<void> invoke(Session& session, const InvokeOptions& options);
+
+/// Opens a browser where there is one; prints the URL in any case.
+Outcome<void> open_service(Session& session, const std::string& name);
+
+/// Every document of a YAML or JSON file ("-" is stdin), three-way merged as kubectl does it: the same file twice
+/// changes nothing.
+Outcome<void> apply_files(Session& session, const std::vector<std::string>& files);
+
+struct TriggerOptions {
+  std::string name;
+  std::string broker = "default";
+  std::vector<std::string> filters;  // "attribute=value"
+  std::string to;                    // a service, or a URL
+};
+Outcome<void> add_trigger(Session& session, const TriggerOptions& options);
+Outcome<void> list_triggers(Session& session);
+Outcome<void> remove_trigger(Session& session, const std::string& name);
+
+struct SendOptions {
+  std::string broker = "default";
+  std::string type;
+  std::string source = "/wick/cli";
+  std::string id;  // empty: a random one
+  std::string subject;
+  std::string content_type;             // empty: application/json where the data is JSON, else text/plain
+  std::vector<std::string> extensions;  // "name=value"
+  std::optional<std::string> data;      // "@file" and "@-" read
+};
+Outcome<void> send_event(Session& session, const SendOptions& options);
+
+struct TailOptions {
+  std::string broker = "default";
+  bool follow = false;
+  int tail = 20;
+};
+Outcome<void> tail_events(Session& session, const TailOptions& options);
+
+/// Exit 1 when a check failed; warnings are fine.
+Outcome<void> doctor(Session& session);
+Outcome<void> show_info(Session& session);
+/// Ours, and the daemon's where it answers.
+Outcome<void> show_version(Session& session);
+
+/// A script for `shell`: bash, zsh or fish.
+Outcome<void> print_completion(Session& session, const std::string& shell);
+/// Names of services, a line each; nothing at all when the daemon does not answer.
+Outcome<void> complete_names(Session& session);
+
+/// What a slug means and what to do; the topics of `wick help`.
+std::optional<std::string> help_topic(std::string_view topic);
+
+/// `text`, or the bytes of the file it names with '@' ("@-": stdin).
+Outcome<std::string> data_of(Session& session, const std::string& text);
+
+}  // namespace wick::app::cli

@@ -1,0 +1,22 @@
+// Waiting for one object to come to a state, by Kubernetes' watch.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "app/cli/session.hpp"
+
+namespace wick::app::cli {
+
+struct WatchOptions {
+  milliseconds limit{10 * 60'000};
+  std::function<void(const json::value&)> on_change;  // every state seen, the first included
+  std::function<void()> on_tick;
+};
+
+/// Reads `collection`/`name` and follows it until `done` says so; a watch that the daemon ends is begun anew.
+/// Errors: not found (also when it is removed meanwhile), timed out past the limit, interrupted.
+Outcome<json::value> await_object(Session& session, std::string collection, std::string name,
+                                  std::function<bool(const json::value&)> done, WatchOptions options = {});
+
+}  // namespace wick::app::cli
