@@ -269,7 +269,7 @@ awaitable<Relay::Step> Relay::response() {
   view.has_date = forward_response_fields(parser, text, upstream_->fields);
   view.fields = upstream_->fields;
   view.framing = parser.framing();
-  if (view.framing.kind == BodyKind::none) view.declared_length = parser.declared_length();
+  if (view.framing.kind == BodyKind::none && view.status != 204) view.declared_length = parser.declared_length();
   if (view.framing.kind == BodyKind::until_close) view.framing.kind = BodyKind::chunked;
   upstream_->take_head();
   auto& input = upstream_->input;

@@ -11,7 +11,8 @@ namespace {
 
 awaitable<void> hello(Exchange& exchange) {
   auto body = co_await exchange.read_all(1 << 20);
-  co_await respond_text(exchange, 200, exchange.head().method + " " + exchange.head().target + " " + body.value_or("?"));
+  co_await respond_text(exchange, 200,
+                        exchange.head().method + " " + exchange.head().target + " " + body.value_or("?"));
 }
 
 }  // namespace
@@ -40,7 +41,8 @@ TEST_CASE("a request through server, relay and instance comes back") {
 
   auto talk = [&]() -> awaitable<void> {
     for (int i = 0; i < 3; ++i) {
-      Request request{.head = {.method = "POST", .target = "/x?y", .authority = "v.test"}, .body = std::string(i * 100'000, 'b')};
+      Request request{.head = {.method = "POST", .target = "/x?y", .authority = "v.test"},
+                      .body = std::string(i * 100'000, 'b')};
       const auto expected = "POST /x?y " + request.body + "\n";
       auto response = co_await call(client, clock, std::move(request), 5s);
       REQUIRE(response);
