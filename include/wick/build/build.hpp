@@ -32,7 +32,8 @@ struct ArchiveSource {
 struct BuildRequest {
   std::variant<GitSource, ArchiveSource> source;
   std::string subpath;          // folder of the source to build
-  std::string dockerfile;       // empty: "Dockerfile" if there is one, else the builders
+  std::string dockerfile;       // empty: "Dockerfile" (or "Containerfile") if there is one, else the builders
+  std::string builder;          // name of a builder ("node"): it is used even where a Dockerfile is
   std::string target;           // stage; empty is the last
   std::map<std::string, std::string> build_args;
   std::string reference;        // name of the result in the content store

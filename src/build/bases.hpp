@@ -1,0 +1,44 @@
+// What FROM can name: scratch, an image of the content store, and Debian, which is made once by the runner and kept as
+// an image.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "wick/container/runner.hpp"
+#include "wick/image/content_store.hpp"
+#include "wick/os/slots.hpp"
+#include "wick/os/worker.hpp"
+
+namespace wick::build {
+
+struct Base {
+  image::ImageConfig config;
+  std::vector<image::Descriptor> layers;  // bottom first; uncompressed, so that digest and DiffID are one
+};
+
+class Bases {
+ public:
+  Bases(Executor executor, WorkerPool& workers, container::Runner& runner, image::ContentStore& store);
+
+  /// The image `name`, with all its layers at the runner. `on_line` hears about what takes long.
+  /// Errors: not_found with the names that are available as hint; what the runner says.
+  awaitable<Result<Base>> resolve(std::string name, std::function<void(std::string)> on_line);
+  /// Makes sure the runner has the layer; the blob is in the store.
+  awaitable<Result<void>> provide(image::Descriptor layer);
+
+ private:
+  awaitable<Result<image::Image>> make_debian(std::function<void(std::string)> on_line);
+  awaitable<Error> unknown(std::string name);
+
+  WorkerPool& workers_;
+  container::Runner& runner_;
+  image::ContentStore& store_;
+  Slots one_at_a_time_;  // two builds that want Debian make it once
+};
+
+/// True for the names that mean Debian 12: "debian", "debian:12", "docker.io/library/debian:bookworm-slim" … Pure.
+bool is_debian_12(std::string_view name);
+
+}  // namespace wick::build

@@ -1,0 +1,166 @@
+// The door of the room: equal requests share one build, and few builds run at a time.
+#include <fmt/format.h>
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <list>
+#include <map>
+
+#include "engine.hpp"
+#include "wick/build/build.hpp"
+#include "wick/os/slots.hpp"
+#include "wick/os/task_group.hpp"
+
+namespace wick::build {
+
+namespace {
+
+constexpr std::size_t builds_at_once = 2;
+constexpr std::size_t builds_waiting_max = 64;
+
+/// What makes two requests the same build.
+std::string identity(const BuildRequest& request) {
+  std::string out;
+  const auto add = [&](std::string_view text) { out += fmt::format("{}:{}", text.size(), text); };
+  if (const auto* git = std::get_if<GitSource>(&request.source)) {
+    add("git");
+    add(git->url);
+    add(git->ref);
+    add(git->allow_local ? "local" : "");
+  } else {
+    const auto& archive = std::get<ArchiveSource>(request.source);
+    add(archive.path.string());
+    add(archive.commit);
+    add(archive.dirty ? "dirty" : "");
+  }
+  for (const auto& text : {request.subpath, request.dockerfile, request.builder, request.target, request.reference})
+    add(text);
+  for (const auto& [name, value] : request.build_args) {
+    add(name);
+    add(value);
+  }
+  add(fmt::format("{} {} {} {} {}", static_cast<int>(request.network), request.limits.memory_bytes,
+                  request.limits.cpu_millis, request.limits.pids, request.limit.count()));
+  return out;
+}
+
+}  // namespace
+
+class Builder::Impl {
+ public:
+  Impl(Executor executor, Clock& clock, WorkerPool& workers, container::Runner& runner, image::ContentStore& store,
+       Places places)
+      : executor_(executor),
+        clock_(clock),
+        workers_(workers),
+        runner_(runner),
+        store_(store),
+        places_(std::move(places)),
+        bases_(executor, workers, runner, store),
+        exits_(std::make_shared<ExitWatch>(executor)),
+        slots_(executor, builds_at_once, builds_waiting_max) {
+    runner_.on_exit([exits = exits_](const container::Exit& exit) { exits->ended(exit); });
+  }
+
+  awaitable<std::expected<BuiltImage, BuildFailure>> run(BuildRequest request, OnProgress progress) {
+    const auto key = identity(request);
+    auto& place = running_[key];
+    if (!place) {
+      place = std::make_shared<Shared>(executor_);
+      auto task = work(place, std::move(request));
+      place->tasks.spawn("build", std::move(task));
+    }
+    const auto shared = place;
+    const auto listener = shared->listeners.insert(shared->listeners.end(), std::move(progress));
+    ++shared->waiting;
+    std::exception_ptr cancelled;
+    while (!shared->result && !shared->thrown && !cancelled) {
+      auto waited = co_await shared->done.async_wait(asio::as_tuple(use_awaitable));
+      const auto state = co_await asio::this_coro::cancellation_state;
+      if (state.cancelled() != asio::cancellation_type::none)
+        cancelled = std::make_exception_ptr(boost::system::system_error(std::get<0>(waited)));
+    }
+    shared->listeners.erase(listener);
+    if (--shared->waiting == 0) {
+      const auto at = running_.find(key);
+      if (at != running_.end() && at->second == shared) running_.erase(at);
+      if (cancelled) co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+      co_await shared->tasks.stop();  // the last one to leave ends the build
+    }
+    if (cancelled) std::rethrow_exception(cancelled);
+    if (shared->thrown) std::rethrow_exception(shared->thrown);
+    co_return *shared->result;
+  }
+
+ private:
+  struct Shared {
+    explicit Shared(Executor executor) : done(executor, asio::steady_timer::time_point::max()), tasks(executor) {}
+    std::list<OnProgress> listeners;
+    std::size_t waiting = 0;
+    std::optional<std::expected<BuiltImage, BuildFailure>> result;
+    std::exception_ptr thrown;
+    asio::steady_timer done;
+    TaskGroup tasks;
+  };
+
+  awaitable<void> work(std::shared_ptr<Shared> shared, BuildRequest request) {
+    try {
+      auto result = co_await build(shared, std::move(request));
+      shared->result.emplace(std::move(result));
+    } catch (...) {
+      shared->thrown = std::current_exception();
+    }
+    shared->done.cancel();
+  }
+
+  awaitable<std::expected<BuiltImage, BuildFailure>> build(std::shared_ptr<Shared> shared, BuildRequest request) {
+    auto open = [this]() -> Result<StepCache> {
+      if (auto made = make_folders(places_.work, 0700); !made) return fail(std::move(made.error()));
+      return StepCache::open(places_.cache / "steps");
+    };
+    auto slot = co_await slots_.acquire();
+    if (!slot) co_return failed(std::move(slot.error()));
+    auto cache = co_await workers_.run(std::move(open));
+    if (!cache) co_return failed(std::move(cache.error()));
+    auto tell = [listeners = &shared->listeners](const Progress& progress) {
+      for (const auto& listener : *listeners)
+        if (listener) listener(progress);
+    };
+    Engine engine({clock_, workers_, runner_, store_, bases_, *exits_, *cache, places_}, std::move(request),
+                  std::move(tell));
+    auto result = co_await engine.run();
+    co_return result;
+  }
+
+  std::unexpected<BuildFailure> failed(Error error) const {
+    model::Failure failure{.step = "build",
+                           .slug = slug(error.code()),
+                           .because = error.what(),
+                           .hint = error.hint(),
+                           .when = clock_.wall()};
+    return std::unexpected(BuildFailure{.error = std::move(error), .failure = std::move(failure)});
+  }
+
+  Executor executor_;
+  Clock& clock_;
+  WorkerPool& workers_;
+  container::Runner& runner_;
+  image::ContentStore& store_;
+  Places places_;
+  Bases bases_;
+  std::shared_ptr<ExitWatch> exits_;  // the runner keeps the callback for longer than we may live
+  Slots slots_;
+  std::map<std::string, std::shared_ptr<Shared>> running_;
+};
+
+Builder::Builder(Executor executor, Clock& clock, WorkerPool& workers, container::Runner& runner,
+                 image::ContentStore& store, Places places)
+    : impl_(std::make_unique<Impl>(executor, clock, workers, runner, store, std::move(places))) {}
+Builder::~Builder() = default;
+
+awaitable<std::expected<BuiltImage, BuildFailure>> Builder::run(BuildRequest request, OnProgress progress) {
+  auto result = co_await impl_->run(std::move(request), std::move(progress));
+  co_return result;
+}
+
+}  // namespace wick::build

@@ -1,0 +1,84 @@
+// One build, from request to image: fetch, detect, plan, steps, assemble.
+#pragma once
+
+#include <deque>
+#include <expected>
+#include <memory>
+
+#include "bases.hpp"
+#include "detect.hpp"
+#include "fetch.hpp"
+#include "plan.hpp"
+#include "step_cache.hpp"
+#include "step_runner.hpp"
+#include "wick/build/build.hpp"
+
+namespace wick::build {
+
+class Engine {
+ public:
+  struct Parts {
+    Clock& clock;
+    WorkerPool& workers;
+    container::Runner& runner;
+    image::ContentStore& store;
+    Bases& bases;
+    ExitWatch& exits;
+    const StepCache& cache;
+    const Builder::Places& places;
+  };
+  Engine(Parts parts, BuildRequest request, OnProgress progress);
+
+  awaitable<std::expected<BuiltImage, BuildFailure>> run();
+
+ private:
+  /// A Dockerfile, the project's own or one that a builder wrote.
+  struct Instructions {
+    Dockerfile file;
+    std::string title;  // "Dockerfile", "Node.js (package.json)"
+  };
+  struct StageResult {
+    std::vector<image::Descriptor> layers;
+    std::vector<image::ImageConfig::History> history;
+  };
+
+  awaitable<Result<BuiltImage>> build();
+  awaitable<Result<std::unique_ptr<Fetched>>> fetch_source();
+  awaitable<Result<Context>> open_context(const Fetched& source);
+  awaitable<Result<Instructions>> find_instructions(Context& context);
+  awaitable<Result<Instructions>> instructions_of_builder(Context& context);
+  awaitable<Result<Plan>> make_plan_of(const Dockerfile& file);
+  awaitable<Result<StageResult>> run_stages(const Plan& plan, const Dockerfile& file, const Context& context);
+  awaitable<Result<void>> run_stage(const Plan& plan, std::size_t index, const Dockerfile& file, const Context& context,
+                                    StepRunner& runner, std::vector<StageResult>& done);
+  awaitable<Result<StepResult>> run_step(const Plan& plan, const Step& step, const Context& context, StepRunner& runner,
+                                         const StageResult& stage, const std::vector<StageResult>& done);
+  awaitable<Result<Digest>> inputs_of(const Step& step, const Context& context, StepInputs& inputs);
+  awaitable<std::optional<StepResult>> find_cached(Digest key);
+  awaitable<Result<BuiltImage>> assemble(const Plan& plan, StageResult result);
+
+  void enter(std::string phase, std::string text);
+  void report(Progress::Kind kind, std::string text);
+  void hear_output(std::string line);
+  BuildFailure failure_of(Error error) const;
+
+  Parts parts_;
+  BuildRequest request_;
+  OnProgress progress_;
+  TimePoint started_{};
+  std::string phase_ = "fetch";
+  std::string doing_;                    // the step that runs
+  std::deque<std::string> output_tail_;  // of the RUN that runs
+  bool out_of_memory_ = false;
+  std::map<std::string, Base> bases_;
+  std::map<std::string, std::string> build_args_;
+  std::int64_t epoch_ = 0;
+  std::string commit_;
+  std::string detected_;
+  std::vector<std::string> warnings_;
+  std::size_t steps_total_ = 0;
+  std::size_t steps_begun_ = 0;
+  std::size_t steps_run_ = 0;
+};
+
+}  // namespace wick::build

@@ -1,0 +1,31 @@
+// What the fetching child says on its standard output, one line an event: fields separated by tabs, control bytes
+// escaped.
+//   progress TEXT | warning TEXT | commit HEX UNIX_SECONDS | error CODE MESSAGE HINT
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <variant>
+
+#include "wick/base/error.hpp"
+
+namespace wick::build {
+
+struct FetchProgress {
+  std::string text;
+};
+struct FetchWarning {
+  std::string text;
+};
+struct FetchedCommit {
+  std::string id;
+  std::int64_t time = 0;
+};
+using FetchEvent = std::variant<FetchProgress, FetchWarning, FetchedCommit, Error>;
+
+std::string to_line(const FetchEvent& event);
+/// Errc::corrupt for a line that is none of ours: the child may have been taken over.
+Result<FetchEvent> parse_fetch_event(std::string_view line);
+
+}  // namespace wick::build

@@ -1,0 +1,30 @@
+// libgit2, used narrowly: one ref of one repository, its tree written as plain files. No hooks, no filters, no
+// submodules, no checkout code of the library, no configuration but what is set here.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "fetch_events.hpp"
+#include "tree_writer.hpp"
+
+namespace wick::build {
+
+struct GitFetch {
+  std::string url;
+  std::string ref;
+  std::uint64_t bytes_max = 1ull << 30;  // received, and again written
+  bool allow_local = false;
+  std::string repository;  // empty folder for the objects
+};
+
+/// Which URLs are fetched at all. Pure.
+Result<void> check_git_url(const std::string& url, bool allow_local);
+
+using OnFetchEvent = std::function<void(const FetchEvent&)>;
+
+/// Errors: invalid (URL, ref name), not_found (repository, ref: names some that exist), denied (authentication),
+/// too_large, unavailable.
+Result<FetchedCommit> fetch_git(const GitFetch& request, TreeWriter& writer, const OnFetchEvent& on_event);
+
+}  // namespace wick::build

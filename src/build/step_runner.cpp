@@ -1,0 +1,325 @@
+#include "step_runner.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <array>
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/buffer.hpp>
+
+#include "blob_pipe.hpp"
+#include "output_lines.hpp"
+#include "wick/base/text.hpp"
+
+namespace wick::build {
+
+namespace {
+
+std::vector<Digest> digests_of(const std::vector<image::Descriptor>& layers) {
+  std::vector<Digest> out;
+  for (const auto& layer : layers) out.push_back(layer.digest);
+  return out;
+}
+
+Result<void> rewind(int file) {
+  if (::lseek(file, 0, SEEK_SET) != 0) return fail(system_error("seek", errno));
+  return {};
+}
+
+/// "1000" or "1000:50": no passwd file is needed (there is none on scratch).
+std::optional<container::UserIds> numeric_ids(std::string_view user) {
+  const auto colon = user.find(':');
+  const auto uid = parse_unsigned(user.substr(0, colon));
+  const auto gid = colon == std::string_view::npos ? uid : parse_unsigned(user.substr(colon + 1));
+  if (!uid || !gid || *uid >= container::id_range_size || *gid >= container::id_range_size) return std::nullopt;
+  return container::UserIds{.uid = static_cast<std::uint32_t>(*uid), .gid = static_cast<std::uint32_t>(*gid)};
+}
+
+/// Where a wildcard starts: "a/b/*.c" is folder "a/b" and pattern "*.c".
+std::pair<std::string, std::string> split_wildcard(const std::string& source) {
+  if (!Glob::has_wildcards(source)) return {Glob::unescape(source), ""};
+  std::string folder;
+  std::string rest = source;
+  for (auto slash = rest.find('/'); slash != std::string::npos; slash = rest.find('/')) {
+    if (Glob::has_wildcards(rest.substr(0, slash))) break;
+    folder += (folder.empty() ? "" : "/") + Glob::unescape(rest.substr(0, slash));
+    rest.erase(0, slash + 1);
+  }
+  return {folder, rest};
+}
+
+}  // namespace
+
+ExitWatch::Waiter::Waiter(ExitWatch& watch, container::InstanceId id)
+    : watch_(watch), id_(id), ended_(watch.executor_, asio::steady_timer::time_point::max()) {
+  watch_.waiters_[id_] = this;
+}
+
+ExitWatch::Waiter::~Waiter() { watch_.waiters_.erase(id_); }
+
+void ExitWatch::Waiter::on_exit(std::function<void()> callback) {
+  callback_ = std::move(callback);
+  if (exit_ && callback_) callback_();
+}
+
+awaitable<container::Exit> ExitWatch::Waiter::wait() {
+  while (!exit_) {
+    auto waited = co_await ended_.async_wait(asio::as_tuple(use_awaitable));
+    if (!exit_) throw boost::system::system_error(std::get<0>(waited));
+  }
+  co_return *exit_;
+}
+
+void ExitWatch::ended(const container::Exit& exit) {
+  const auto found = waiters_.find(exit.id);
+  if (found == waiters_.end() || found->second->exit_) return;
+  found->second->exit_ = exit;
+  found->second->ended_.cancel();
+  if (found->second->callback_) found->second->callback_();
+}
+
+Result<Fd> StepRunner::scratch_file() const {
+  Fd file(::open(parts_.work.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+  if (!file) return fail(system_error("make a file in " + parts_.work.string(), errno));
+  return file;
+}
+
+/// open_step → act → commit; on any other way out the step is discarded.
+awaitable<Result<StepResult>> StepRunner::run(const Step& step, const StepInputs& inputs) {
+  const auto id = container::InstanceId::random();
+  if (inputs.layers.size() >= container::layers_max)
+    co_return fail(Errc::too_large, fmt::format("the image would have more than {} layers", container::layers_max),
+                   "join RUN lines with &&");
+  Result<StepResult> result;
+  std::exception_ptr thrown;
+  try {
+    auto opened = co_await parts_.runner.open_step(id, digests_of(inputs.layers));
+    if (!opened) co_return fail(std::move(opened.error()));
+    auto acted = co_await act(id, step, inputs);
+    if (acted) {
+      result = co_await commit(id);
+    } else {
+      result = fail(std::move(acted.error()));
+    }
+  } catch (...) {
+    thrown = std::current_exception();
+  }
+  if (thrown || !result) {
+    // Cancelled or not, what the runner holds for this step is given back first.
+    co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+    auto discarded = co_await parts_.runner.discard_step(id);
+    (void)discarded;  // the first error is the one to tell
+  }
+  if (thrown) std::rethrow_exception(thrown);
+  co_return result;
+}
+
+awaitable<Result<void>> StepRunner::act(container::InstanceId id, const Step& step, const StepInputs& inputs) {
+  if (const auto* run = std::get_if<RunStep>(&step.action)) co_return co_await command(id, *run, inputs);
+  if (const auto* made = std::get_if<FolderStep>(&step.action)) co_return co_await folder(id, *made, inputs);
+  const auto& wanted = std::get<CopyStep>(step.action);
+  const bool from_source = wanted.from == CopyStep::From::context;
+  Result<void> copied;
+  if (from_source) {
+    copied = co_await copy(id, wanted, inputs, false);
+  } else {
+    copied = co_await copy_from(id, wanted, inputs, false);
+  }
+  // A file onto a folder that is there goes inside it. The step is as it was: a conflict is found before anything is
+  // replaced.
+  if (!copied && copied.error().code() == Errc::conflict && !wanted.destination.ends_with('/')) {
+    if (from_source) {
+      copied = co_await copy(id, wanted, inputs, true);
+    } else {
+      copied = co_await copy_from(id, wanted, inputs, true);
+    }
+  }
+  co_return copied;
+}
+
+awaitable<Result<StepResult>> StepRunner::commit(container::InstanceId id) {
+  auto pack = [this, id](Fd out) { return parts_.runner.pack_step(id, std::move(out), context_.epoch); };
+  auto layer = co_await layer_from(parts_.workers, parts_.store, std::move(pack));
+  if (!layer) co_return fail(std::move(layer.error()));
+  if (!*layer) {
+    auto discarded = co_await parts_.runner.discard_step(id);
+    if (!discarded) co_return fail(std::move(discarded.error()));
+    co_return StepResult{};
+  }
+  auto published = co_await parts_.runner.publish_step(id, (*layer)->digest);
+  if (!published) co_return fail(std::move(published.error()));
+  co_return StepResult{**layer};
+}
+
+awaitable<Result<container::UserIds>> StepRunner::ids_of(std::string user, const StepInputs& inputs) {
+  if (user.empty()) co_return container::UserIds{};
+  if (const auto numeric = numeric_ids(user)) co_return *numeric;
+  auto resolved = co_await parts_.runner.resolve_user(digests_of(inputs.layers), user);
+  if (!resolved && resolved.error().code() == Errc::not_found)
+    co_return fail(Errc::not_found, fmt::format("the image has no user '{}'", printable(user)),
+                   "add it with RUN useradd, or give numbers: 1000:1000");
+  co_return resolved;
+}
+
+awaitable<Result<void>> StepRunner::command(container::InstanceId id, const RunStep& step, const StepInputs& inputs) {
+  auto ids = co_await ids_of(step.user, inputs);
+  if (!ids) co_return fail(std::move(ids.error()));
+  container::InstanceSpec spec{
+      .id = container::InstanceId::random(),
+      .id_range = container::store_id_range,
+      .step = id,
+      .process = {.argv = step.argv,
+                  .environment = step.environment,
+                  .working_folder = step.working_folder,
+                  .uid = ids->uid,
+                  .gid = ids->gid,
+                  .groups = ids->groups},
+      .limits = settings_.limits,
+      .network = step.isolated ? container::Network::own : settings_.network,
+      .privileges = container::Privileges::build,
+      .allow_root = true,
+  };
+  auto& environment = spec.process.environment;
+  environment.insert(environment.end(), step.proxies.begin(), step.proxies.end());
+  const bool has_home = std::ranges::any_of(environment, [](const auto& entry) { return entry.starts_with("HOME="); });
+  if (!has_home && ids->uid == 0) environment.emplace_back("HOME=/root");
+  const auto instance = spec.id;
+  Result<void> executed;
+  std::exception_ptr thrown;
+  try {
+    executed = co_await execute(std::move(spec));
+  } catch (...) {
+    thrown = std::current_exception();
+  }
+  if (thrown) co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+  auto removed = co_await parts_.runner.remove(instance);
+  if (thrown) std::rethrow_exception(thrown);
+  if (executed && !removed) co_return removed;
+  co_return executed;
+}
+
+/// Output goes through a pipe, so that every line is seen when it is written. It ends when the last writer is gone or
+/// when the process has ended, whichever comes first.
+awaitable<Result<void>> StepRunner::execute(container::InstanceSpec spec) {
+  auto executor = co_await asio::this_coro::executor;
+  auto pipe = make_pipe();
+  if (!pipe) co_return fail(std::move(pipe.error()));
+  ::fcntl(pipe->second.get(), F_SETFL, O_APPEND);
+  const auto id = spec.id;
+  ExitWatch::Waiter waiter(parts_.exits, id);
+  auto prepared = co_await parts_.runner.prepare(std::move(spec), std::move(pipe->second));
+  if (!prepared) co_return fail(std::move(prepared.error()));
+  auto started = co_await parts_.runner.start(id);
+  if (!started) co_return started;
+
+  ::fcntl(pipe->first.get(), F_SETFL, O_NONBLOCK);
+  asio::posix::stream_descriptor reader(executor, pipe->first.release());
+  waiter.on_exit([&reader] { reader.cancel(); });
+  OutputLines lines(settings_.on_output);
+  std::array<char, 16384> chunk;
+  while (!waiter.exit()) {
+    auto got = co_await reader.async_read_some(asio::buffer(chunk), asio::as_tuple(use_awaitable));
+    auto& [error, bytes] = got;
+    lines.add({chunk.data(), bytes});
+    if (error == asio::error::operation_aborted && !waiter.exit()) throw boost::system::system_error(error);
+    if (error) break;
+  }
+  waiter.on_exit({});
+  const auto exit = co_await waiter.wait();
+  // What the process wrote before it ended is in the pipe by now.
+  while (true) {
+    const auto got = ::read(reader.native_handle(), chunk.data(), chunk.size());
+    if (got <= 0) break;
+    lines.add({chunk.data(), static_cast<std::size_t>(got)});
+  }
+  lines.finish();
+  out_of_memory_ = exit.out_of_memory;
+  if (exit.out_of_memory)
+    co_return fail(
+        Errc::build_failed,
+        fmt::format("it was killed: out of memory, the limit is {}", human_bytes(settings_.limits.memory_bytes)),
+        "raise the build's memory limit, or build with fewer jobs (make -j1)");
+  if (!exit.status.ok()) co_return fail(Errc::build_failed, fmt::format("it ended with {}", exit.status.text()));
+  co_return Result<void>{};
+}
+
+awaitable<Result<void>> StepRunner::copy(container::InstanceId id, const CopyStep& step, const StepInputs& inputs,
+                                         bool into_folder) {
+  auto ids = co_await ids_of(step.owner, inputs);
+  if (!ids) co_return fail(std::move(ids.error()));
+  auto file = scratch_file();
+  if (!file) co_return fail(std::move(file.error()));
+  TarOptions options{.uid = ids->uid,
+                     .gid = ids->gid,
+                     .epoch = context_.epoch,
+                     .same_time = context_.same_time,
+                     .into_folder = into_folder};
+  auto write = [this, &step, selection = inputs.selection, options, out = file->get()]() -> Result<void> {
+    if (auto written = write_selection(context_.tree, *selection, step, options, out); !written) return written;
+    return rewind(out);
+  };
+  auto written = co_await parts_.workers.run(std::move(write));
+  if (!written) co_return written;
+  auto unpacked = co_await parts_.runner.unpack_into(id, std::move(*file));
+  co_return unpacked;
+}
+
+awaitable<Result<void>> StepRunner::copy_from(container::InstanceId id, const CopyStep& step, const StepInputs& inputs,
+                                              bool into_folder) {
+  RewriteOptions options{.root = "copied",
+                         .destination = step.destination,
+                         .mode = step.mode,
+                         .into_folder = into_folder,
+                         .excludes = step.excludes};
+  if (!step.owner.empty()) {
+    auto ids = co_await ids_of(step.owner, inputs);
+    if (!ids) co_return fail(std::move(ids.error()));
+    options.owner = {ids->uid, ids->gid};
+  }
+  for (const auto& source : step.sources) {
+    auto packed = scratch_file();
+    auto renamed = scratch_file();
+    if (!packed || !renamed) co_return fail(std::move((packed ? renamed : packed).error()));
+    auto split = split_wildcard(source);
+    options.source = split.second;
+    options.file_name = base_name(split.first);
+    auto made = co_await parts_.runner.pack(digests_of(inputs.from), split.first, options.root, packed->duplicate());
+    if (!made && made.error().code() == Errc::not_found)
+      co_return fail(Errc::not_found, fmt::format("'/{}' is not in {}", printable(source), inputs.from_name),
+                     "is it made under another name there?");
+    if (!made) co_return fail(std::move(made.error()));
+    auto rename = [&options, in = packed->get(), out = renamed->get()]() -> Result<void> {
+      if (auto back = rewind(in); !back) return back;
+      if (auto rewritten = rewrite_archive(in, options, out); !rewritten) return fail(std::move(rewritten.error()));
+      return rewind(out);
+    };
+    auto written = co_await parts_.workers.run(std::move(rename));
+    if (!written) co_return written;
+    auto unpacked = co_await parts_.runner.unpack_into(id, std::move(*renamed));
+    if (!unpacked) co_return unpacked;
+  }
+  if (!step.files.empty()) {
+    CopyStep inline_only = step;
+    inline_only.sources.clear();
+    StepInputs nothing = inputs;
+    nothing.selection = std::make_shared<const Selection>();
+    co_return co_await copy(id, inline_only, nothing, into_folder);
+  }
+  co_return Result<void>{};
+}
+
+awaitable<Result<void>> StepRunner::folder(container::InstanceId id, const FolderStep& step, const StepInputs& inputs) {
+  if (step.path == "/") co_return Result<void>{};
+  auto ids = co_await ids_of(step.user, inputs);
+  if (!ids) co_return fail(std::move(ids.error()));
+  auto file = scratch_file();
+  if (!file) co_return fail(std::move(file.error()));
+  auto written = write_folder(step.path, {.uid = ids->uid, .gid = ids->gid, .epoch = context_.epoch}, file->get());
+  if (!written) co_return written;
+  if (auto back = rewind(file->get()); !back) co_return back;
+  auto unpacked = co_await parts_.runner.unpack_into(id, std::move(*file));
+  co_return unpacked;
+}
+
+}  // namespace wick::build
