@@ -1,0 +1,217 @@
+// One revision's instances and the requests that wait for one: activator queue, leases, starts, stops, and the
+// autoscaler's ticks.
+//
+//   launch(), adopt()         become_ready()        retire()              forget()
+//   ───────────────► starting ──────────────► ready ──────────► stopping ─────────► gone
+//                       │ fail_start()          │ end_while_serving()  ▲
+//                       └───────────────────────┴──────────────────────┘
+//
+// Invariants
+//  1. in_flight > 0 only for an instance that is or was ready. An instance stays in `members_` while it has leases.
+//  2. New leases come only from `ready_`; an instance leaves it for good when it is retired or ends.
+//  3. A request waits only while no ready instance has a free slot. So nobody overtakes: whoever makes a slot free
+//  gives it to the
+//     first waiter before anybody else can ask (dispatch()).
+//  4. At most `queue_limit` requests wait.
+//  5. With containerConcurrency N, in_flight of an instance never exceeds N.
+//  6. From nothing, an instance is started only for a reason that still holds: a waiting request, ensure_ready(),
+//  min-scale.
+//  7. SIGTERM is sent only at in_flight 0 (or by stop_all()).
+//  8. Ticks run only while there are instances, waiters or a min-scale: a revision at zero costs no timer.
+#pragma once
+
+#include <boost/asio/steady_timer.hpp>
+#include <functional>
+#include <list>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "wick/base/metrics.hpp"
+#include "wick/container/launcher.hpp"
+#include "wick/http/upstream.hpp"
+#include "wick/model/failure.hpp"
+#include "wick/os/clock.hpp"
+#include "wick/os/task_group.hpp"
+#include "wick/serving/autoscaler.hpp"
+#include "wick/serving/serving.hpp"
+
+namespace wick::serving {
+
+struct PoolOptions {
+  std::size_t queue_limit = 10'000;
+  int start_attempts_max = 3;              // failed starts in a row until waiting requests are told
+  milliseconds start_backoff{100};         // doubles with each failure in a row …
+  milliseconds start_backoff_max{10'000};  // … up to this
+  int starts_at_once_max = 32;             // the others are started as these get ready
+  std::size_t idle_connections_max = 64;   // kept to each instance
+};
+
+struct PoolMetrics {
+  PoolMetrics(Metrics& metrics, const RevisionSpec& spec);
+  Gauge& queue_depth;
+  Histogram& queue_wait;
+  Histogram& cold_start;
+  Gauge& starting;
+  Gauge& ready;
+  Gauge& stopping;
+};
+
+class RevisionPool;
+
+/// One instance of the pool. Only the pool changes it.
+struct PooledInstance {
+  enum class State { starting, ready, stopping };
+  State state = State::starting;
+  container::InstanceId id;
+  std::shared_ptr<const RevisionSpec> spec;       // what it was launched with
+  std::shared_ptr<container::Instance> instance;  // empty until launched
+  std::unique_ptr<http::Upstream> upstream;       // from ready on
+  Fd probe_connection;                            // the probe's, for the first request
+  int in_flight = 0;
+  TimePoint launched{};
+  WallTime since{};
+  milliseconds start_elapsed{0};
+  bool adopted = false;
+  bool stop_sent = false;
+  bool ended = false;  // nothing is left of it; kept only for its leases
+};
+
+/// The right to send one request to one instance. Given back by the destructor; must not outlive the pool.
+class Lease {
+ public:
+  Lease() = default;
+  Lease(Lease&& other) noexcept : pool_(std::exchange(other.pool_, nullptr)), member_(other.member_) {}
+  Lease& operator=(Lease&& other) noexcept;
+  ~Lease() { reset(); }
+  void reset();
+  explicit operator bool() const { return pool_ != nullptr; }
+
+  http::Upstream& upstream() const { return *member_->upstream; }
+  const container::InstanceId& instance() const { return member_->id; }
+
+ private:
+  friend class RevisionPool;
+  Lease(RevisionPool& pool, PooledInstance& member) : pool_(&pool), member_(&member) {}
+  RevisionPool* pool_ = nullptr;
+  PooledInstance* member_ = nullptr;
+};
+
+class RevisionPool {
+ public:
+  /// `changed` is called when ready, desired or the last failure changed; it must not call back into the pool.
+  RevisionPool(Executor executor, Clock& clock, container::Launcher& launcher, Metrics& metrics, RevisionSpec spec,
+               PoolOptions options, std::function<void()> changed);
+  RevisionPool(const RevisionPool&) = delete;
+  ~RevisionPool();
+
+  /// A slot on a ready instance, now; empty when the request has to wait.
+  Lease try_acquire(TimePoint now);
+  /// Waits for a slot, first come first served; starts what the formulas want for it.
+  /// Errors: overloaded (queue full), timed_out at `deadline` (checked once a second), not_ready (starts keep failing),
+  /// unavailable (the revision was removed). Cancelling gives up the place; a starting instance stays for the next
+  /// caller.
+  awaitable<Result<Lease>> acquire(TimePoint now, TimePoint deadline);
+  /// As Serving::ensure_ready.
+  awaitable<std::expected<void, model::Failure>> ensure_ready();
+  void adopt(std::shared_ptr<container::Instance> instance);
+
+  void set_spec(RevisionSpec spec);
+  const RevisionSpec& spec() const { return *spec_; }
+  /// Whether some route names the revision.
+  void set_reachable(bool reachable);
+  RevisionView view() const;
+  bool has_ready() const { return !ready_.empty(); }
+  std::size_t starting() const;
+
+  /// Fails what waits, lets leases end, stops every instance when its last lease is back.
+  awaitable<void> drain();
+  /// Fails what waits, lets leases end; the instances go on running.
+  awaitable<void> leave();
+
+ private:
+  friend class Lease;
+  using Member = std::shared_ptr<PooledInstance>;
+  struct Waiter;
+  struct Place;
+  struct EnsureWaiter;
+
+  void release(PooledInstance& member);
+  PooledInstance* pick();
+  Lease lease(PooledInstance& member);
+  void dispatch();
+  void fail_waiting(const Error& error);
+  void settle_ensuring(const std::optional<model::Failure>& failure);
+  bool starts_keep_failing(TimePoint now) const;
+  void expire_waiting(TimePoint now);
+
+  bool wanted_from_nothing() const;
+  int ready_wanted_to_begin() const;
+  int alive() const;
+  Observation observe() const;
+  void scale_up(TimePoint now);
+  void scale_down(int surplus);
+  void launch(TimePoint now);
+  void add(Member member);
+  void retry_later();
+  awaitable<void> retry();
+  awaitable<void> live(Member member);
+  awaitable<void> stop_now(Member member);
+  void become_ready(const Member& member, Fd connection);
+  void fail_start(const Member& member, model::Failure failure);
+  void end_while_serving(const Member& member, model::Failure failure);
+  void retire(PooledInstance& member);
+  void forget(PooledInstance& member);
+  void leave_ready(const PooledInstance& member);
+  void set_state(PooledInstance& member, PooledInstance::State state);
+
+  void keep_ticking();
+  bool idle() const;
+  awaitable<void> tick_loop();
+  void tick(TimePoint at, TimePoint now, bool decide);
+  void changed();
+
+  Executor executor_;
+  Clock& clock_;
+  container::Launcher& launcher_;
+  PoolMetrics metrics_;
+  std::shared_ptr<const RevisionSpec> spec_;
+  PoolOptions options_;
+  std::function<void()> on_change_;
+
+  Autoscaler autoscaler_;
+  LoadMeter load_;
+  int desired_ = 0;
+  bool reachable_ = true;
+  bool ever_ready_ = false;
+  bool initial_reached_ = false;  // initial-scale instances were ready at once, or it ran before we did
+
+  std::list<Member> members_;
+  std::vector<PooledInstance*> ready_;
+  std::size_t next_ = 0;               // round robin
+  std::uint32_t random_ = 2463534242;  // xorshift
+  std::list<Waiter*> waiters_;
+  std::list<EnsureWaiter*> ensuring_;
+
+  int failures_ = 0;  // starts that failed since one succeeded; those begun together count once
+  TimePoint last_failed_{};
+  TimePoint retry_at_{};
+  bool retrying_ = false;
+  std::optional<model::Failure> last_failure_;
+  struct Seen {
+    std::size_t ready = 0;
+    int desired = 0;
+    std::size_t failures = 0;
+    bool operator==(const Seen&) const = default;
+  };
+  Seen reported_;
+  std::size_t failures_seen_ = 0;
+
+  bool ticking_ = false;
+  bool closed_ = false;
+  asio::steady_timer left_;  // woken when a lease or a member went while closed
+  TaskGroup tasks_;
+};
+
+}  // namespace wick::serving

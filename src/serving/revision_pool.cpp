@@ -1,0 +1,597 @@
+#include "wick/serving/revision_pool.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/error.hpp>
+#include <boost/system/system_error.hpp>
+
+#include "wick/base/log.hpp"
+#include "wick/contract/plain_http.hpp"
+#include "wick/serving/readiness.hpp"
+#include "wick/serving/start_failure.hpp"
+
+namespace wick::serving {
+
+namespace {
+
+constexpr Duration failures_forgotten_after = 60s;
+
+std::string_view to_string(PooledInstance::State state) {
+  switch (state) {
+    case PooledInstance::State::starting:
+      return "starting";
+    case PooledInstance::State::ready:
+      return "ready";
+    case PooledInstance::State::stopping:
+      return "stopping";
+  }
+  return "stopping";
+}
+
+Labels labels_of(const RevisionSpec& spec) {
+  return {{"namespace", spec.key.name_space}, {"service", spec.service}, {"revision", spec.key.name}};
+}
+
+Labels labels_of(const RevisionSpec& spec, std::string_view state) {
+  auto labels = labels_of(spec);
+  labels.emplace_back("state", state);
+  return labels;
+}
+
+Error not_starting(const RevisionSpec& spec, const model::Failure& failure) {
+  return Error(Errc::not_ready, fmt::format("{} does not start: {}", spec.key.name, failure.because))
+      .hint(failure.hint);
+}
+
+/// The probe's connection once, then new ones.
+awaitable<Result<Fd>> connect(PooledInstance* member) {
+  if (member->probe_connection) co_return std::move(member->probe_connection);
+  co_return co_await member->instance->connect(member->spec->port);
+}
+
+milliseconds elapsed_since(TimePoint then, TimePoint now) {
+  return std::chrono::duration_cast<milliseconds>(now - then);
+}
+
+}  // namespace
+
+PoolMetrics::PoolMetrics(Metrics& metrics, const RevisionSpec& spec)
+    : queue_depth(metrics.gauge("wick_queue_depth", "Requests waiting for an instance.", labels_of(spec))),
+      queue_wait(metrics.histogram("wick_queue_wait_seconds",
+                                   "Time requests waited for an instance, those that waited.", labels_of(spec))),
+      cold_start(metrics.histogram("wick_cold_start_seconds", "Time from launch to ready.", labels_of(spec))),
+      starting(metrics.gauge("wick_instances", "Instances by state.", labels_of(spec, "starting"))),
+      ready(metrics.gauge("wick_instances", "Instances by state.", labels_of(spec, "ready"))),
+      stopping(metrics.gauge("wick_instances", "Instances by state.", labels_of(spec, "stopping"))) {}
+
+Lease& Lease::operator=(Lease&& other) noexcept {
+  if (this != &other) {
+    reset();
+    pool_ = std::exchange(other.pool_, nullptr);
+    member_ = other.member_;
+  }
+  return *this;
+}
+
+void Lease::reset() {
+  if (auto* pool = std::exchange(pool_, nullptr)) pool->release(*member_);
+}
+
+struct RevisionPool::Waiter {
+  Waiter(Executor executor, TimePoint deadline)
+      : woken(executor, asio::steady_timer::time_point::max()), deadline(deadline) {}
+  asio::steady_timer woken;
+  TimePoint deadline;
+  std::optional<Result<Lease>> outcome;
+};
+
+/// A place in the queue. Whoever takes the waiter out of it sets `outcome` first.
+struct RevisionPool::Place {
+  Place(RevisionPool& pool, Waiter& waiter, TimePoint now) : pool(pool), waiter(waiter) {
+    at = pool.waiters_.insert(pool.waiters_.end(), &waiter);
+    pool.load_.change(now, +1);
+    pool.metrics_.queue_depth.set(static_cast<double>(pool.waiters_.size()));
+  }
+  ~Place() {
+    if (!waiter.outcome) pool.waiters_.erase(at);
+    if (!waiter.outcome || !*waiter.outcome) pool.load_.change(pool.clock_.now(), -1);
+    pool.metrics_.queue_depth.set(static_cast<double>(pool.waiters_.size()));
+  }
+  RevisionPool& pool;
+  Waiter& waiter;
+  std::list<Waiter*>::iterator at;
+};
+
+struct RevisionPool::EnsureWaiter {
+  explicit EnsureWaiter(Executor executor, std::list<EnsureWaiter*>& list)
+      : woken(executor, asio::steady_timer::time_point::max()), list(list), at(list.insert(list.end(), this)) {}
+  ~EnsureWaiter() {
+    if (!outcome) list.erase(at);
+  }
+  asio::steady_timer woken;
+  std::list<EnsureWaiter*>& list;
+  std::list<EnsureWaiter*>::iterator at;
+  std::optional<std::expected<void, model::Failure>> outcome;
+};
+
+RevisionPool::RevisionPool(Executor executor, Clock& clock, container::Launcher& launcher, Metrics& metrics,
+                           RevisionSpec spec, PoolOptions options, std::function<void()> changed)
+    : executor_(executor),
+      clock_(clock),
+      launcher_(launcher),
+      metrics_(metrics, spec),
+      spec_(std::make_shared<const RevisionSpec>(std::move(spec))),
+      options_(options),
+      on_change_(std::move(changed)),
+      autoscaler_(spec_->scaling, spec_->container_concurrency, clock.now()),
+      load_(clock.now()),
+      left_(executor, asio::steady_timer::time_point::max()),
+      tasks_(executor) {
+  keep_ticking();
+}
+
+RevisionPool::~RevisionPool() = default;
+
+// --- requests
+
+Lease RevisionPool::try_acquire(TimePoint now) {
+  if (closed_) return {};
+  auto* member = pick();
+  if (!member) return {};
+  load_.change(now, +1);
+  return lease(*member);
+}
+
+awaitable<Result<Lease>> RevisionPool::acquire(TimePoint now, TimePoint deadline) {
+  if (auto free = try_acquire(now)) co_return std::move(free);
+  if (closed_) co_return fail(Errc::unavailable, fmt::format("{} is going away", spec_->key.name));
+  if (waiters_.size() >= options_.queue_limit) co_return fail(Errc::overloaded, "pending request queue full");
+  if (starts_keep_failing(now)) co_return fail(not_starting(*spec_, *last_failure_));
+  Waiter me(executor_, deadline);
+  const Place place(*this, me, now);
+  keep_ticking();
+  scale_up(now);
+  if (!me.outcome) co_await me.woken.async_wait(asio::as_tuple(use_awaitable));
+  if (!me.outcome) throw boost::system::system_error(asio::error::operation_aborted);
+  metrics_.queue_wait.observe(std::chrono::duration<double>(clock_.now() - now).count());
+  co_return std::move(*me.outcome);
+}
+
+/// Knative's rule (serving.md 3.6): no limit: the less loaded of two at random; up to 3: the first with room; more: in
+/// turn.
+PooledInstance* RevisionPool::pick() {
+  const auto count = ready_.size();
+  if (count == 0) return nullptr;
+  const int limit = spec_->container_concurrency;
+  if (limit <= 0) {
+    if (count == 1) return ready_[0];
+    random_ ^= random_ << 13, random_ ^= random_ >> 17, random_ ^= random_ << 5;
+    const auto a = random_ % count;
+    const auto b = (a + 1 + (random_ >> 16) % (count - 1)) % count;
+    return ready_[a]->in_flight <= ready_[b]->in_flight ? ready_[a] : ready_[b];
+  }
+  if (limit > 3) {
+    for (std::size_t i = 0; i < count; ++i) {
+      auto* member = ready_[next_++ % count];
+      if (member->in_flight < limit) return member;
+    }
+    return nullptr;
+  }
+  const auto found = std::ranges::find_if(ready_, [&](const auto* member) { return member->in_flight < limit; });
+  return found == ready_.end() ? nullptr : *found;
+}
+
+Lease RevisionPool::lease(PooledInstance& member) {
+  ++member.in_flight;
+  return Lease(*this, member);
+}
+
+void RevisionPool::dispatch() {
+  while (!waiters_.empty()) {
+    auto* member = pick();
+    if (!member) return;
+    auto* first = waiters_.front();
+    waiters_.pop_front();
+    first->outcome.emplace(lease(*member));
+    first->woken.cancel();
+  }
+}
+
+void RevisionPool::release(PooledInstance& member) {
+  --member.in_flight;
+  load_.change(clock_.now(), -1);
+  if (closed_) left_.cancel();
+  if (member.state == PooledInstance::State::ready) return dispatch();
+  if (member.in_flight > 0) return;
+  if (member.ended) {
+    forget(member);
+  } else {
+    retire(member);
+  }
+}
+
+void RevisionPool::fail_waiting(const Error& error) {
+  while (!waiters_.empty()) {
+    auto* first = waiters_.front();
+    waiters_.pop_front();
+    first->outcome.emplace(std::unexpected(error));
+    first->woken.cancel();
+  }
+}
+
+void RevisionPool::expire_waiting(TimePoint now) {
+  for (auto place = waiters_.begin(); place != waiters_.end();) {
+    auto* waiter = *place++;
+    if (waiter->deadline > now) continue;
+    waiters_.erase(std::prev(place));
+    waiter->outcome.emplace(fail(Errc::timed_out, "activator request timeout"));
+    waiter->woken.cancel();
+  }
+}
+
+awaitable<std::expected<void, model::Failure>> RevisionPool::ensure_ready() {
+  if (static_cast<int>(ready_.size()) >= ready_wanted_to_begin()) co_return std::expected<void, model::Failure>{};
+  if (closed_) {
+    model::Failure removed{.step = "start", .slug = slug(Errc::unavailable), .because = "the revision was removed"};
+    co_return std::unexpected(std::move(removed));
+  }
+  EnsureWaiter me(executor_, ensuring_);
+  retry_at_ = {};  // somebody asks to see it start now
+  keep_ticking();
+  scale_up(clock_.now());
+  if (!me.outcome) co_await me.woken.async_wait(asio::as_tuple(use_awaitable));
+  if (!me.outcome) throw boost::system::system_error(asio::error::operation_aborted);
+  co_return std::move(*me.outcome);
+}
+
+void RevisionPool::settle_ensuring(const std::optional<model::Failure>& failure) {
+  using Outcome = std::expected<void, model::Failure>;
+  for (auto* waiter : std::exchange(ensuring_, {})) {
+    waiter->outcome = failure ? Outcome(std::unexpected(*failure)) : Outcome();
+    waiter->woken.cancel();
+  }
+}
+
+// --- how many
+
+int RevisionPool::alive() const { return static_cast<int>(ready_.size() + starting()); }
+
+std::size_t RevisionPool::starting() const {
+  return static_cast<std::size_t>(std::ranges::count_if(
+      members_, [](const Member& member) { return member->state == PooledInstance::State::starting; }));
+}
+
+int RevisionPool::ready_wanted_to_begin() const {
+  const auto& scaling = spec_->scaling;
+  const int wanted = initial_reached_ ? 1 : std::max(1, scaling.initial_scale);
+  return scaling.max_scale > 0 ? std::min(wanted, scaling.max_scale) : wanted;
+}
+
+bool RevisionPool::wanted_from_nothing() const {
+  return !waiters_.empty() || !ensuring_.empty() || (reachable_ && spec_->scaling.min_scale > 0);
+}
+
+Observation RevisionPool::observe() const {
+  return {.ready = static_cast<int>(ready_.size()),
+          .reachable = reachable_,
+          .initial_pending = !initial_reached_ && !ensuring_.empty()};
+}
+
+bool RevisionPool::starts_keep_failing(TimePoint now) const {
+  return failures_ >= options_.start_attempts_max && now < retry_at_ && alive() == 0;
+}
+
+/// Starts what is missing: by the last decision, and at once for what waits.
+void RevisionPool::scale_up(TimePoint now) {
+  if (closed_ || (alive() == 0 && !wanted_from_nothing())) return;
+  if (!waiters_.empty()) desired_ = std::max(desired_, autoscaler_.wanted_for_burst(now, observe(), load_.current()));
+  if (!ensuring_.empty()) desired_ = std::max(desired_, ready_wanted_to_begin());
+  if (reachable_) desired_ = std::max(desired_, spec_->scaling.min_scale);
+  if (now < retry_at_) {
+    retry_later();
+  } else {
+    if (failures_ > 0 && now - last_failed_ > failures_forgotten_after) failures_ = 0;
+    for (int missing = std::min(desired_ - alive(), options_.starts_at_once_max - static_cast<int>(starting()));
+         missing > 0; --missing)
+      launch(now);
+  }
+  changed();
+}
+
+/// Idle instances first, the ones used least by pick() before the others; then busy ones, which end with their last
+/// request.
+void RevisionPool::scale_down(int surplus) {
+  if (!waiters_.empty()) return;
+  for (auto i = ready_.size(); i-- > 0 && surplus > 0;)
+    if (ready_[i]->in_flight == 0) --surplus, retire(*ready_[i]);
+  for (; surplus > 0 && !ready_.empty(); --surplus)
+    retire(**std::ranges::min_element(ready_, {}, [](const auto* member) { return member->in_flight; }));
+}
+
+void RevisionPool::retry_later() {
+  if (std::exchange(retrying_, true)) return;
+  tasks_.spawn("retry " + spec_->key.text(), retry());
+}
+
+awaitable<void> RevisionPool::retry() {
+  co_await clock_.sleep_until(retry_at_);
+  retrying_ = false;
+  scale_up(clock_.now());
+}
+
+// --- the life of one instance
+
+void RevisionPool::launch(TimePoint now) {
+  auto member = std::make_shared<PooledInstance>();
+  member->id = container::InstanceId::random();
+  member->launched = now;
+  add(std::move(member));
+}
+
+void RevisionPool::adopt(std::shared_ptr<container::Instance> instance) {
+  auto member = std::make_shared<PooledInstance>();
+  member->id = instance->id();
+  member->instance = std::move(instance);
+  member->adopted = true;
+  member->launched = clock_.now();
+  initial_reached_ = true;
+  add(std::move(member));
+}
+
+void RevisionPool::add(Member member) {
+  member->spec = spec_;
+  member->since = clock_.wall();
+  members_.push_back(member);
+  metrics_.starting.add(1);
+  keep_ticking();
+  tasks_.spawn(fmt::format("instance {}", member->id.text()), live(std::move(member)));
+}
+
+awaitable<void> RevisionPool::live(Member member) {
+  struct Forget {
+    RevisionPool& pool;
+    PooledInstance& member;
+    ~Forget() { pool.forget(member); }
+  } const forget_at_end{*this, *member};
+  const auto& spec = *member->spec;
+  if (!member->instance) {
+    auto wanted = spec.instance;
+    wanted.id = member->id;
+    contract::RevisionIdentity identity{spec.service, spec.configuration, spec.key.name, spec.port};
+    contract::set_plain_http_environment(wanted.process.environment, identity);
+    auto launched = co_await launcher_.launch(std::move(wanted), spec.key.text());
+    if (!launched) {
+      fail_start(member, launch_failed(launched.error(), elapsed_since(member->launched, clock_.now())));
+      co_return;
+    }
+    member->instance = std::move(*launched);
+  }
+  if (member->state == PooledInstance::State::starting) {
+    auto ready = co_await await_ready(clock_, *member->instance, spec, member->launched);
+    if (ready) {
+      become_ready(member, std::move(*ready));
+    } else {
+      fail_start(member, std::move(ready.error()));
+    }
+  }
+  if (member->state == PooledInstance::State::ready) {
+    const auto exit = co_await member->instance->wait_exit();
+    auto usage = co_await member->instance->usage();
+    end_while_serving(member, ended_while_serving(exit, usage.value_or(container::Usage{}), spec,
+                                                  elapsed_since(member->launched, clock_.now())));
+  }
+  co_await stop_now(member);
+}
+
+awaitable<void> RevisionPool::stop_now(Member member) {
+  member->stop_sent = true;
+  co_await member->instance->stop(member->spec->stop_grace);
+}
+
+void RevisionPool::become_ready(const Member& member, Fd connection) {
+  // Retired while it started: live() goes on to stop it.
+  if (member->state != PooledInstance::State::starting) return;
+  const auto now = clock_.now();
+  member->start_elapsed = elapsed_since(member->launched, now);
+  if (!member->adopted) metrics_.cold_start.observe(std::chrono::duration<double>(now - member->launched).count());
+  if (!waiters_.empty()) member->probe_connection = std::move(connection);
+  http::Connector connector = [member = member.get()] { return connect(member); };
+  member->upstream =
+      std::make_unique<http::Upstream>(executor_, clock_, std::move(connector), options_.idle_connections_max);
+  set_state(*member, PooledInstance::State::ready);
+  ready_.push_back(member.get());
+  ever_ready_ = true;
+  failures_ = 0;
+  retry_at_ = {};
+  const int ready = static_cast<int>(ready_.size());
+  if (ready >= spec_->scaling.min_scale) autoscaler_.became_active(now);
+  if (member->adopted && ready > 1) autoscaler_.start_in_panic(now, ready);
+  desired_ = std::max(desired_, ready);
+  log::info(
+      "instance ready",
+      {{"revision", spec_->key.text()}, {"instance", member->id.text()}, {"start_ms", member->start_elapsed.count()}});
+  if (!ensuring_.empty() && ready >= ready_wanted_to_begin()) {
+    initial_reached_ = true;
+    settle_ensuring(std::nullopt);
+  }
+  dispatch();
+  if (member->in_flight == 0) member->probe_connection.reset();
+  if (!waiters_.empty()) scale_up(now);
+  changed();
+}
+
+void RevisionPool::fail_start(const Member& member, model::Failure failure) {
+  if (member->state != PooledInstance::State::starting) return;
+  set_state(*member, PooledInstance::State::stopping);
+  const auto now = clock_.now();
+  if (member->instance) failure.last_output = member->instance->log_tail(model::Failure::output_lines_max);
+  failure.when = clock_.wall();
+  log::warn("instance did not start", {{"revision", spec_->key.text()},
+                                       {"instance", member->id.text()},
+                                       {"slug", failure.slug},
+                                       {"because", failure.because}});
+  // Starts that were under way together fail together: they are one attempt.
+  if (member->launched > last_failed_) {
+    const int doublings = std::min(failures_++, 20);
+    last_failed_ = now;
+    retry_at_ = now + std::min(options_.start_backoff_max, options_.start_backoff * (1 << doublings));
+  }
+  last_failure_ = std::move(failure);
+  ++failures_seen_;
+  settle_ensuring(last_failure_);
+  if (alive() == 0 && failures_ >= options_.start_attempts_max) fail_waiting(not_starting(*spec_, *last_failure_));
+  scale_up(now);
+  changed();
+}
+
+void RevisionPool::end_while_serving(const Member& member, model::Failure failure) {
+  if (member->state != PooledInstance::State::ready) return;
+  leave_ready(*member);
+  set_state(*member, PooledInstance::State::stopping);
+  member->stop_sent = true;
+  failure.last_output = member->instance->log_tail(model::Failure::output_lines_max);
+  failure.when = clock_.wall();
+  log::warn("instance ended while serving", {{"revision", spec_->key.text()},
+                                             {"instance", member->id.text()},
+                                             {"in_flight", member->in_flight},
+                                             {"because", failure.because}});
+  last_failure_ = std::move(failure);
+  ++failures_seen_;
+  if (!waiters_.empty()) scale_up(clock_.now());
+  changed();
+}
+
+/// No new request; SIGTERM as soon as nothing is in flight. Called again by release() at that moment.
+void RevisionPool::retire(PooledInstance& member) {
+  if (member.state == PooledInstance::State::ready) leave_ready(member);
+  if (member.state != PooledInstance::State::stopping) set_state(member, PooledInstance::State::stopping);
+  if (member.in_flight > 0 || member.stop_sent || !member.instance) return;
+  member.stop_sent = true;
+  const auto found = std::ranges::find_if(members_, [&](const Member& each) { return each.get() == &member; });
+  tasks_.spawn(fmt::format("stop {}", member.id.text()), stop_now(*found));
+}
+
+void RevisionPool::leave_ready(const PooledInstance& member) { std::erase(ready_, &member); }
+
+void RevisionPool::forget(PooledInstance& member) {
+  leave_ready(member);
+  if (member.state != PooledInstance::State::stopping) set_state(member, PooledInstance::State::stopping);
+  member.ended = true;
+  left_.cancel();
+  if (member.in_flight > 0) return;
+  metrics_.stopping.add(-1);
+  std::erase_if(members_, [&](const Member& each) { return each.get() == &member; });
+  changed();
+}
+
+void RevisionPool::set_state(PooledInstance& member, PooledInstance::State state) {
+  const auto gauge = [&](PooledInstance::State which) -> Gauge& {
+    if (which == PooledInstance::State::starting) return metrics_.starting;
+    return which == PooledInstance::State::ready ? metrics_.ready : metrics_.stopping;
+  };
+  gauge(member.state).add(-1);
+  gauge(state).add(1);
+  member.state = state;
+}
+
+// --- ticks
+
+bool RevisionPool::idle() const { return members_.empty() && !wanted_from_nothing(); }
+
+void RevisionPool::keep_ticking() {
+  if (ticking_ || closed_ || idle()) return;
+  ticking_ = true;
+  load_.take_average(clock_.now());
+  tasks_.spawn("ticks " + spec_->key.text(), tick_loop());
+}
+
+awaitable<void> RevisionPool::tick_loop() {
+  if (spec_->scaling.min_scale > 0) scale_up(clock_.now());
+  bool decide = false;
+  for (auto at = autoscaler_.next_tick(clock_.now()); !closed_ && !idle(); at = autoscaler_.next_tick(clock_.now())) {
+    co_await clock_.sleep_until(at);
+    tick(at, clock_.now(), decide);
+    decide = !decide;
+  }
+  ticking_ = false;
+  desired_ = 0;
+  changed();
+}
+
+void RevisionPool::tick(TimePoint at, TimePoint now, bool decide) {
+  autoscaler_.record(at, load_.take_average(now));
+  expire_waiting(now);
+  if (!decide || closed_) return;
+  desired_ = autoscaler_.decide(at, observe()).desired;
+  scale_up(now);
+  if (const int surplus = alive() - desired_; surplus > 0) scale_down(surplus);
+  changed();
+}
+
+void RevisionPool::changed() {
+  const Seen seen{ready_.size(), desired_, failures_seen_};
+  if (seen == reported_) return;
+  reported_ = seen;
+  if (on_change_) on_change_();
+}
+
+// --- settings, view, end
+
+void RevisionPool::set_reachable(bool reachable) {
+  reachable_ = reachable;
+  keep_ticking();
+}
+
+void RevisionPool::set_spec(RevisionSpec spec) {
+  const bool rescale = !(spec.scaling == spec_->scaling) || spec.container_concurrency != spec_->container_concurrency;
+  spec_ = std::make_shared<const RevisionSpec>(std::move(spec));
+  if (rescale) {
+    autoscaler_ = Autoscaler(spec_->scaling, spec_->container_concurrency, clock_.now());
+    if (!ready_.empty()) autoscaler_.became_active(clock_.now());
+  }
+  keep_ticking();
+  dispatch();
+}
+
+RevisionView RevisionPool::view() const {
+  RevisionView view{.key = spec_->key,
+                    .desired = desired_,
+                    .ready = static_cast<int>(ready_.size()),
+                    .starting = static_cast<int>(starting()),
+                    .queued = waiters_.size(),
+                    .last_failure = last_failure_,
+                    .ever_ready = ever_ready_};
+  for (const auto& member : members_)
+    view.instances.push_back({.id = member->id,
+                              .pid = member->instance ? member->instance->pid() : 0,
+                              .state = std::string(to_string(member->state)),
+                              .in_flight = member->in_flight,
+                              .since = member->since,
+                              .start_elapsed = member->start_elapsed});
+  return view;
+}
+
+awaitable<void> RevisionPool::drain() {
+  closed_ = true;
+  // From here on no instance is added to the pool.
+  fail_waiting(Error(Errc::unavailable, fmt::format("{} was removed", spec_->key.name)));
+  settle_ensuring(
+      model::Failure{.step = "start", .slug = slug(Errc::unavailable), .because = "the revision was removed"});
+  for (const auto& member : std::list<Member>(members_)) retire(*member);
+  while (!members_.empty()) co_await left_.async_wait(asio::as_tuple(use_awaitable));
+  co_await tasks_.stop();
+}
+
+awaitable<void> RevisionPool::leave() {
+  closed_ = true;
+  fail_waiting(Error(Errc::unavailable, "the server is stopping"));
+  settle_ensuring(
+      model::Failure{.step = "start", .slug = slug(Errc::unavailable), .because = "the server is stopping"});
+  const auto leased = [](const Member& member) { return member->in_flight > 0; };
+  while (std::ranges::any_of(members_, leased)) co_await left_.async_wait(asio::as_tuple(use_awaitable));
+  co_await tasks_.stop();
+}
+
+}  // namespace wick::serving

@@ -1,0 +1,397 @@
+// The composition: hosts to routes, routes to pools, pools to relays.
+//
+// The request path holds no lock, starts no timer and looks up one map (the host). What it needs of a route is resolved
+// once per RouteTable and revision set: resolve() fills `routes_` by Route::index.
+#include "wick/serving/serving.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/deferred.hpp>
+#include <boost/asio/experimental/parallel_group.hpp>
+#include <map>
+#include <set>
+
+#include "request_log.hpp"
+#include "traffic_split.hpp"
+#include "wick/base/log.hpp"
+#include "wick/base/text.hpp"
+#include "wick/http/upstream.hpp"
+#include "wick/os/deadline.hpp"
+#include "wick/os/task_group.hpp"
+#include "wick/serving/revision_pool.hpp"
+
+namespace wick::serving {
+
+namespace {
+
+/// serving.md 3.6 and 3.7: full queue 503, deadline 504; an instance that does not start is our failure, not the
+/// request's.
+int status_of(Errc code) {
+  switch (code) {
+    case Errc::not_found:
+      return 404;
+    case Errc::timed_out:
+      return 504;
+    default:
+      return 503;
+  }
+}
+
+/// A revision that takes requests. Handlers hold it while they use it, so removal does not pull it away from under
+/// them.
+struct Entry {
+  Entry(Executor executor, Clock& clock, container::Launcher& launcher, Metrics& metrics, RevisionSpec spec,
+        PoolOptions options, std::function<void()> changed, std::shared_ptr<RequestTraces> traces)
+      : metrics(metrics, spec),
+        traces(std::move(traces)),
+        pool(executor, clock, launcher, metrics, std::move(spec), options, std::move(changed)) {}
+
+  RequestMetrics metrics;
+  std::shared_ptr<RequestTraces> traces;
+  RevisionPool pool;
+  bool routed_once = false;
+};
+using EntryPtr = std::shared_ptr<Entry>;
+
+struct ResolvedRoute {
+  std::vector<EntryPtr> targets;
+  TrafficSplit split;
+
+  EntryPtr choose() {
+    if (split.empty()) return nullptr;
+    return targets.size() == 1 ? targets[0] : targets[split.next()];
+  }
+};
+
+/// A lease, or Errc::cancelled when the client left the queue.
+awaitable<Result<Lease>> lease_or_gone(http::Exchange& exchange, RevisionPool& pool, TimePoint now,
+                                       TimePoint deadline) {
+  auto executor = co_await asio::this_coro::executor;
+  auto waiting = pool.acquire(now, deadline);
+  auto gone = exchange.wait_gone();
+  auto group = asio::experimental::make_parallel_group(asio::co_spawn(executor, std::move(waiting), asio::deferred),
+                                                       asio::co_spawn(executor, std::move(gone), asio::deferred));
+  auto done = co_await group.async_wait(asio::experimental::wait_for_one(), use_awaitable);
+  auto& [order, error, lease, gone_error] = done;
+  if (order[0] == 1 && !gone_error) co_return fail(Errc::cancelled, "the client went away");
+  if (error) std::rethrow_exception(error);
+  co_return std::move(lease);
+}
+
+}  // namespace
+
+class Serving::Impl {
+ public:
+  Impl(Executor executor, Clock& clock, container::Launcher& launcher, Metrics& metrics, ServingOptions options)
+      : executor_(executor),
+        clock_(clock),
+        launcher_(launcher),
+        metrics_(metrics),
+        options_(options),
+        retiring_(executor) {}
+
+  void set_revision(RevisionSpec spec);
+  void remove_revision(const RevisionKey& key);
+  void publish(std::shared_ptr<const RouteTable> table);
+  bool adopt(const RevisionKey& key, std::shared_ptr<container::Instance> instance);
+  awaitable<std::expected<void, model::Failure>> ensure_ready(RevisionKey key);
+  awaitable<void> handle(http::Exchange& exchange);
+  awaitable<Result<http::Response>> call(std::string name_space, std::string service, http::Request request,
+                                         milliseconds limit);
+  std::vector<RevisionView> revisions() const;
+  std::optional<RevisionView> revision(const RevisionKey& key) const;
+  std::vector<RequestTrace> traces(std::string_view name_space, std::string_view service) const;
+  void on_change(std::function<void(const RevisionKey&)> callback) { changed_ = std::move(callback); }
+  awaitable<void> stop(bool stop_instances);
+
+ private:
+  using ServiceName = std::pair<std::string, std::string>;
+
+  EntryPtr find(const RevisionKey& key) const;
+  std::shared_ptr<RequestTraces> traces_of(const ServiceName& service);
+  ResolvedRoute* match(std::string_view host);
+  ResolvedRoute* main_route(const ServiceName& service);
+  void resolve();
+  awaitable<void> retire(EntryPtr entry);
+  awaitable<void> refuse(http::Exchange& exchange, Entry& entry, RequestRecord& record, const Error& error,
+                         TimePoint arrived);
+  void record(Entry& entry, RequestRecord& record, TimePoint arrived);
+  awaitable<Result<http::Response>> call_through(EntryPtr entry, http::Request request, TimePoint deadline,
+                                                 RequestRecord& record);
+
+  Executor executor_;
+  Clock& clock_;
+  container::Launcher& launcher_;
+  Metrics& metrics_;
+  ServingOptions options_;
+  std::function<void(const RevisionKey&)> changed_;
+  std::map<RevisionKey, EntryPtr> entries_;
+  std::map<ServiceName, std::shared_ptr<RequestTraces>> traces_;
+  std::shared_ptr<const RouteTable> table_ = std::make_shared<const RouteTable>();
+  std::vector<ResolvedRoute> routes_;               // by Route::index
+  std::map<ServiceName, std::size_t> main_routes_;  // what call() uses
+  bool resolved_ = true;
+  std::uint64_t calls_ = 0;
+  bool stopping_ = false;
+  TaskGroup retiring_;
+};
+
+// --- what there is
+
+EntryPtr Serving::Impl::find(const RevisionKey& key) const {
+  const auto found = entries_.find(key);
+  return found == entries_.end() ? nullptr : found->second;
+}
+
+std::shared_ptr<RequestTraces> Serving::Impl::traces_of(const ServiceName& service) {
+  auto& traces = traces_[service];
+  if (!traces) traces = std::make_shared<RequestTraces>();
+  return traces;
+}
+
+void Serving::Impl::set_revision(RevisionSpec spec) {
+  if (stopping_) return;
+  if (const auto known = find(spec.key)) return known->pool.set_spec(std::move(spec));
+  const PoolOptions options{.queue_limit = options_.queue_limit};
+  const auto key = spec.key;
+  auto changed = [this, key] {
+    if (changed_) changed_(key);
+  };
+  auto traces = traces_of({key.name_space, spec.service});
+  entries_[key] = std::make_shared<Entry>(executor_, clock_, launcher_, metrics_, std::move(spec), options,
+                                          std::move(changed), std::move(traces));
+  resolved_ = false;
+}
+
+void Serving::Impl::remove_revision(const RevisionKey& key) {
+  auto node = entries_.extract(key);
+  if (node.empty()) return;
+  resolved_ = false;
+  const ServiceName service{key.name_space, node.mapped()->pool.spec().service};
+  const bool last = std::ranges::none_of(entries_, [&](const auto& each) {
+    return each.first.name_space == service.first && each.second->pool.spec().service == service.second;
+  });
+  if (last) traces_.erase(service);
+  retiring_.spawn("remove " + key.text(), retire(std::move(node.mapped())));
+}
+
+awaitable<void> Serving::Impl::retire(EntryPtr entry) { co_await entry->pool.drain(); }
+
+void Serving::Impl::publish(std::shared_ptr<const RouteTable> table) {
+  table_ = std::move(table);
+  resolved_ = false;
+  std::set<RevisionKey> routed;
+  table_->for_each([&](const std::string&, const Route& route) {
+    for (const auto& target : route.targets) routed.insert(target.revision);
+  });
+  // A revision that never was in a route is a new one, not one that traffic has left.
+  for (auto& [key, entry] : entries_) {
+    const bool reachable = routed.contains(key);
+    if (reachable) entry->routed_once = true;
+    entry->pool.set_reachable(reachable || !entry->routed_once);
+  }
+}
+
+void Serving::Impl::resolve() {
+  resolved_ = true;
+  routes_.assign(table_->size(), {});
+  main_routes_.clear();
+  table_->for_each([&](const std::string& host, const Route& route) {
+    auto& resolved = routes_[route.index];
+    for (const auto& target : route.targets) {
+      auto entry = find(target.revision);
+      if (!entry || target.percent <= 0) continue;
+      resolved.targets.push_back(std::move(entry));
+      resolved.split.add(target.percent);
+    }
+    // "hello.default.…" and "hello.localhost" are hello's own hosts, "blue-hello.…" is that of its tag blue.
+    const ServiceName service{route.name_space, route.service};
+    const bool own = host.starts_with(route.service) && host.substr(route.service.size()).starts_with('.');
+    if (own) {
+      main_routes_[service] = route.index;
+    } else {
+      main_routes_.try_emplace(service, route.index);
+    }
+  });
+}
+
+ResolvedRoute* Serving::Impl::match(std::string_view host) {
+  if (!resolved_) resolve();
+  const auto* route = table_->match(host);
+  return route ? &routes_[route->index] : nullptr;
+}
+
+ResolvedRoute* Serving::Impl::main_route(const ServiceName& service) {
+  if (!resolved_) resolve();
+  const auto found = main_routes_.find(service);
+  return found == main_routes_.end() ? nullptr : &routes_[found->second];
+}
+
+bool Serving::Impl::adopt(const RevisionKey& key, std::shared_ptr<container::Instance> instance) {
+  const auto entry = find(key);
+  if (!entry) return false;
+  entry->pool.adopt(std::move(instance));
+  return true;
+}
+
+awaitable<std::expected<void, model::Failure>> Serving::Impl::ensure_ready(RevisionKey key) {
+  const auto entry = find(key);
+  if (!entry) {
+    model::Failure unknown{.step = "start",
+                           .slug = slug(Errc::not_found),
+                           .because = fmt::format("there is no revision {}", key.text()),
+                           .when = clock_.wall()};
+    co_return std::unexpected(std::move(unknown));
+  }
+  co_return co_await entry->pool.ensure_ready();
+}
+
+// --- requests
+
+awaitable<void> Serving::Impl::handle(http::Exchange& exchange) {
+  const auto now = clock_.now();
+  const auto& head = exchange.head();
+  auto* route = match(head.host());
+  if (!route) {
+    const auto unknown =
+        Error(Errc::not_found, fmt::format("no service answers to the host '{}'", printable(head.host())))
+            .hint("hosts are NAME.NAMESPACE.DOMAIN and NAME.localhost; wick ps lists the services");
+    co_return co_await http::respond_error(exchange, 404, unknown);
+  }
+  const auto entry = route->choose();
+  if (!entry) {
+    const Error nobody(Errc::unavailable, fmt::format("the route of '{}' has no revision yet", printable(head.host())));
+    co_return co_await http::respond_error(exchange, 503, nobody);
+  }
+  RequestRecord what{.id = exchange.id(), .method = head.method, .target = head.target, .when = clock_.wall()};
+  const auto limit = entry->pool.spec().timeout;
+  auto lease = entry->pool.try_acquire(now);
+  if (!lease) {
+    what.cold = !entry->pool.has_ready();
+    auto waited = co_await lease_or_gone(exchange, entry->pool, now, now + limit);
+    what.queued = clock_.now() - now;
+    if (!waited) co_return co_await refuse(exchange, *entry, what, waited.error(), now);
+    lease = std::move(*waited);
+  }
+  what.instance = lease.instance();
+  http::RelayOptions options{.request_limit = limit - std::chrono::duration_cast<milliseconds>(what.queued),
+                             .trust_forwarded = options_.trust_forwarded};
+  auto outcome = co_await http::relay(exchange, lease.upstream(), std::move(options));
+  lease.reset();
+  what.status = outcome.status;
+  record(*entry, what, now);
+}
+
+awaitable<void> Serving::Impl::refuse(http::Exchange& exchange, Entry& entry, RequestRecord& what, const Error& error,
+                                      TimePoint arrived) {
+  if (error.code() != Errc::cancelled) {
+    what.status = status_of(error.code());
+    co_await http::respond_error(exchange, what.status, error);
+  }
+  record(entry, what, arrived);
+}
+
+void Serving::Impl::record(Entry& entry, RequestRecord& what, TimePoint arrived) {
+  what.total = clock_.now() - arrived;
+  entry.metrics.count(what);
+  entry.traces->add(what, entry.pool.spec().key.name);
+}
+
+awaitable<Result<http::Response>> Serving::Impl::call(std::string name_space, std::string service,
+                                                      http::Request request, milliseconds limit) {
+  auto* route = main_route({name_space, service});
+  if (!route) co_return fail(Errc::not_found, fmt::format("there is no service {}/{}", name_space, service));
+  const auto entry = route->choose();
+  if (!entry) co_return fail(Errc::unavailable, fmt::format("service {}/{} has no revision yet", name_space, service));
+  const auto now = clock_.now();
+  const auto id = fmt::format("call-{}", ++calls_);
+  const auto method = request.head.method;
+  const auto target = request.head.target;
+  RequestRecord what{.id = id, .method = method, .target = target, .when = clock_.wall()};
+  Result<http::Response> response = fail(Errc::timed_out, fmt::format("no answer within {} ms", limit.count()));
+  try {
+    auto calling = call_through(entry, std::move(request), now + limit, what);
+    response = co_await with_deadline(clock_, limit, std::move(calling));
+  } catch (const DeadlineExceeded&) {
+    // `response` says so already.
+  }
+  what.status = response ? response->head.status : status_of(response.error().code());
+  record(*entry, what, now);
+  co_return response;
+}
+
+awaitable<Result<http::Response>> Serving::Impl::call_through(EntryPtr entry, http::Request request, TimePoint deadline,
+                                                              RequestRecord& what) {
+  const auto now = clock_.now();
+  auto lease = entry->pool.try_acquire(now);
+  if (!lease) {
+    what.cold = !entry->pool.has_ready();
+    auto waited = co_await entry->pool.acquire(now, deadline);
+    what.queued = clock_.now() - now;
+    if (!waited) co_return fail(std::move(waited.error()));
+    lease = std::move(*waited);
+  }
+  what.instance = lease.instance();
+  const auto left = std::chrono::duration_cast<milliseconds>(deadline - clock_.now());
+  co_return co_await http::call(lease.upstream(), clock_, std::move(request), std::max(left, milliseconds(1)));
+}
+
+// --- views, end
+
+std::vector<RevisionView> Serving::Impl::revisions() const {
+  std::vector<RevisionView> views;
+  views.reserve(entries_.size());
+  for (const auto& [key, entry] : entries_) views.push_back(entry->pool.view());
+  return views;
+}
+
+std::optional<RevisionView> Serving::Impl::revision(const RevisionKey& key) const {
+  const auto entry = find(key);
+  return entry ? std::optional(entry->pool.view()) : std::nullopt;
+}
+
+std::vector<RequestTrace> Serving::Impl::traces(std::string_view name_space, std::string_view service) const {
+  const auto found = traces_.find({std::string(name_space), std::string(service)});
+  return found == traces_.end() ? std::vector<RequestTrace>{} : found->second->newest_first();
+}
+
+awaitable<void> Serving::Impl::stop(bool stop_instances) {
+  stopping_ = true;
+  TaskGroup ending(executor_);
+  for (const auto& [key, entry] : entries_)
+    ending.spawn("stop " + key.text(), stop_instances ? entry->pool.drain() : entry->pool.leave());
+  co_await ending.join();
+  co_await retiring_.join();
+}
+
+Serving::Serving(Executor executor, Clock& clock, container::Launcher& launcher, Metrics& metrics,
+                 ServingOptions options)
+    : impl_(std::make_unique<Impl>(executor, clock, launcher, metrics, options)) {}
+Serving::~Serving() = default;
+void Serving::set_revision(RevisionSpec spec) { impl_->set_revision(std::move(spec)); }
+void Serving::remove_revision(const RevisionKey& key) { impl_->remove_revision(key); }
+void Serving::publish(std::shared_ptr<const RouteTable> table) { impl_->publish(std::move(table)); }
+bool Serving::adopt(const RevisionKey& key, std::shared_ptr<container::Instance> instance) {
+  return impl_->adopt(key, std::move(instance));
+}
+awaitable<std::expected<void, model::Failure>> Serving::ensure_ready(RevisionKey key) {
+  return impl_->ensure_ready(std::move(key));
+}
+http::Handler Serving::handler() {
+  return [impl = impl_.get()](http::Exchange& exchange) { return impl->handle(exchange); };
+}
+awaitable<Result<http::Response>> Serving::call(std::string name_space, std::string service, http::Request request,
+                                                milliseconds limit) {
+  return impl_->call(std::move(name_space), std::move(service), std::move(request), limit);
+}
+std::vector<RevisionView> Serving::revisions() const { return impl_->revisions(); }
+std::optional<RevisionView> Serving::revision(const RevisionKey& key) const { return impl_->revision(key); }
+std::vector<RequestTrace> Serving::traces(std::string_view name_space, std::string_view service) const {
+  return impl_->traces(name_space, service);
+}
+void Serving::on_change(std::function<void(const RevisionKey&)> callback) { impl_->on_change(std::move(callback)); }
+awaitable<void> Serving::stop(bool stop_instances) { return impl_->stop(stop_instances); }
+
+}  // namespace wick::serving

@@ -1,0 +1,124 @@
+#include "wick/serving/start_failure.hpp"
+
+#include <fmt/format.h>
+#include <string.h>
+
+#include <algorithm>
+
+namespace wick::serving {
+
+namespace {
+
+std::string duration_text(milliseconds elapsed) {
+  if (elapsed < 10s) return fmt::format("{} ms", elapsed.count());
+  if (elapsed < 2min) return fmt::format("{} s", elapsed.count() / 1000);
+  return fmt::format("{} min", elapsed.count() / 60'000);
+}
+
+std::string end_text(const container::Exit& exit) {
+  if (!exit.known) return "ended (nobody saw how)";
+  if (exit.status.signal == 0) return fmt::format("exited with code {}", exit.status.code);
+  return fmt::format("was ended by signal {} ({})", exit.status.signal, strsignal(exit.status.signal));
+}
+
+/// "64/64 MiB": what it used at most and what it may use.
+std::string memory_text(const container::Usage& usage, const RevisionSpec& spec) {
+  constexpr std::uint64_t mib = 1 << 20;
+  const auto limit = usage.memory_limit_bytes ? usage.memory_limit_bytes : spec.instance.limits.memory_bytes;
+  const auto used = usage.memory_peak_bytes ? std::min(usage.memory_peak_bytes, limit) : limit;
+  return fmt::format("{}/{} MiB", (used + mib / 2) / mib, (limit + mib / 2) / mib);
+}
+
+model::Failure out_of_memory(const container::Usage& usage, const RevisionSpec& spec, milliseconds elapsed,
+                             std::string_view when) {
+  return {.step = "start",
+          .slug = "E_OUT_OF_MEMORY",
+          .because = fmt::format("the process was killed (signal 9), out of memory {} after {}, {}",
+                                 memory_text(usage, spec), duration_text(elapsed), when),
+          .hint = "raise resources.limits.memory of the service, or make the program use less",
+          .elapsed = elapsed};
+}
+
+std::string socket_text(const container::Listening& socket) {
+  const bool six = socket.address.find(':') != std::string::npos;
+  return fmt::format(fmt::runtime(six ? "[{}]:{}" : "{}:{}"), socket.address, socket.port);
+}
+
+std::string hint_for_early_end(const container::Exit& exit, const RevisionSpec& spec) {
+  if (exit.status.ok())
+    return fmt::format("a service stays running and answers HTTP on $PORT ({}); this one finished", spec.port);
+  if (exit.status.signal == 0 && (exit.status.code == 126 || exit.status.code == 127))
+    return "the command could not be executed: check the image's ENTRYPOINT and CMD and its architecture";
+  return "the last output says why; fix the program and deploy again";
+}
+
+}  // namespace
+
+model::Failure ended_early(const container::Exit& exit, const container::Usage& usage, const RevisionSpec& spec,
+                           milliseconds elapsed) {
+  const auto when = fmt::format("before listening on port {}", spec.port);
+  if (exit.out_of_memory) return out_of_memory(usage, spec, elapsed, when);
+  return {.step = "start",
+          .slug = "E_EXITED",
+          .because = fmt::format("the process {} after {}, {}", end_text(exit), duration_text(elapsed), when),
+          .hint = hint_for_early_end(exit, spec),
+          .elapsed = elapsed};
+}
+
+model::Failure ended_while_serving(const container::Exit& exit, const container::Usage& usage, const RevisionSpec& spec,
+                                   milliseconds elapsed) {
+  if (exit.out_of_memory) return out_of_memory(usage, spec, elapsed, "while serving");
+  return {.step = "serve",
+          .slug = "E_EXITED",
+          .because = fmt::format("the process {} after {}, while serving", end_text(exit), duration_text(elapsed)),
+          .hint = "the last output says why; the next request starts a new instance",
+          .elapsed = elapsed};
+}
+
+bool listens_on(const std::vector<container::Listening>& sockets, std::uint16_t port) {
+  return std::ranges::any_of(sockets, [&](const container::Listening& socket) {
+    return socket.port == port &&
+           (socket.address == "0.0.0.0" || socket.address == "::" || socket.address.starts_with("127."));
+  });
+}
+
+model::Failure listens_elsewhere(const std::vector<container::Listening>& sockets, const RevisionSpec& spec,
+                                 milliseconds elapsed) {
+  std::string list;
+  for (const auto& socket : sockets) list += (list.empty() ? "" : ", ") + socket_text(socket);
+  const bool right_port = std::ranges::any_of(sockets, [&](const auto& socket) { return socket.port == spec.port; });
+  return {
+      .step = "start",
+      .slug = right_port ? "E_WRONG_ADDRESS" : "E_WRONG_PORT",
+      .because = right_port
+                     ? fmt::format("listening on {}, expected 0.0.0.0:{} or 127.0.0.1:{}", list, spec.port, spec.port)
+                     : fmt::format("listening on {}, expected port {}", list, spec.port),
+      .hint = right_port ? "listen on 0.0.0.0 or on 127.0.0.1"
+                         : fmt::format(
+                               "listen on the port in the environment variable PORT ({0}), or set containerPort to the "
+                               "port that the program listens on",
+                               spec.port),
+      .elapsed = elapsed};
+}
+
+model::Failure never_ready(const RevisionSpec& spec, std::optional<int> answered, const std::string& last_error,
+                           milliseconds elapsed) {
+  model::Failure failure{.step = "probe", .slug = "E_NOT_READY", .elapsed = elapsed};
+  if (answered) {
+    failure.because = fmt::format("GET {} answered {}, for {}", spec.readiness.path, *answered, duration_text(elapsed));
+    failure.hint = "the readiness probe wants a status from 200 to 399; fix the path or the program";
+  } else {
+    const auto port = spec.readiness.port ? spec.readiness.port : spec.port;
+    failure.because = fmt::format("nothing answered on port {} within {}{}", port, duration_text(elapsed),
+                                  last_error.empty() ? "" : " (" + last_error + ")");
+    failure.hint = "the program runs but does not listen: see its log, or raise serving.knative.dev/progress-deadline";
+  }
+  return failure;
+}
+
+model::Failure launch_failed(const Error& error, milliseconds elapsed) {
+  return {
+      .step = "start", .slug = slug(error.code()), .because = error.what(), .hint = error.hint(), .elapsed = elapsed};
+}
+
+}  // namespace wick::serving

@@ -1,0 +1,136 @@
+#include <catch2/catch.hpp>
+
+#include "pool_fixture.hpp"
+#include "wick/serving/start_failure.hpp"
+
+using namespace wick;
+using namespace wick::serving;
+
+namespace {
+
+std::expected<void, model::Failure> deploy(FakeBehaviour behaviour, RevisionSpec spec = {}) {
+  PoolFixture f(std::move(spec));
+  f.launcher.behaviour = std::move(behaviour);
+  return f.run(f.pool->ensure_ready());
+}
+
+RevisionSpec ready_within(milliseconds limit) {
+  RevisionSpec spec;
+  spec.startup_limit = limit;
+  return spec;
+}
+
+}  // namespace
+
+TEST_CASE("each way to fail a start has its sentence, its slug and a hint") {
+  const container::Usage memory{.memory_peak_bytes = 64 << 20, .memory_limit_bytes = 64 << 20};
+  struct Case {
+    const char* name;
+    FakeBehaviour behaviour;
+    const char* slug;
+    const char* because;
+  };
+  const Case cases[] = {
+      {"exit 1",
+       {.never_listens = true, .exits = ExitStatus{.code = 1}, .exits_after = 92ms},
+       "E_EXITED",
+       "the process exited with code 1 after 92 ms, before listening on port 8080"},
+      {"exit 0",
+       {.never_listens = true, .exits = ExitStatus{}, .exits_after = 15s},
+       "E_EXITED",
+       "the process exited with code 0 after 15 s, before listening on port 8080"},
+      {"signal",
+       {.never_listens = true, .exits = ExitStatus{.signal = 11}, .exits_after = 1ms},
+       "E_EXITED",
+       "the process was ended by signal 11 (Segmentation fault) after 1 ms, before listening on port 8080"},
+      {"out of memory",
+       {.never_listens = true,
+        .exits = ExitStatus{.signal = 9},
+        .exits_after = 300ms,
+        .out_of_memory = true,
+        .usage = memory},
+       "E_OUT_OF_MEMORY",
+       "the process was killed (signal 9), out of memory 64/64 MiB after 300 ms, before listening on port 8080"},
+      {"wrong port",
+       {.listens = {{"127.0.0.1", 3000}}},
+       "E_WRONG_PORT",
+       "listening on 127.0.0.1:3000, expected port 8080"},
+      {"two wrong ports",
+       {.listens = {{"0.0.0.0", 80}, {"::", 9000}}},
+       "E_WRONG_PORT",
+       "listening on 0.0.0.0:80, [::]:9000, expected port 8080"},
+      {"wrong address",
+       {.listens = {{"10.1.2.3", 8080}}},
+       "E_WRONG_ADDRESS",
+       "listening on 10.1.2.3:8080, expected 0.0.0.0:8080 or 127.0.0.1:8080"},
+      {"never listens",
+       {.never_listens = true},
+       "E_NOT_READY",
+       "nothing answered on port 8080 within 60 s (connection refused)"},
+      {"launch",
+       {.launch_error = Error(Errc::unsupported, "exec format error: image is arm64")},
+       "E_UNSUPPORTED",
+       "exec format error: image is arm64"},
+  };
+  for (const auto& each : cases) {
+    CAPTURE(each.name);
+    auto failed = deploy(each.behaviour, ready_within(60s));
+    REQUIRE_FALSE(failed);
+    CHECK(failed.error().slug == each.slug);
+    CHECK(failed.error().because == each.because);
+    if (std::string_view(each.name) != "launch") CHECK_FALSE(failed.error().hint.empty());
+  }
+}
+
+TEST_CASE("a server on 127.0.0.1 is reached") { CHECK(deploy({.listens = {{"127.0.0.1", 8080}}})); }
+
+TEST_CASE("an early end is noticed at once, not at the next probe or time-out") {
+  PoolFixture f;
+  f.launcher.behaviour = {.never_listens = true, .exits = ExitStatus{.code = 1}, .exits_after = 1234ms};
+  f.request();
+  f.clock.advance(1233ms);
+  CHECK_FALSE(f.view().last_failure);
+  f.clock.advance(1ms);
+  REQUIRE(f.view().last_failure);
+  CHECK(f.view().last_failure->elapsed == 1234ms);
+}
+
+TEST_CASE("listening elsewhere is a verdict only after the program has idled there for three looks") {
+  PoolFixture f;
+  f.launcher.behaviour.listens = {{"127.0.0.1", 5005}};
+  f.request();
+  f.clock.advance(2900ms);
+  CHECK_FALSE(f.view().last_failure);
+  f.clock.advance(200ms);
+  REQUIRE(f.view().last_failure);
+  CHECK(f.view().last_failure->slug == "E_WRONG_PORT");
+}
+
+TEST_CASE("a slow start is waited for, up to the limit") {
+  CHECK(deploy({.listens_after = 59s}, ready_within(60s)));
+  CHECK_FALSE(deploy({.listens_after = 61s}, ready_within(60s)));
+}
+
+TEST_CASE("a success threshold wants that many successes") {
+  PoolFixture f([] {
+    RevisionSpec spec;
+    spec.readiness.success_threshold = 3;
+    spec.readiness.period = 1s;
+    return spec;
+  }());
+  f.request();
+  f.clock.advance(1900ms);
+  CHECK(f.view().ready == 0);
+  f.clock.advance(200ms);
+  CHECK(f.view().ready == 1);
+}
+
+TEST_CASE("an instance is probed often at first and not more than every 10 ms") {
+  PoolFixture f;
+  f.launcher.behaviour.never_listens = true;
+  f.request();
+  f.clock.advance(1s);
+  // 0.2 + 0.4 + … + 6.4 ms = 12.6 ms after 7 tries, then every 10 ms: about 7 + 99.
+  CHECK(f.launcher.instances[0]->connects > 90);
+  CHECK(f.launcher.instances[0]->connects < 115);
+}
