@@ -82,8 +82,9 @@ bool is_absolute_uri(std::string_view text) {
 bool is_media_type(std::string_view text) {
   const std::string_view plain = without_parameters(text);
   const auto slash = plain.find('/');
-  return slash != std::string_view::npos && is_token(plain.substr(0, slash)) && is_token(plain.substr(slash + 1)) &&
-         is_event_string(text);
+  const bool printable = std::all_of(text.begin(), text.end(), [](char c) { return c >= 0x20 && c < 0x7f; });
+  return printable && text == trim(text) && slash != std::string_view::npos && is_token(plain.substr(0, slash)) &&
+         is_token(plain.substr(slash + 1));
 }
 
 bool is_json_media_type(std::string_view text) {
