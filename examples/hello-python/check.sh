@@ -1,0 +1,8 @@
+#!/bin/sh
+# Checks a running hello-python at $URL.
+set -eu
+: "${URL:?set URL to where the service answers}"
+curl -fsS -m 60 "$URL/" | grep -q '^hello, .*Python 3'
+[ "$(curl -fsS -m 10 --data 'ping' "$URL/")" = ping ]
+[ "$(curl -sS -m 10 -o /dev/null -w '%{http_code}' "$URL/nothing")" = 404 ]
+echo ok
