@@ -1,0 +1,79 @@
+// The control plane: watches the object table and makes the world match it. API handlers only write intent; everything
+// that happens because of it happens here, one reconciler a kind.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "wick/base/metrics.hpp"
+#include "wick/build/build.hpp"
+#include "wick/container/launcher.hpp"
+#include "wick/control/build_log.hpp"
+#include "wick/eventing/eventing.hpp"
+#include "wick/image/content_store.hpp"
+#include "wick/os/clock.hpp"
+#include "wick/os/worker.hpp"
+#include "wick/serving/serving.hpp"
+#include "wick/store/objects.hpp"
+
+namespace wick::control {
+
+/// build::Builder::run, as a door: tests put a function of their own in its place.
+using RunBuild = std::function<awaitable<std::expected<build::BuiltImage, build::BuildFailure>>(build::BuildRequest,
+                                                                                                build::OnProgress)>;
+/// container::RunnerLauncher::adopt.
+using Adopt = std::function<awaitable<Result<std::vector<container::RunnerLauncher::Adopted>>>()>;
+
+struct ControlOptions {
+  std::string domain = "localhost";  // NAME.NAMESPACE.<domain>
+  std::string events_address;        // host:port of the broker ingress, for status.address
+  std::filesystem::path uploads;     // S/uploads
+  std::filesystem::path build_logs;  // S/logs/builds
+  std::size_t builds_at_once = 2;
+  milliseconds startup_limit{0};  // 0: the revision's progress-deadline
+  milliseconds retry_first{100};  // backoff of a reconciler that failed: doubled up to retry_max
+  milliseconds retry_max{30'000};
+};
+
+/// What the reconcilers act on; all of it outlives the Control.
+struct Collaborators {
+  Executor executor;
+  Clock& clock;
+  WorkerPool& workers;
+  Metrics& metrics;
+  store::Objects& objects;
+  const image::ContentStore& images;
+  container::Runner& runner;
+  serving::Serving& serving;
+  eventing::Eventing& eventing;
+  RunBuild run_build;
+  Adopt adopt;  // may be empty: nothing is adopted
+};
+
+class Control {
+ public:
+  Control(Collaborators collaborators, ControlOptions options);
+  /// co_await stop() first.
+  ~Control();
+  Control(const Control&) = delete;
+
+  /// Returns when the stored state is in force: revisions known to serving, instances of an earlier life adopted,
+  /// routes published, triggers set. Then it goes on in the background. Call before the listeners open.
+  awaitable<Result<void>> start();
+  /// Ends the reconcilers. A build that runs is cancelled and starts again at the next start.
+  awaitable<void> stop();
+
+  BuildLogs& build_logs();
+  /// Creates what is missing: NamespaceAutoProvision, and the default broker of a namespace on its first use.
+  awaitable<Result<void>> ensure_namespace(std::string name);
+  awaitable<Result<void>> ensure_broker(std::string name_space, std::string name);
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace wick::control

@@ -1,0 +1,239 @@
+// The change feed in, reconciles out. What a change of one object means for others is the one table in
+// `touch_dependents`.
+#include "wick/control/control.hpp"
+
+#include <fmt/format.h>
+
+#include "control/reconcilers.hpp"
+#include "control/routes.hpp"
+#include "control/work_queue.hpp"
+#include "wick/base/log.hpp"
+#include "wick/base/text.hpp"
+
+namespace wick::control {
+
+namespace {
+
+constexpr auto stop_unknown_grace = 10s;
+
+const model::Kind* kind_of(const ObjectKey& key) {
+  for (const auto& kind : model::kinds())
+    if (kind.resource() == key.resource) return &kind;
+  return nullptr;
+}
+
+bool refers_to(const json::object& object, std::initializer_list<std::string_view> list, std::string_view field,
+               std::string_view name) {
+  const auto* values = model::find_value(object, list);
+  if (!values || !values->is_array()) return false;
+  for (const auto& value : values->get_array())
+    if (value.is_object() && model::text_at(value.get_object(), {field}) == name) return true;
+  return false;
+}
+
+}  // namespace
+
+class Control::Impl {
+ public:
+  Impl(Collaborators collaborators, ControlOptions options)
+      : world_{.with = collaborators,
+               .options = options,
+               .build_logs = BuildLogs(collaborators.executor, collaborators.clock, options.build_logs),
+               .enqueue = [this](ObjectKey key) { queue_.enqueue(std::move(key)); },
+               .publish_routes = [this] { publish_soon(); },
+               .id_ranges_promised = {}},
+        revisions_(world_),
+        build_runs_(world_),
+        queue_(collaborators.executor, collaborators.clock, {options.retry_first, options.retry_max},
+               [this](ObjectKey key) { return reconcile(std::move(key)); }),
+        tasks_(collaborators.executor) {}
+
+  awaitable<Result<void>> start() {
+    auto made = co_await ensure_namespace("default");
+    if (!made) co_return made;
+    co_await collect_orphans(world_);
+    co_await restore_revisions();
+    co_await adopt();
+    publish();
+    subscription_ = world_.objects().subscribe([this](const store::Change& change) { on_change(change); });
+    world_.with.serving.on_change([this](const serving::RevisionKey& key) {
+      queue_.enqueue(key_of(model::revision_kind(), key.name_space, key.name));
+    });
+    // Brokers and triggers first and at once: an event that comes with the first connection finds its triggers.
+    for (const auto* kind : {&model::broker_kind(), &model::trigger_kind()})
+      for (const auto& object : world_.objects().list(kind->resource())) {
+        auto done = co_await reconcile(key_of(*kind, *object));
+        if (!done) log::warn("not in force yet", {{"name", name_of(*object)}, {"error", done.error().what()}});
+      }
+    auto broker = co_await ensure_broker("default", "default");
+    if (!broker) co_return broker;
+    for (const auto& kind : model::kinds())
+      for (const auto& object : world_.objects().list(kind.resource())) queue_.enqueue(key_of(kind, *object));
+    co_return Result<void>();
+  }
+
+  awaitable<void> stop() {
+    subscription_ = {};
+    world_.with.serving.on_change({});
+    co_await queue_.stop();
+    co_await build_runs_.stop();
+    co_await tasks_.stop();
+  }
+
+  awaitable<Result<void>> ensure_namespace(std::string name) {
+    const auto key = key_of(model::namespace_kind(), {}, name);
+    if (world_.objects().find(key)) co_return Result<void>();
+    json::object object{{"apiVersion", "v1"},
+                        {"kind", "Namespace"},
+                        {"metadata", {{"name", name}, {"labels", {{"kubernetes.io/metadata.name", name}}}}},
+                        {"spec", json::object()},
+                        {"status", {{"phase", "Active"}}}};
+    auto created = co_await world_.objects().create(key, std::move(object));
+    if (!created && created.error().code() != Errc::already_exists) co_return fail(std::move(created.error()));
+    co_return Result<void>();
+  }
+
+  awaitable<Result<void>> ensure_broker(std::string name_space, std::string name) {
+    const auto key = key_of(model::broker_kind(), name_space, name);
+    if (world_.objects().find(key)) co_return Result<void>();
+    auto made = co_await control::ensure_broker(world_, std::move(name_space), std::move(name));
+    if (!made) co_return made;
+    // In force when we return: the first event is on its way.
+    auto done = co_await reconcile_broker(world_, key);
+    co_return done;
+  }
+
+  BuildLogs& build_logs() { return world_.build_logs; }
+
+ private:
+  awaitable<Result<void>> reconcile(ObjectKey key) {
+    const auto* kind = kind_of(key);
+    if (!kind) return nothing();
+    if (kind == &model::service_kind()) return reconcile_service(world_, std::move(key));
+    if (kind == &model::configuration_kind()) return reconcile_configuration(world_, std::move(key));
+    if (kind == &model::revision_kind()) return revisions_.reconcile(std::move(key));
+    if (kind == &model::route_kind()) return reconcile_route(world_, std::move(key));
+    if (kind == &model::broker_kind()) return reconcile_broker(world_, std::move(key));
+    if (kind == &model::trigger_kind()) return reconcile_trigger(world_, std::move(key));
+    if (kind == &model::build_run_kind()) return build_runs_.reconcile(std::move(key));
+    return nothing();
+  }
+
+  static awaitable<Result<void>> nothing() { co_return Result<void>(); }
+
+  void on_change(const store::Change& change) {
+    const auto* kind = kind_of(change.key);
+    if (!kind) return;
+    if (change.type == store::Change::Type::deleted) {
+      if (kind == &model::revision_kind()) revisions_.forget(change.key);
+      if (kind == &model::build_run_kind()) world_.build_logs.remove(uid_of(*change.object));
+      tasks_.spawn("cascade " + change.key.name, cascade(world_, *kind, change.object));
+    }
+    queue_.enqueue(change.key);
+    touch_dependents(*kind, change);
+  }
+
+  /// Who else looks at this object: its controller, and whoever refers to it by name.
+  void touch_dependents(const model::Kind& kind, const store::Change& change) {
+    const auto& key = change.key;
+    if (const auto* owners = model::find_value(*change.object, {"metadata", "ownerReferences"});
+        owners && owners->is_array())
+      for (const auto& owner : owners->get_array())
+        if (const auto* owner_kind = model::find_kind_by_name(model::text_at(owner.as_object(), {"apiVersion"}),
+                                                              model::text_at(owner.as_object(), {"kind"})))
+          queue_.enqueue(key_of(*owner_kind, key.name_space, model::text_at(owner.as_object(), {"name"})));
+    const auto touch = [&](const model::Kind& other, auto&& refers) {
+      for (const auto& object : world_.objects().list(other.resource(), key.name_space))
+        if (refers(*object)) queue_.enqueue(key_of(other, *object));
+    };
+    if (&kind == &model::configuration_kind())
+      touch(model::route_kind(), [&](const json::object& route) {
+        return refers_to(route, {"spec", "traffic"}, "configurationName", key.name);
+      });
+    else if (&kind == &model::revision_kind())
+      touch(model::route_kind(),
+            [&](const json::object& route) { return refers_to(route, {"spec", "traffic"}, "revisionName", key.name); });
+    else if (&kind == &model::broker_kind())
+      touch(model::trigger_kind(),
+            [&](const json::object& trigger) { return model::text_at(trigger, {"spec", "broker"}) == key.name; });
+    else if (&kind == &model::service_kind())
+      touch(model::trigger_kind(), [&](const json::object& trigger) {
+        return model::text_at(trigger, {"spec", "subscriber", "ref", "name"}) == key.name;
+      });
+  }
+
+  awaitable<void> restore_revisions() {
+    for (const auto& revision : world_.objects().list(model::revision_kind().resource())) {
+      if (model::find_condition(*revision, "Ready").status != model::Truth::yes) continue;
+      const auto key = key_of(model::revision_kind(), *revision);
+      auto restored = co_await revisions_.restore(key);
+      if (!restored)
+        log::warn("revision not restored",
+                  {{"revision", key.name_space + "/" + key.name}, {"error", restored.error().what()}});
+    }
+  }
+
+  awaitable<void> adopt() {
+    if (!world_.with.adopt) co_return;
+    auto adopted = co_await world_.with.adopt();
+    if (!adopted) {
+      log::warn("no instance adopted", {{"error", adopted.error().what()}});
+      co_return;
+    }
+    for (auto& found : *adopted) {
+      const auto slash = found.owner.find('/');
+      const bool known =
+          slash != found.owner.npos &&
+          world_.with.serving.adopt({found.owner.substr(0, slash), found.owner.substr(slash + 1)}, found.instance);
+      log::info(known ? "instance adopted" : "instance of nobody stopped",
+                {{"instance", found.instance->id().text()}, {"owner", found.owner}});
+      if (!known) tasks_.spawn("stop unknown instance", stop_unknown(found.instance));
+    }
+  }
+
+  static awaitable<void> stop_unknown(std::shared_ptr<container::Instance> instance) {
+    co_await instance->stop(stop_unknown_grace);
+  }
+
+  /// Many changes in one turn of the loop make one table.
+  void publish_soon() {
+    if (publish_pending_) return;
+    publish_pending_ = true;
+    tasks_.spawn("publish routes", publish_once());
+  }
+
+  awaitable<void> publish_once() {
+    publish();
+    co_return;
+  }
+
+  void publish() {
+    publish_pending_ = false;
+    std::vector<std::string> conflicts;
+    world_.with.serving.publish(
+        make_route_table(world_.objects().list(model::route_kind().resource()), world_.options.domain, &conflicts));
+    for (const auto& host : conflicts) log::warn("two routes claim a host, the first keeps it", {{"host", host}});
+  }
+
+  World world_;
+  RevisionReconciler revisions_;
+  BuildRunReconciler build_runs_;
+  WorkQueue queue_;
+  store::Objects::Subscription subscription_;
+  bool publish_pending_ = false;
+  TaskGroup tasks_;
+};
+
+Control::Control(Collaborators collaborators, ControlOptions options)
+    : impl_(std::make_unique<Impl>(std::move(collaborators), std::move(options))) {}
+Control::~Control() = default;
+
+awaitable<Result<void>> Control::start() { return impl_->start(); }
+awaitable<void> Control::stop() { return impl_->stop(); }
+BuildLogs& Control::build_logs() { return impl_->build_logs(); }
+awaitable<Result<void>> Control::ensure_namespace(std::string name) { return impl_->ensure_namespace(std::move(name)); }
+awaitable<Result<void>> Control::ensure_broker(std::string name_space, std::string name) {
+  return impl_->ensure_broker(std::move(name_space), std::move(name));
+}
+
+}  // namespace wick::control

@@ -1,0 +1,37 @@
+// From an image's config and a Revision to the process that runs. Pure.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "wick/container/runner.hpp"
+#include "wick/image/content_store.hpp"
+#include "wick/model/revision.hpp"
+#include "wick/serving/revision.hpp"
+
+namespace wick::control {
+
+/// Replaces $(NAME) by the variable's value, $$ by $; what names no variable stays as it is (Kubernetes' container
+/// command rules).
+std::string expand_variables(std::string_view text, const std::vector<model::EnvironmentVariable>& variables);
+
+struct RevisionNames {
+  std::string service;
+  std::string configuration;
+  std::string revision;
+};
+
+/// argv by Kubernetes' table (command over ENTRYPOINT, args over CMD, command alone drops CMD), environment of image,
+/// then template, then the contract's own. uid and gid are left for the caller. Errors: invalid when nothing names a
+/// program.
+Result<container::Process> make_process(const image::ImageConfig& image, const model::Container& container,
+                                        const RevisionNames& names);
+
+/// Who the process runs as, in the words runner.resolve_user takes; "" is root.
+std::string user_of(const image::ImageConfig& image, const model::Container& container);
+
+container::Limits limits_of(const model::Container& container);
+serving::Scaling scaling_of(const model::Autoscaling& autoscaling);
+serving::Probe probe_of(const model::Container& container);
+
+}  // namespace wick::control

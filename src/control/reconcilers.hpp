@@ -1,0 +1,79 @@
+// The reconcilers, one a kind. Each looks the object up itself, is idempotent, and takes the object's absence for its
+// deletion. An error is tried again with backoff; what a person has to mend is a condition, not an error.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "control/world.hpp"
+#include "wick/os/slots.hpp"
+#include "wick/os/task_group.hpp"
+
+namespace wick::control {
+
+/// Service → Configuration and Route of the same name.
+awaitable<Result<void>> reconcile_service(World& world, ObjectKey key);
+/// Configuration → a Revision a template; keeps the history short.
+awaitable<Result<void>> reconcile_configuration(World& world, ObjectKey key);
+/// Route → status.traffic, routing state of the revisions, the route table.
+awaitable<Result<void>> reconcile_route(World& world, ObjectKey key);
+awaitable<Result<void>> reconcile_broker(World& world, ObjectKey key);
+awaitable<Result<void>> reconcile_trigger(World& world, ObjectKey key);
+/// Makes the Broker where it is missing.
+awaitable<Result<void>> ensure_broker(World& world, std::string name_space, std::string name);
+
+/// Revision → a spec that serving runs, and the verdict of its first start.
+class RevisionReconciler {
+ public:
+  explicit RevisionReconciler(World& world) : world_(world) {}
+  awaitable<Result<void>> reconcile(ObjectKey key);
+  /// At once, without waiting for a reconcile in progress: what waits for its start ends.
+  void forget(const ObjectKey& key);
+  /// Makes the revision known to serving without waiting for an instance: for the start of the daemon.
+  awaitable<Result<void>> restore(ObjectKey key);
+
+ private:
+  struct Known {
+    std::string uid;
+    serving::RevisionSpec spec;
+    std::string image_digest;            // "repo@sha256:…"
+    std::optional<bool> told_reachable;  // what serving was last told
+  };
+  awaitable<Result<void>> learn(const ObjectKey& key, const json::object& object);
+  awaitable<Result<void>> write_status(ObjectKey key, model::Conditions conditions,
+                                       std::optional<model::Failure> failure);
+  void set_in_force(const ObjectKey& key, const json::object& object);
+
+  World& world_;
+  std::map<ObjectKey, Known> known_;
+};
+
+/// BuildRun → an image, and the Service that the annotation asks for.
+class BuildRunReconciler {
+ public:
+  explicit BuildRunReconciler(World& world);
+  awaitable<Result<void>> reconcile(ObjectKey key);
+  awaitable<void> stop();
+
+ private:
+  struct Run {
+    explicit Run(Executor executor) : task(executor) {}
+    std::string uid;
+    TaskGroup task;
+  };
+  awaitable<void> run(ObjectKey key, std::string uid);
+  awaitable<void> cancel(ObjectKey key);
+
+  World& world_;
+  Slots slots_;
+  std::map<ObjectKey, std::shared_ptr<Run>> runs_;
+};
+
+/// Removes what belongs to an object that is gone: children by ownerReferences, everything in a namespace.
+awaitable<void> cascade(World& world, const model::Kind& kind, ObjectValue gone);
+/// At start: children whose owner went while nobody looked.
+awaitable<void> collect_orphans(World& world);
+
+}  // namespace wick::control

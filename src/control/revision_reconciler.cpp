@@ -1,0 +1,305 @@
+// A Revision is started once to see that it can run; the verdict is its status for good (a Revision is immutable: what
+// failed is mended by the next one). Afterwards serving scales it and the status follows.
+//
+//   stored ──learn──► known to serving ──ensure_ready──► Ready            (stays Ready, with instances or without)
+//      │                                      └────────► Failed           (ContainerHealthy False, forgotten by
+//      serving) └──image missing──► ContainerMissing, tried again with backoff
+#include <fmt/format.h>
+
+#include "control/process.hpp"
+#include "control/reconcilers.hpp"
+#include "wick/base/log.hpp"
+#include "wick/base/text.hpp"
+#include "wick/model/image_reference.hpp"
+#include "wick/model/revision.hpp"
+
+namespace wick::control {
+
+namespace {
+
+using model::Truth;
+
+// Waiting helps: the runner restarts, a disk is read again, a queue drains.
+bool is_passing(Errc code) {
+  return code == Errc::unavailable || code == Errc::overloaded || code == Errc::timed_out || code == Errc::io ||
+         code == Errc::internal;
+}
+bool is_passing(const model::Failure& failure) {
+  for (const auto code : {Errc::unavailable, Errc::overloaded, Errc::io, Errc::internal})
+    if (failure.slug == slug(code)) return true;
+  return false;
+}
+
+/// "hello" may be stored as "hello:latest", and a name pinned to a digest may have moved on: the digest is what counts.
+Result<image::Image> find_image(const image::ContentStore& images, const model::ImageReference& wanted,
+                                const std::string& text) {
+  if (!wanted.digest.empty()) return images.image(wanted.digest);
+  auto found = images.image(std::string_view(text));
+  if (!found && found.error().code() == Errc::not_found && wanted.tag.empty())
+    return images.image(std::string_view(text + ":latest"));
+  return found;
+}
+
+/// "exited with code 7" → 7.
+std::optional<int> exit_code_of(const std::string& because) {
+  constexpr std::string_view words = "code ";
+  const auto at = because.find(words);
+  if (at == because.npos) return std::nullopt;
+  const auto digits =
+      because.substr(at + words.size(), because.find_first_not_of("0123456789", at + words.size()) - at - words.size());
+  const auto code = parse_unsigned(digits);
+  return code ? std::optional<int>(static_cast<int>(*code)) : std::nullopt;
+}
+
+std::string joined(const std::vector<std::string>& lines) { return fmt::format("{}", fmt::join(lines, "\n")); }
+
+/// Reason and message as Knative's users know them.
+std::pair<std::string, std::string> told(const model::Failure& failure) {
+  if (failure.slug == "E_EXITED") {
+    const auto code = exit_code_of(failure.because);
+    if (code == 0 && failure.last_output.empty()) return {"ExitCode0", "container exited with no error"};
+    const auto output = failure.last_output.empty() ? failure.because : joined(failure.last_output);
+    return {code ? fmt::format("ExitCode{}", *code) : "Exited", "Container failed with: " + output};
+  }
+  if (failure.slug == "E_OUT_OF_MEMORY") return {"OOMKilled", failure.because};
+  if (failure.slug == "E_NOT_READY")
+    return {"ProgressDeadlineExceeded", "Initial scale was never achieved: " + failure.because};
+  if (failure.slug == "E_NOT_FOUND") return {"ContainerMissing", failure.because};
+  return {reason_of(failure.slug), failure.because};
+}
+
+model::Failure failure_of(const Error& error, std::string step, WallTime now) {
+  return {.step = std::move(step),
+          .slug = slug(error.code()),
+          .because = error.what(),
+          .last_output = {},
+          .hint = error.hint(),
+          .elapsed = 0ms,
+          .when = now};
+}
+
+bool failed_for_good(const json::object& revision) {
+  const auto healthy = model::find_condition(revision, "ContainerHealthy");
+  return healthy.status == Truth::no && healthy.reason != "ContainerMissing";
+}
+
+/// Serving's word for the deployment that a cluster would have.
+void mark_active(model::Conditions& conditions, const std::optional<serving::RevisionView>& view) {
+  if (view && view->ready > 0)
+    conditions.mark_info("Active", Truth::yes);
+  else if (view && (view->starting > 0 || view->queued > 0))
+    conditions.mark_info("Active", Truth::unknown, "Queued",
+                         "Requests to the target are being buffered as resources are provisioned.");
+  else
+    conditions.mark_info("Active", Truth::no, "NoTraffic", "The target is not receiving traffic.");
+}
+
+/// Copies the layers the runner has not unpacked yet out of the content store.
+awaitable<Result<void>> import_layers(World& world, const image::Image& image) {
+  for (const auto& layer : image.config.diff_ids) {
+    auto known = co_await world.with.runner.has_layer(layer);
+    if (!known) co_return fail(std::move(known.error()));
+    if (*known) continue;
+    auto tar = world.with.images.open_blob(layer);
+    if (!tar) co_return fail(std::move(tar.error()).within("layer " + layer.text()));
+    auto imported = co_await world.with.runner.import_layer(layer, std::move(*tar));
+    if (!imported) co_return fail(std::move(imported.error()).within("layer " + layer.text()));
+  }
+  co_return Result<void>();
+}
+
+awaitable<Result<container::UserIds>> resolve_user(World& world, const image::Image& image,
+                                                   const model::Container& wanted) {
+  const auto user = user_of(image.config, wanted);
+  container::UserIds ids;
+  if (!user.empty()) {
+    auto resolved = co_await world.with.runner.resolve_user(image.config.diff_ids, user);
+    if (!resolved) co_return fail(std::move(resolved.error()).within("user"));
+    ids = std::move(*resolved);
+  }
+  if (ids.uid == 0 && wanted.run_as_non_root)
+    co_return fail(Errc::denied, "container has runAsNonRoot and image will run as root",
+                   "add USER to the Dockerfile, or set runAsUser");
+  co_return ids;
+}
+
+}  // namespace
+
+awaitable<Result<void>> RevisionReconciler::learn(const ObjectKey& key, const json::object& object) {
+  const auto uid = uid_of(object);
+  if (const auto found = known_.find(key); found != known_.end() && found->second.uid == uid) co_return Result<void>();
+  model::FieldErrors ignored;
+  const auto revision = model::decode_revision(object, ignored);
+  const auto& wanted = revision.spec.container;
+  const auto labels = labels_of(object);
+  const auto label = [&](std::string_view name) {
+    const auto found = labels.find(std::string(name));
+    return found == labels.end() ? std::string() : found->second;
+  };
+
+  // The digest is resolved once, when the revision is made.
+  auto name = wanted.image;
+  if (const auto* statuses = model::find_value(object, {"status", "containerStatuses"});
+      statuses && statuses->is_array() && !statuses->get_array().empty())
+    if (const auto pinned = model::text_at(statuses->get_array()[0].as_object(), {"imageDigest"}); !pinned.empty())
+      name = pinned;
+  const auto reference = model::parse_image_reference(name);
+  if (!reference) co_return fail(reference.error());
+  auto read = [&images = world_.with.images, wanted = *reference, name] { return find_image(images, wanted, name); };
+  auto image = co_await world_.with.workers.run(read);
+  if (!image)
+    co_return fail(std::move(image.error()).within(fmt::format("Unable to fetch image \"{}\"", wanted.image)));
+
+  auto process = make_process(image->config, wanted,
+                              {.service = label(model::names::service),
+                               .configuration = label(model::names::configuration),
+                               .revision = key.name});
+  if (!process) co_return fail(std::move(process.error()));
+  auto imported = co_await import_layers(world_, *image);
+  if (!imported) co_return fail(std::move(imported.error()));
+  auto ids = co_await resolve_user(world_, *image, wanted);
+  if (!ids) co_return fail(std::move(ids.error()));
+  process->uid = ids->uid;
+  process->gid = ids->gid;
+  process->groups = ids->groups;
+
+  serving::RevisionSpec spec{.key = {key.name_space, key.name},
+                             .service = label(model::names::service),
+                             .configuration = label(model::names::configuration),
+                             .port = wanted.port,
+                             .container_concurrency = revision.spec.container_concurrency,
+                             .timeout = revision.spec.timeout,
+                             .startup_limit = revision.progress_deadline,
+                             .readiness = probe_of(wanted),
+                             .scaling = scaling_of(revision.autoscaling)};
+  if (world_.options.startup_limit > 0ms) spec.startup_limit = world_.options.startup_limit;
+  spec.instance.layers = image->config.diff_ids;
+  spec.instance.process = std::move(*process);
+  spec.instance.limits = limits_of(wanted);
+  spec.instance.id_range =
+      static_cast<std::uint32_t>(parse_unsigned(revision.metadata.annotation(model::names::id_range)).value_or(1));
+  // Root of its own user namespace, without a capability: what an image without USER expects, and nothing more.
+  spec.instance.allow_root = ids->uid == 0;
+
+  // The world may have changed while we waited.
+  const auto now = world_.objects().find(key);
+  if (!now || uid_of(*now) != uid) co_return fail(Errc::conflict, "the revision went while it was read");
+  known_[key] = {.uid = uid,
+                 .spec = std::move(spec),
+                 .image_digest = fmt::format("{}@{}", reference->repository, image->digest.text())};
+  set_in_force(key, *now);
+  co_return Result<void>();
+}
+
+/// Tells serving. A revision without a route keeps no instance for its min-scale (Knative's "unreachable").
+void RevisionReconciler::set_in_force(const ObjectKey& key, const json::object& object) {
+  auto& known = known_.at(key);
+  const bool reachable = model::text_at(object, {"metadata", "labels", model::names::routing_state}) != "reserve";
+  if (known.told_reachable == reachable) return;
+  known.told_reachable = reachable;
+  auto spec = known.spec;
+  if (!reachable) spec.scaling.min_scale = 0;
+  world_.with.serving.set_revision(std::move(spec));
+}
+
+void RevisionReconciler::forget(const ObjectKey& key) {
+  known_.erase(key);
+  world_.with.serving.remove_revision({key.name_space, key.name});
+}
+
+awaitable<Result<void>> RevisionReconciler::restore(ObjectKey key) {
+  const auto object = world_.objects().find(key);
+  if (!object || failed_for_good(*object)) co_return Result<void>();
+  auto learned = co_await learn(key, *object);
+  co_return learned;
+}
+
+awaitable<Result<void>> RevisionReconciler::reconcile(ObjectKey key) {
+  auto object = world_.objects().find(key);
+  if (!object) {
+    forget(key);
+    co_return Result<void>();
+  }
+  if (failed_for_good(*object)) co_return Result<void>();
+  const bool was_ready = model::find_condition(*object, "Ready").status == Truth::yes;
+  const auto fresh = [&] {
+    model::Conditions conditions("Ready", {"ContainerHealthy", "ResourcesAvailable"}, *object, world_.now());
+    if (was_ready) {
+      conditions.mark_true("ContainerHealthy");
+      conditions.mark_true("ResourcesAvailable");
+    } else {
+      conditions.mark_unknown("ContainerHealthy", "Deploying");
+      conditions.mark_unknown("ResourcesAvailable", "Deploying");
+    }
+    return conditions;
+  };
+
+  auto learned = co_await learn(key, *object);
+  if (!learned) {
+    const auto& error = learned.error();
+    if (error.code() == Errc::conflict || is_passing(error.code()) || was_ready) co_return learned;
+    auto conditions = fresh();
+    conditions.mark_false("ContainerHealthy",
+                          error.code() == Errc::not_found ? "ContainerMissing" : reason_of(slug(error.code())),
+                          error.what());
+    auto written =
+        co_await write_status(key, std::move(conditions),
+                              failure_of(error, error.code() == Errc::not_found ? "fetch" : "start", world_.now()));
+    if (!written) co_return written;
+    // An image may still come; the rest stays as it is.
+    if (error.code() == Errc::not_found) co_return learned;
+    co_return Result<void>();
+  }
+  set_in_force(key, *object);
+  if (was_ready) {
+    auto written = co_await write_status(key, fresh(), std::nullopt);
+    co_return written;
+  }
+
+  auto started = co_await write_status(key, fresh(), std::nullopt);
+  if (!started) co_return started;
+  auto ready = co_await world_.with.serving.ensure_ready({key.name_space, key.name});
+  object = world_.objects().find(key);
+  if (!object) co_return Result<void>();
+  model::Conditions conditions("Ready", {"ContainerHealthy", "ResourcesAvailable"}, *object, world_.now());
+  conditions.mark_true("ResourcesAvailable");
+  if (ready) {
+    conditions.mark_true("ContainerHealthy");
+    auto written = co_await write_status(key, std::move(conditions), std::nullopt);
+    co_return written;
+  }
+  if (is_passing(ready.error())) co_return fail(Errc::unavailable, ready.error().because);
+  const auto [reason, message] = told(ready.error());
+  log::warn("revision failed",
+            {{"revision", key.name_space + "/" + key.name}, {"reason", reason}, {"because", ready.error().because}});
+  conditions.mark_false("ContainerHealthy", reason, message);
+  auto written = co_await write_status(key, std::move(conditions), ready.error());
+  if (!written) co_return written;
+  forget(key);
+  co_return Result<void>();
+}
+
+awaitable<Result<void>> RevisionReconciler::write_status(ObjectKey key, model::Conditions conditions,
+                                                         std::optional<model::Failure> failure) {
+  const auto object = world_.objects().find(key);
+  if (!object) co_return Result<void>();
+  const auto view = world_.with.serving.revision({key.name_space, key.name});
+  mark_active(conditions, view);
+  json::object status{{"observedGeneration", generation_of(*object)},
+                      {"conditions", conditions.to_json()},
+                      {"actualReplicas", view ? view->ready : 0},
+                      {"desiredReplicas", view ? view->desired : 0}};
+  if (const auto found = known_.find(key); found != known_.end())
+    status["containerStatuses"] =
+        json::array{json::object{{"name", "user-container"}, {"imageDigest", found->second.image_digest}}};
+  else if (const auto* before = model::find_value(*object, {"status", "containerStatuses"}))
+    status["containerStatuses"] = *before;
+  // An instance that failed after the revision had been ready is worth telling too.
+  if (!failure && view) failure = view->last_failure;
+  if (failure) status["lastFailure"] = failure->to_json();
+  auto written = co_await world_.objects().update_status(std::move(key), std::move(status));
+  if (!written && written.error().code() != Errc::not_found) co_return fail(std::move(written.error()));
+  co_return Result<void>();
+}
+
+}  // namespace wick::control

@@ -1,0 +1,25 @@
+// URLs of a Route and the table that serving routes by. Pure.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "wick/serving/route_table.hpp"
+#include "wick/store/objects.hpp"
+
+namespace wick::control {
+
+/// "http://NAME.NAMESPACE.DOMAIN", with `tag` "http://TAG-NAME.NAMESPACE.DOMAIN"; cluster-local names when the Route is
+/// not for outside.
+std::string url_of(const boost::json::object& route, const std::string& domain, const std::string& tag = {});
+/// "http://NAME.NAMESPACE.svc.cluster.local".
+std::string local_url(const std::string& name_space, const std::string& name);
+
+/// Every host of every Route by its status.traffic: what was last found to work. Hosts that two Routes claim stay with
+/// the first and are reported.
+std::shared_ptr<const serving::RouteTable> make_route_table(const std::vector<store::ObjectValue>& routes,
+                                                            const std::string& domain,
+                                                            std::vector<std::string>* conflicts = nullptr);
+
+}  // namespace wick::control

@@ -1,0 +1,98 @@
+#include "control/world.hpp"
+
+#include <fmt/format.h>
+
+#include "wick/base/text.hpp"
+
+namespace wick::control {
+
+ObjectKey key_of(const model::Kind& kind, std::string name_space, std::string name) {
+  return {kind.resource(), std::move(name_space), std::move(name)};
+}
+
+ObjectKey key_of(const model::Kind& kind, const json::object& object) {
+  return {kind.resource(), kind.namespaced ? namespace_of(object) : std::string(), name_of(object)};
+}
+
+std::string name_of(const json::object& object) { return model::text_at(object, {"metadata", "name"}); }
+std::string namespace_of(const json::object& object) { return model::text_at(object, {"metadata", "namespace"}); }
+std::string uid_of(const json::object& object) { return model::text_at(object, {"metadata", "uid"}); }
+
+std::uint64_t version_of(const json::object& object) {
+  return parse_unsigned(model::text_at(object, {"metadata", "resourceVersion"})).value_or(0);
+}
+
+std::int64_t generation_of(const json::object& object) { return model::integer_at(object, {"metadata", "generation"}); }
+
+namespace {
+
+model::TextMap text_map(const json::object& object, std::string_view key) {
+  model::TextMap map;
+  const auto* value = model::find_value(object, {"metadata", key});
+  if (!value || !value->is_object()) return map;
+  for (const auto& [name, text] : value->get_object())
+    if (text.is_string()) map.emplace(name, text.get_string());
+  return map;
+}
+
+}  // namespace
+
+model::TextMap labels_of(const json::object& object) { return text_map(object, "labels"); }
+model::TextMap annotations_of(const json::object& object) { return text_map(object, "annotations"); }
+
+json::object to_json(const model::TextMap& map) {
+  json::object object;
+  for (const auto& [key, value] : map) object[key] = value;
+  return object;
+}
+
+bool is_current(const json::object& object) {
+  return model::integer_at(object, {"status", "observedGeneration"}, -1) == generation_of(object);
+}
+
+awaitable<Result<ObjectValue>> ensure_child(World& world, const model::Kind& kind, ObjectKey key, json::object object,
+                                            std::initializer_list<std::string_view> kept) {
+  const auto existing = world.objects().find(key);
+  if (!existing) {
+    object["apiVersion"] = kind.api_version();
+    object["kind"] = kind.kind;
+    auto created = co_await world.objects().create(std::move(key), std::move(object));
+    co_return created;
+  }
+  const auto owner = model::controller_uid(object);
+  if (!owner.empty() && model::controller_uid(*existing) != owner)
+    co_return fail(Errc::conflict, fmt::format("{} \"{}\" is not owned by this object", kind.kind, key.name));
+  auto next = *existing;
+  auto& metadata = next["metadata"].as_object();
+  const auto& wanted = object["metadata"].as_object();
+  for (const auto field : {"labels", "annotations"}) {
+    json::object map;
+    if (const auto* value = wanted.if_contains(field); value && value->is_object()) map = value->get_object();
+    if (std::string_view(field) == "annotations")
+      for (const auto name : kept)
+        if (const auto* value = model::find_value(*existing, {"metadata", "annotations", name})) map[name] = *value;
+    metadata[field] = std::move(map);
+  }
+  if (const auto* spec = object.if_contains("spec")) next["spec"] = *spec;
+  if (next == *existing) co_return existing;
+  const auto version = version_of(*existing);
+  auto updated = co_await world.objects().update(std::move(key), std::move(next), version);
+  co_return updated;
+}
+
+std::string reason_of(std::string_view slug) {
+  if (slug.starts_with("E_")) slug.remove_prefix(2);
+  std::string reason;
+  bool upper = true;
+  for (const char c : slug) {
+    if (c == '_') {
+      upper = true;
+      continue;
+    }
+    reason += upper ? c : static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
+    upper = false;
+  }
+  return reason.empty() ? "Failed" : reason;
+}
+
+}  // namespace wick::control
