@@ -1,0 +1,31 @@
+// Wick's own side of the API, /apis/wick.dev/v1: what Kubernetes has no resource for.
+#pragma once
+
+#include "api/request_path.hpp"
+#include "wick/api/api.hpp"
+
+namespace wick::api {
+
+/// POST namespaces/NS/uploads: a tar body into S/uploads/<sha256>.
+awaitable<void> take_upload(const Doors& doors, http::Exchange& exchange);
+/// GET namespaces/NS/buildruns/NAME/log.
+awaitable<void> build_run_log(const Doors& doors, http::Exchange& exchange, std::string name_space, std::string name);
+/// GET namespaces/NS/services/NAME/log.
+awaitable<void> service_log(const Doors& doors, http::Exchange& exchange, std::string name_space, std::string name);
+/// GET namespaces/NS/services/NAME/why.
+awaitable<void> why(const Doors& doors, http::Exchange& exchange, std::string name_space, std::string name);
+/// GET namespaces/NS/ps.
+awaitable<void> ps(const Doors& doors, http::Exchange& exchange, std::string name_space);
+/// ANY namespaces/NS/services/NAME/proxy/PATH: one request to the service, waking it when it sleeps.
+awaitable<void> invoke(const Doors& doors, http::Exchange& exchange, std::string name_space, std::string name);
+/// POST and GET namespaces/NS/brokers/NAME/events.
+awaitable<void> publish_event(const Doors& doors, http::Exchange& exchange, std::string name_space, std::string name);
+awaitable<void> tail_events(const Doors& doors, http::Exchange& exchange, std::string name_space, std::string name);
+/// GET info, GET doctor.
+awaitable<void> info(const Doors& doors, http::Exchange& exchange);
+awaitable<void> doctor(const Doors& doors, http::Exchange& exchange);
+
+/// Routes what is below /apis/wick.dev/v1.
+awaitable<void> handle_wick(const Doors& doors, http::Exchange& exchange, std::vector<std::string> segments);
+
+}  // namespace wick::api
