@@ -79,29 +79,14 @@ void Lease::reset() {
   if (auto* pool = std::exchange(pool_, nullptr)) pool->release(*member_);
 }
 
-struct RevisionPool::Waiter {
-  Waiter(Executor executor, TimePoint deadline)
-      : woken(executor, asio::steady_timer::time_point::max()), deadline(deadline) {}
-  asio::steady_timer woken;
-  TimePoint deadline;
-  std::optional<Result<Lease>> outcome;
-};
-
-/// A place in the queue. Whoever takes the waiter out of it sets `outcome` first.
-struct RevisionPool::Place {
-  Place(RevisionPool& pool, Waiter& waiter, TimePoint now) : pool(pool), waiter(waiter) {
-    at = pool.waiters_.insert(pool.waiters_.end(), &waiter);
-    pool.load_.change(now, +1);
-    pool.metrics_.queue_depth.set(static_cast<double>(pool.waiters_.size()));
-  }
-  ~Place() {
-    if (!waiter.outcome) pool.waiters_.erase(at);
-    if (!waiter.outcome || !*waiter.outcome) pool.load_.change(pool.clock_.now(), -1);
-    pool.metrics_.queue_depth.set(static_cast<double>(pool.waiters_.size()));
+/// A waiting request counts as load; once it has a lease, that counts for it.
+struct RevisionPool::Counted {
+  Counted(RevisionPool& pool, TimePoint now) : pool(pool) { pool.load_.change(now, +1); }
+  ~Counted() {
+    if (!leased) pool.load_.change(pool.clock_.now(), -1);
   }
   RevisionPool& pool;
-  Waiter& waiter;
-  std::list<Waiter*>::iterator at;
+  bool leased = false;
 };
 
 struct RevisionPool::EnsureWaiter {
@@ -127,6 +112,7 @@ RevisionPool::RevisionPool(Executor executor, Clock& clock, container::Launcher&
       on_change_(std::move(changed)),
       autoscaler_(spec_->scaling, spec_->container_concurrency, clock.now()),
       load_(clock.now()),
+      waiting_(executor, metrics_.queue_depth),
       left_(executor, asio::steady_timer::time_point::max()),
       tasks_(executor) {
   keep_ticking();
@@ -147,16 +133,16 @@ Lease RevisionPool::try_acquire(TimePoint now) {
 awaitable<Result<Lease>> RevisionPool::acquire(TimePoint now, TimePoint deadline) {
   if (auto free = try_acquire(now)) co_return std::move(free);
   if (closed_) co_return fail(Errc::unavailable, fmt::format("{} is going away", spec_->key.name));
-  if (waiters_.size() >= options_.queue_limit) co_return fail(Errc::overloaded, "pending request queue full");
+  if (waiting_.size() >= options_.queue_limit) co_return fail(Errc::overloaded, "pending request queue full");
   if (starts_keep_failing(now)) co_return fail(not_starting(*spec_, *last_failure_));
-  Waiter me(executor_, deadline);
-  const Place place(*this, me, now);
+  Counted counted(*this, now);
+  WaitQueue::Place place(waiting_, deadline);
   keep_ticking();
   scale_up(now);
-  if (!me.outcome) co_await me.woken.async_wait(asio::as_tuple(use_awaitable));
-  if (!me.outcome) throw boost::system::system_error(asio::error::operation_aborted);
+  auto outcome = co_await place.outcome();
   metrics_.queue_wait.observe(std::chrono::duration<double>(clock_.now() - now).count());
-  co_return std::move(*me.outcome);
+  if (outcome) counted.leased = true;
+  co_return outcome;
 }
 
 /// Knative's rule (serving.md 3.6): no limit: the less loaded of two at random; up to 3: the first with room; more: in
@@ -189,13 +175,10 @@ Lease RevisionPool::lease(PooledInstance& member) {
 }
 
 void RevisionPool::dispatch() {
-  while (!waiters_.empty()) {
+  while (!waiting_.empty()) {
     auto* member = pick();
     if (!member) return;
-    auto* first = waiters_.front();
-    waiters_.pop_front();
-    first->outcome.emplace(lease(*member));
-    first->woken.cancel();
+    waiting_.give(lease(*member));
   }
 }
 
@@ -209,25 +192,6 @@ void RevisionPool::release(PooledInstance& member) {
     forget(member);
   } else {
     retire(member);
-  }
-}
-
-void RevisionPool::fail_waiting(const Error& error) {
-  while (!waiters_.empty()) {
-    auto* first = waiters_.front();
-    waiters_.pop_front();
-    first->outcome.emplace(std::unexpected(error));
-    first->woken.cancel();
-  }
-}
-
-void RevisionPool::expire_waiting(TimePoint now) {
-  for (auto place = waiters_.begin(); place != waiters_.end();) {
-    auto* waiter = *place++;
-    if (waiter->deadline > now) continue;
-    waiters_.erase(std::prev(place));
-    waiter->outcome.emplace(fail(Errc::timed_out, "activator request timeout"));
-    waiter->woken.cancel();
   }
 }
 
@@ -270,7 +234,7 @@ int RevisionPool::ready_wanted_to_begin() const {
 }
 
 bool RevisionPool::wanted_from_nothing() const {
-  return !waiters_.empty() || !ensuring_.empty() || (reachable_ && spec_->scaling.min_scale > 0);
+  return !waiting_.empty() || !ensuring_.empty() || (reachable_ && spec_->scaling.min_scale > 0);
 }
 
 Observation RevisionPool::observe() const {
@@ -286,7 +250,7 @@ bool RevisionPool::starts_keep_failing(TimePoint now) const {
 /// Starts what is missing: by the last decision, and at once for what waits.
 void RevisionPool::scale_up(TimePoint now) {
   if (closed_ || (alive() == 0 && !wanted_from_nothing())) return;
-  if (!waiters_.empty()) desired_ = std::max(desired_, autoscaler_.wanted_for_burst(now, observe(), load_.current()));
+  if (!waiting_.empty()) desired_ = std::max(desired_, autoscaler_.wanted_for_burst(now, observe(), load_.current()));
   if (!ensuring_.empty()) desired_ = std::max(desired_, ready_wanted_to_begin());
   if (reachable_) desired_ = std::max(desired_, spec_->scaling.min_scale);
   if (now < retry_at_) {
@@ -303,7 +267,7 @@ void RevisionPool::scale_up(TimePoint now) {
 /// Idle instances first, the ones used least by pick() before the others; then busy ones, which end with their last
 /// request.
 void RevisionPool::scale_down(int surplus) {
-  if (!waiters_.empty()) return;
+  if (!waiting_.empty()) return;
   for (auto i = ready_.size(); i-- > 0 && surplus > 0;)
     if (ready_[i]->in_flight == 0) --surplus, retire(*ready_[i]);
   for (; surplus > 0 && !ready_.empty(); --surplus)
@@ -396,7 +360,7 @@ void RevisionPool::become_ready(const Member& member, Fd connection) {
   const auto now = clock_.now();
   member->start_elapsed = elapsed_since(member->launched, now);
   if (!member->adopted) metrics_.cold_start.observe(std::chrono::duration<double>(now - member->launched).count());
-  if (!waiters_.empty()) member->probe_connection = std::move(connection);
+  if (!waiting_.empty()) member->probe_connection = std::move(connection);
   http::Connector connector = [member = member.get()] { return connect(member); };
   member->upstream =
       std::make_unique<http::Upstream>(executor_, clock_, std::move(connector), options_.idle_connections_max);
@@ -418,7 +382,7 @@ void RevisionPool::become_ready(const Member& member, Fd connection) {
   }
   dispatch();
   if (member->in_flight == 0) member->probe_connection.reset();
-  if (!waiters_.empty()) scale_up(now);
+  if (!waiting_.empty()) scale_up(now);
   changed();
 }
 
@@ -441,7 +405,7 @@ void RevisionPool::fail_start(const Member& member, model::Failure failure) {
   last_failure_ = std::move(failure);
   ++failures_seen_;
   settle_ensuring(last_failure_);
-  if (alive() == 0 && failures_ >= options_.start_attempts_max) fail_waiting(not_starting(*spec_, *last_failure_));
+  if (alive() == 0 && failures_ >= options_.start_attempts_max) waiting_.fail_all(not_starting(*spec_, *last_failure_));
   scale_up(now);
   changed();
 }
@@ -459,7 +423,7 @@ void RevisionPool::end_while_serving(const Member& member, model::Failure failur
                                              {"because", failure.because}});
   last_failure_ = std::move(failure);
   ++failures_seen_;
-  if (!waiters_.empty()) scale_up(clock_.now());
+  if (!waiting_.empty()) scale_up(clock_.now());
   changed();
 }
 
@@ -522,7 +486,7 @@ awaitable<void> RevisionPool::tick_loop() {
 
 void RevisionPool::tick(TimePoint at, TimePoint now, bool decide) {
   autoscaler_.record(at, load_.take_average(now));
-  expire_waiting(now);
+  waiting_.fail_expired(now, Error(Errc::timed_out, "activator request timeout"));
   if (!decide || closed_) return;
   desired_ = autoscaler_.decide(at, observe()).desired;
   scale_up(now);
@@ -560,7 +524,7 @@ RevisionView RevisionPool::view() const {
                     .desired = desired_,
                     .ready = static_cast<int>(ready_.size()),
                     .starting = static_cast<int>(starting()),
-                    .queued = waiters_.size(),
+                    .queued = waiting_.size(),
                     .last_failure = last_failure_,
                     .ever_ready = ever_ready_};
   for (const auto& member : members_)
@@ -576,7 +540,7 @@ RevisionView RevisionPool::view() const {
 awaitable<void> RevisionPool::drain() {
   closed_ = true;
   // From here on no instance is added to the pool.
-  fail_waiting(Error(Errc::unavailable, fmt::format("{} was removed", spec_->key.name)));
+  waiting_.fail_all(Error(Errc::unavailable, fmt::format("{} was removed", spec_->key.name)));
   settle_ensuring(
       model::Failure{.step = "start", .slug = slug(Errc::unavailable), .because = "the revision was removed"});
   for (const auto& member : std::list<Member>(members_)) retire(*member);
@@ -586,7 +550,7 @@ awaitable<void> RevisionPool::drain() {
 
 awaitable<void> RevisionPool::leave() {
   closed_ = true;
-  fail_waiting(Error(Errc::unavailable, "the server is stopping"));
+  waiting_.fail_all(Error(Errc::unavailable, "the server is stopping"));
   settle_ensuring(
       model::Failure{.step = "start", .slug = slug(Errc::unavailable), .because = "the server is stopping"});
   const auto leased = [](const Member& member) { return member->in_flight > 0; };

@@ -30,12 +30,13 @@
 
 #include "wick/base/metrics.hpp"
 #include "wick/container/launcher.hpp"
-#include "wick/http/upstream.hpp"
 #include "wick/model/failure.hpp"
 #include "wick/os/clock.hpp"
 #include "wick/os/task_group.hpp"
 #include "wick/serving/autoscaler.hpp"
+#include "wick/serving/lease.hpp"
 #include "wick/serving/serving.hpp"
+#include "wick/serving/wait_queue.hpp"
 
 namespace wick::serving {
 
@@ -56,46 +57,6 @@ struct PoolMetrics {
   Gauge& starting;
   Gauge& ready;
   Gauge& stopping;
-};
-
-class RevisionPool;
-
-/// One instance of the pool. Only the pool changes it.
-struct PooledInstance {
-  enum class State { starting, ready, stopping };
-  State state = State::starting;
-  container::InstanceId id;
-  std::shared_ptr<const RevisionSpec> spec;       // what it was launched with
-  std::shared_ptr<container::Instance> instance;  // empty until launched
-  std::unique_ptr<http::Upstream> upstream;       // from ready on
-  Fd probe_connection;                            // the probe's, for the first request
-  int in_flight = 0;
-  TimePoint launched{};
-  WallTime since{};
-  milliseconds start_elapsed{0};
-  bool adopted = false;
-  bool stop_sent = false;
-  bool ended = false;  // nothing is left of it; kept only for its leases
-};
-
-/// The right to send one request to one instance. Given back by the destructor; must not outlive the pool.
-class Lease {
- public:
-  Lease() = default;
-  Lease(Lease&& other) noexcept : pool_(std::exchange(other.pool_, nullptr)), member_(other.member_) {}
-  Lease& operator=(Lease&& other) noexcept;
-  ~Lease() { reset(); }
-  void reset();
-  explicit operator bool() const { return pool_ != nullptr; }
-
-  http::Upstream& upstream() const { return *member_->upstream; }
-  const container::InstanceId& instance() const { return member_->id; }
-
- private:
-  friend class RevisionPool;
-  Lease(RevisionPool& pool, PooledInstance& member) : pool_(&pool), member_(&member) {}
-  RevisionPool* pool_ = nullptr;
-  PooledInstance* member_ = nullptr;
 };
 
 class RevisionPool {
@@ -133,18 +94,15 @@ class RevisionPool {
  private:
   friend class Lease;
   using Member = std::shared_ptr<PooledInstance>;
-  struct Waiter;
-  struct Place;
+  struct Counted;
   struct EnsureWaiter;
 
   void release(PooledInstance& member);
   PooledInstance* pick();
   Lease lease(PooledInstance& member);
   void dispatch();
-  void fail_waiting(const Error& error);
   void settle_ensuring(const std::optional<model::Failure>& failure);
   bool starts_keep_failing(TimePoint now) const;
-  void expire_waiting(TimePoint now);
 
   bool wanted_from_nothing() const;
   int ready_wanted_to_begin() const;
@@ -191,7 +149,7 @@ class RevisionPool {
   std::vector<PooledInstance*> ready_;
   std::size_t next_ = 0;               // round robin
   std::uint32_t random_ = 2463534242;  // xorshift
-  std::list<Waiter*> waiters_;
+  WaitQueue waiting_;
   std::list<EnsureWaiter*> ensuring_;
 
   int failures_ = 0;  // starts that failed since one succeeded; those begun together count once

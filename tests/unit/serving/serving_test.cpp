@@ -150,6 +150,8 @@ TEST_CASE("a request to a service at zero starts it and is relayed, with host an
   CHECK(w.seen.authority == "hello.localhost");
   CHECK(w.seen.target == "/path?q=1");
   CHECK(w.seen.fields.find("X-Request-Id") == "request-1");
+  // The probe's connection carried the request: the program never saw one without.
+  CHECK(w.f.launcher.instances[0]->connects == 1);
   CHECK(w.get("hello.localhost:8080").head.status == 200);
   CHECK(w.f.launcher.launches == 1);
 }
@@ -261,6 +263,32 @@ TEST_CASE("stopping lets instances run; a request afterwards is refused") {
   run_on(w.loop, w.f.serving.stop(false));
   CHECK(w.f.launcher.running() == 1);
   CHECK(w.get("hello.localhost").head.status == 503);
+}
+
+TEST_CASE("a real client that hangs up while it waits frees its place") {
+  Wired w;
+  w.f.launcher.behaviour.never_listens = true;
+  w.f.route_hello();
+  http::Server front(w.loop.get_executor(), w.clock, {}, w.f.handler);
+  auto listener = http::listen_on("127.0.0.1:0");
+  REQUIRE(listener);
+  const auto connector = http::connect_to(w.loop.get_executor(), http::bound_address(*listener));
+  front.listen(std::move(*listener));
+  auto client = run_on(w.loop, connector());
+  REQUIRE(client);
+  const std::string_view request = "GET / HTTP/1.1\r\nHost: hello.localhost\r\n\r\n";
+  REQUIRE(::send(client->get(), request.data(), request.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(request.size()));
+  const auto queued = [&] { return w.f.serving.revision({"default", "hello-00001"})->queued; };
+  const auto until = std::chrono::steady_clock::now() + 20s;
+  const auto run_until_queued = [&](std::size_t count) {
+    w.loop.restart();
+    while (queued() != count && std::chrono::steady_clock::now() < until) w.loop.run_one_for(10ms);
+    return queued() == count;
+  };
+  CHECK(run_until_queued(1));
+  client->reset();
+  CHECK(run_until_queued(0));
+  run_on(w.loop, front.stop(0ms));
 }
 
 // --- by the fake clock, where no byte flows

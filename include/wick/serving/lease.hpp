@@ -1,0 +1,53 @@
+// One instance as its pool keeps it, and the right to send it one request.
+#pragma once
+
+#include <memory>
+#include <utility>
+
+#include "wick/container/launcher.hpp"
+#include "wick/http/upstream.hpp"
+#include "wick/serving/revision.hpp"
+
+namespace wick::serving {
+
+class RevisionPool;
+
+/// Only the pool changes it; the states are drawn in revision_pool.hpp.
+struct PooledInstance {
+  enum class State { starting, ready, stopping };
+  State state = State::starting;
+  container::InstanceId id;
+  std::shared_ptr<const RevisionSpec> spec;       // what it was launched with
+  std::shared_ptr<container::Instance> instance;  // empty until launched
+  std::unique_ptr<http::Upstream> upstream;       // from ready on
+  Fd probe_connection;                            // the probe's, for the first request
+  int in_flight = 0;
+  TimePoint launched{};
+  WallTime since{};
+  milliseconds start_elapsed{0};
+  bool adopted = false;
+  bool stop_sent = false;
+  bool ended = false;  // nothing is left of it; kept only for its leases
+};
+
+/// Given back by the destructor; must not outlive the pool.
+class Lease {
+ public:
+  Lease() = default;
+  Lease(Lease&& other) noexcept : pool_(std::exchange(other.pool_, nullptr)), member_(other.member_) {}
+  Lease& operator=(Lease&& other) noexcept;
+  ~Lease() { reset(); }
+  void reset();
+  explicit operator bool() const { return pool_ != nullptr; }
+
+  http::Upstream& upstream() const { return *member_->upstream; }
+  const container::InstanceId& instance() const { return member_->id; }
+
+ private:
+  friend class RevisionPool;
+  Lease(RevisionPool& pool, PooledInstance& member) : pool_(&pool), member_(&member) {}
+  RevisionPool* pool_ = nullptr;
+  PooledInstance* member_ = nullptr;
+};
+
+}  // namespace wick::serving
