@@ -257,7 +257,10 @@ Result<void> Instances::watch(EntryPointer entry) {
 }
 
 awaitable<void> Instances::await_end(EntryPointer entry) {
-  co_await entry->watched->async_wait(stream_descriptor::wait_read, use_awaitable);
+  // A pidfd also wakes its waiters when a thread that is not the first calls exec(2), as runc's init does: look before
+  // believing it.
+  do co_await entry->watched->async_wait(stream_descriptor::wait_read, use_awaitable);
+  while (!has_ended(entry->pidfd));
   if (const auto stat = stat_of(entry->record.pid); stat && stat->start_time == entry->record.start_time)
     entry->last_name = stat->name;
   auto status = end_of(entry->pidfd);

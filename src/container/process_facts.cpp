@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -46,6 +47,11 @@ Result<void> signal_pidfd(const Fd& pidfd, int number) {
   if (::syscall(SYS_pidfd_send_signal, pidfd.get(), number, nullptr, 0) == 0) return {};
   if (errno == ESRCH) return fail(Errc::not_found, "the instance has ended");
   return fail(system_error("signal", errno));
+}
+
+bool has_ended(const Fd& pidfd) {
+  pollfd ready{.fd = pidfd.get(), .events = POLLIN, .revents = 0};
+  return ::poll(&ready, 1, 0) == 1;
 }
 
 std::optional<ProcessStat> parse_stat(std::string_view text) {

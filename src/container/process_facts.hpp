@@ -16,6 +16,9 @@ namespace wick::container {
 Result<Fd> open_pidfd(pid_t pid);
 Result<void> signal_pidfd(const Fd& pidfd, int number);
 
+/// True when the process has ended, reaped or not.
+bool has_ended(const Fd& pidfd);
+
 struct ProcessStat {
   std::string name;  // "comm"
   char state = '?';

@@ -59,7 +59,7 @@ class RunnerClient::Impl {
  public:
   Impl(Executor executor, Fd socket) : executor_(executor), socket_(executor, std::move(socket)) {}
 
-  std::function<void(const Exit&)> on_exit;
+  std::vector<std::function<void(const Exit&)>> on_exit;
 
   awaitable<void> run() {
     while (!closed_) {
@@ -156,7 +156,7 @@ class RunnerClient::Impl {
                     .status = {.code = body->code, .signal = body->signal},
                     .known = body->known != 0,
                     .out_of_memory = body->out_of_memory != 0};
-    if (on_exit) on_exit(exit);
+    for (const auto& callback : on_exit) callback(exit);
     return true;
   }
 
@@ -172,7 +172,7 @@ RunnerClient::~RunnerClient() = default;
 
 awaitable<void> RunnerClient::run() { return impl_->run(); }
 void RunnerClient::close() { impl_->close(); }
-void RunnerClient::on_exit(std::function<void(const Exit&)> callback) { impl_->on_exit = std::move(callback); }
+void RunnerClient::on_exit(std::function<void(const Exit&)> callback) { impl_->on_exit.push_back(std::move(callback)); }
 
 awaitable<Result<Prepared>> RunnerClient::prepare(InstanceSpec spec, Fd log) {
   auto request = encode_prepare(spec, std::move(log));

@@ -31,5 +31,7 @@ class InstanceId {
 
 template <>
 struct std::hash<wick::container::InstanceId> {
-  std::size_t operator()(const wick::container::InstanceId& id) const noexcept { return std::hash<std::string_view>{}(id.text()); }
+  std::size_t operator()(const wick::container::InstanceId& id) const noexcept {
+    return std::hash<std::string_view>{}(id.text());
+  }
 };

@@ -1,4 +1,5 @@
-// From a spec to a running Instance and back to nothing. `serving` sees only this; tests put a FakeLauncher in its place.
+// From a spec to a running Instance and back to nothing. `serving` sees only this; tests put a FakeLauncher in its
+// place.
 #pragma once
 
 #include <chrono>
@@ -34,16 +35,18 @@ class Instance {
 class Launcher {
  public:
   virtual ~Launcher() = default;
-  /// Prepares and starts; returns when the process was exec'd, which is before it listens. `owner` ("namespace/revision") is kept with
-  /// the log and given back by adopt().
+  /// Prepares and starts; returns when the process was exec'd, which is before it listens. `owner`
+  /// ("namespace/revision") is kept with the log and given back by adopt().
   virtual awaitable<Result<std::shared_ptr<Instance>>> launch(InstanceSpec spec, std::string owner) = 0;
 };
 
 struct LogOptions {
-  std::uint64_t bytes_max = 16 << 20;  // per instance; past it the older half is dropped
+  std::uint64_t bytes_max = 16 << 20;  // per instance; past it the older half is dropped (looked at twice a second)
+  std::size_t keep_ended = 5;          // ended instances of an owner whose log and record stay
 };
 
-/// The real Launcher. Logs are `<folder>/<id>.log` beside `<id>.json` (owner, spec); both stay for `keep_ended` ended instances an owner.
+/// The real Launcher. Logs are `<folder>/<id>.log` beside `<id>.json` (owner, spec); both stay for `keep_ended` ended
+/// instances an owner. An instance that ends is given back by itself; stop() only hurries it.
 class RunnerLauncher final : public Launcher {
  public:
   RunnerLauncher(Executor executor, Runner& runner, std::string folder, LogOptions options = {});
@@ -70,7 +73,7 @@ class RunnerLauncher final : public Launcher {
 
  private:
   class Impl;
-  std::unique_ptr<Impl> impl_;
+  std::shared_ptr<Impl> impl_;  // the runner's exit callback holds it weakly
 };
 
 }  // namespace wick::container

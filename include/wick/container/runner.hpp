@@ -1,6 +1,7 @@
-// The front's view of the runner: the only way to anything that needs root. A dozen verbs, fixed-size arguments, descriptors by
-// SCM_RIGHTS over a seqpacket socket. The runner keeps layers, mounts and bundles; it composes every config.json itself from its own
-// template and the bounded fields below, and parses nothing that came from outside (the wire format is in src/container/protocol.hpp).
+// The front's view of the runner: the only way to anything that needs root. A dozen verbs, fixed-size arguments,
+// descriptors by SCM_RIGHTS over a seqpacket socket. The runner keeps layers, mounts and bundles; it composes every
+// config.json itself from its own template and the bounded fields below, and parses nothing that came from outside (the
+// wire format is in src/container/protocol.hpp).
 #pragma once
 
 #include <cstdint>
@@ -18,8 +19,8 @@
 namespace wick::container {
 
 /// Ids on disk and inside namespaces come in ranges of 65,536 from 524288 up (systemd's documented container range).
-/// Range 0 is the store's: every layer is kept with its ids shifted there, so no file of an image is ever owned by an id of the host;
-/// builds run in it. Services have ranges of their own from 1 on; their layers are id-mapped at mount.
+/// Range 0 is the store's: every layer is kept with its ids shifted there, so no file of an image is ever owned by an
+/// id of the host; builds run in it. Services have ranges of their own from 1 on; their layers are id-mapped at mount.
 inline constexpr std::uint32_t id_range_base = 524288;
 inline constexpr std::uint32_t id_range_size = 65536;
 inline constexpr std::uint32_t id_ranges_max = 20000;
@@ -62,7 +63,7 @@ struct InstanceSpec {
   Limits limits;
   Network network = Network::own;
   Privileges privileges = Privileges::none;
-  bool allow_root = false;     // uid 0 without this is Errc::denied for services
+  bool allow_root = false;  // uid 0 without this is Errc::denied for services
 };
 
 struct Prepared {
@@ -73,7 +74,7 @@ struct Prepared {
 struct Exit {
   InstanceId id;
   ExitStatus status;
-  bool known = true;          // false: it ended while no runner was its parent, the status is a guess
+  bool known = true;  // false: it ended while no runner was its parent, the status is a guess
   bool out_of_memory = false;
 };
 
@@ -105,8 +106,8 @@ struct UserIds {
   std::vector<std::uint32_t> groups;
 };
 
-/// Every verb: Errc::unavailable when the runner is gone, invalid for arguments out of bounds, denied for what it will not do,
-/// not_found for an id it does not know. Cancelling a call stops waiting; the verb itself still ends.
+/// Every verb: Errc::unavailable when the runner is gone, invalid for arguments out of bounds, denied for what it will
+/// not do, not_found for an id it does not know. Cancelling a call stops waiting; the verb itself still ends.
 class Runner {
  public:
   virtual ~Runner() = default;
@@ -125,31 +126,37 @@ class Runner {
   virtual awaitable<Result<Fd>> connect(InstanceId id, std::uint16_t port) = 0;
   virtual awaitable<Result<Usage>> usage(InstanceId id) = 0;
   virtual awaitable<Result<std::vector<Listening>>> listening(InstanceId id) = 0;
-  /// Called once for every instance that ends by itself or by a signal.
+  /// Adds a callback: each is called once for every instance that ends by itself or by a signal, remove()'s included.
+  /// They live as long as the Runner.
   virtual void on_exit(std::function<void(const Exit&)> callback) = 0;
 
   // --- layers: folders named by DiffID, immutable once published
   virtual awaitable<Result<bool>> has_layer(Digest layer) = 0;
-  /// Unpacks a layer tar (an unprivileged child does) and publishes it as `layer`. The caller has verified that the tar hashes to it.
+  /// Unpacks a layer tar (an unprivileged child does) and publishes it as `layer`. The caller has verified that the tar
+  /// hashes to it.
   virtual awaitable<Result<void>> import_layer(Digest layer, Fd tar) = 0;
   virtual awaitable<Result<std::vector<Digest>>> layers() = 0;
   virtual awaitable<Result<void>> remove_layer(Digest layer) = 0;
   /// Writes `subpath` of the union of `layers` as a tar to `out` with names starting at `prefix` (COPY --from).
   virtual awaitable<Result<void>> pack(std::vector<Digest> layers, std::string subpath, std::string prefix, Fd out) = 0;
-  /// "app", "1000", "app:staff" resolved by the /etc/passwd and /etc/group of the union of `layers`. not_found names the user.
+  /// "app", "1000", "app:staff" resolved by the /etc/passwd and /etc/group of the union of `layers`. not_found names
+  /// the user.
   virtual awaitable<Result<UserIds>> resolve_user(std::vector<Digest> layers, std::string user) = 0;
 
   // --- build steps: a writable root over layers
   virtual awaitable<Result<void>> open_step(InstanceId step, std::vector<Digest> layers) = 0;
   /// Unpacks a tar into the step's root: COPY, WORKDIR. Symlinks of lower layers are followed inside the root.
   virtual awaitable<Result<void>> unpack_into(InstanceId step, Fd tar) = 0;
-  /// Writes what the step changed as a deterministic layer tar to `out`; the caller hashes it. mtimes are clamped to `clamp_mtime`.
+  /// Writes what the step changed as a deterministic layer tar to `out`; the caller hashes it. mtimes are clamped to
+  /// `clamp_mtime`.
   virtual awaitable<Result<void>> pack_step(InstanceId step, Fd out, std::int64_t clamp_mtime) = 0;
-  /// Renames the step's upper folder to be `layer` and ends the step. If the layer is there already the step is dropped.
+  /// Renames the step's upper folder to be `layer` and ends the step. If the layer is there already the step is
+  /// dropped.
   virtual awaitable<Result<void>> publish_step(InstanceId step, Digest layer) = 0;
   virtual awaitable<Result<void>> discard_step(InstanceId step) = 0;
 
-  /// A Debian root as a layer tar to `out`: `mmdebstrap --variant=minbase SUITE`. SUITE is [a-z]{1,20}; minutes, needs the network.
+  /// A Debian root as a layer tar to `out`: `mmdebstrap --variant=minbase SUITE`. SUITE is [a-z]{1,20}; minutes, needs
+  /// the network.
   virtual awaitable<Result<void>> bootstrap(std::string suite, Fd out) = 0;
 };
 

@@ -1,0 +1,231 @@
+// The real Launcher: records and logs on the front's side, the runner for everything else.
+#include "wick/container/launcher.hpp"
+
+#include <signal.h>
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <map>
+
+#include "log_files.hpp"
+#include "wick/base/log.hpp"
+#include "wick/os/deadline.hpp"
+#include "wick/os/task_group.hpp"
+
+namespace wick::container {
+
+namespace {
+
+constexpr auto log_check_interval = 500ms;
+
+class RunnerInstance final : public Instance {
+ public:
+  RunnerInstance(Executor executor, Runner& runner, const InstanceId& id, std::filesystem::path log)
+      : runner_(runner), id_(id), log_(std::move(log)), changed_(executor, asio::steady_timer::time_point::max()) {}
+
+  const InstanceId& id() const override { return id_; }
+  pid_t pid() const override { return pid_; }
+  bool ended() const override { return ended_; }
+  void set_pid(pid_t pid) { pid_ = pid; }
+
+  awaitable<Result<Fd>> connect(std::uint16_t port) override {
+    if (ended_) co_return fail(Errc::unavailable, "the instance has ended");
+    co_return co_await runner_.connect(id_, port);
+  }
+  awaitable<Result<Usage>> usage() override { return runner_.usage(id_); }
+  awaitable<Result<std::vector<Listening>>> listening() override { return runner_.listening(id_); }
+  std::vector<std::string> log_tail(std::size_t lines) const override { return tail_of(log_, lines); }
+
+  awaitable<Exit> wait_exit() override {
+    while (!ended_) co_await changed();
+    co_return exit_;
+  }
+
+  awaitable<void> stop(std::chrono::milliseconds grace) override {
+    if (!ended_ && !stopping_) {
+      stopping_ = true;
+      auto signalled = co_await runner_.signal(id_, SIGTERM);
+      if (signalled) co_await wait_at_most(grace);
+      if (!ended_) {
+        auto removed = co_await runner_.remove(id_);  // SIGKILL; the exit notice comes before its reply
+        if (!removed)
+          log::warn("cannot remove instance", {{"instance", id_.text()}, {"error", removed.error().what()}});
+        // With the runner gone nobody will tell us: its next life knows what still runs.
+        if (!removed && removed.error().code() == Errc::unavailable) set_given_back();
+      }
+    }
+    while (!given_back_) co_await changed();
+  }
+
+  void end(const Exit& exit) {
+    if (ended_) return;
+    exit_ = exit;
+    ended_ = true;
+    changed_.cancel();
+  }
+  void set_given_back() {
+    given_back_ = true;
+    changed_.cancel();
+  }
+
+ private:
+  /// Returns when something about the end has changed; throws when the caller was cancelled.
+  awaitable<void> changed() {
+    const bool ended = ended_;
+    const bool given_back = given_back_;
+    auto waited = co_await changed_.async_wait(asio::as_tuple(use_awaitable));
+    if (ended == ended_ && given_back == given_back_) throw boost::system::system_error(std::get<0>(waited));
+  }
+
+  awaitable<void> wait_at_most(std::chrono::milliseconds grace) {
+    SteadyClock clock;
+    try {
+      auto ending = wait_exit();
+      co_await with_deadline(clock, grace, std::move(ending));
+    } catch (const DeadlineExceeded&) {
+    }
+  }
+
+  Runner& runner_;
+  InstanceId id_;
+  pid_t pid_ = 0;
+  std::filesystem::path log_;
+  asio::steady_timer changed_;
+  bool ended_ = false;
+  bool stopping_ = false;
+  bool given_back_ = false;
+  Exit exit_;
+};
+
+}  // namespace
+
+class RunnerLauncher::Impl {
+ public:
+  Impl(Executor executor, Runner& runner, std::filesystem::path folder, LogOptions options)
+      : executor_(executor), runner_(runner), logs_(std::move(folder), options), tasks_(executor) {
+    tasks_.spawn("logs", watch_logs());
+  }
+
+  awaitable<Result<std::shared_ptr<Instance>>> launch(InstanceSpec spec, std::string owner) {
+    if (spec.id.empty()) spec.id = InstanceId::random();
+    const InstanceId id = spec.id;
+    auto log = logs_.open(spec, std::move(owner), wall_now());
+    if (!log) co_return fail(std::move(log.error()));
+    auto instance = std::make_shared<RunnerInstance>(executor_, runner_, id, logs_.path_of(id));
+    running_.emplace(id, instance);
+    Unfinished unfinished(*this, id);
+    auto prepared = co_await runner_.prepare(std::move(spec), std::move(*log));
+    if (!prepared) co_return fail(std::move(prepared.error()));
+    instance->set_pid(prepared->pid);
+    auto started = co_await runner_.start(id);
+    if (!started) co_return fail(std::move(started.error()));
+    unfinished.done();
+    co_return instance;
+  }
+
+  awaitable<Result<std::vector<Adopted>>> adopt() {
+    // An end may be told between the list and our looking at it.
+    early_exits_.emplace();
+    auto existing = co_await runner_.list();
+    const auto early = std::move(*early_exits_);
+    early_exits_.reset();
+    if (!existing) co_return fail(std::move(existing.error()));
+    std::vector<Adopted> adopted;
+    for (const auto& known : *existing) {
+      if (running_.contains(known.id)) continue;  // launched since
+      const auto* record = logs_.find(known.id);
+      if (!record || known.state == Existing::State::prepared || known.state == Existing::State::stopped) {
+        log::info("removing an instance of an earlier life", {{"instance", known.id.text()}});
+        tasks_.spawn("remove " + std::string(known.id.text()), give_back(known.id));
+        continue;
+      }
+      logs_.set_running(known.id);
+      auto instance = std::make_shared<RunnerInstance>(executor_, runner_, known.id, logs_.path_of(known.id));
+      instance->set_pid(known.pid);
+      running_.emplace(known.id, instance);
+      adopted.push_back({.instance = instance, .owner = record->owner, .id_range = known.id_range});
+    }
+    for (const auto& exit : early) ended(exit);
+    co_return adopted;
+  }
+
+  void ended(const Exit& exit) {
+    if (early_exits_) early_exits_->push_back(exit);
+    auto found = running_.find(exit.id);
+    if (found == running_.end()) return;  // a build step, or one of adopt()'s
+    logs_.set_ended(exit.id, exit);
+    found->second->end(exit);
+    if (tasks_.closed()) found->second->set_given_back();  // the next life's adopt() removes it
+    tasks_.spawn("remove " + std::string(exit.id.text()), give_back(exit.id));
+  }
+
+  awaitable<void> stop() { return tasks_.stop(); }
+  std::vector<LogFile> logs(std::string_view owner) const { return logs_.of(owner); }
+
+ private:
+  /// A launch that fails or is cancelled leaves nothing behind.
+  class Unfinished {
+   public:
+    Unfinished(Impl& impl, const InstanceId& id) : impl_(&impl), id_(id) {}
+    Unfinished(const Unfinished&) = delete;
+    ~Unfinished() {
+      if (impl_) impl_->abandon(id_);
+    }
+    void done() { impl_ = nullptr; }
+
+   private:
+    Impl* impl_;
+    InstanceId id_;
+  };
+
+  void abandon(const InstanceId& id) {
+    auto found = running_.find(id);
+    if (found == running_.end() || found->second->ended()) return;
+    const Exit exit{.id = id, .status = {.code = 255}, .known = false};
+    logs_.set_ended(id, exit);
+    found->second->end(exit);
+    tasks_.spawn("remove " + std::string(id.text()), give_back(id));
+  }
+
+  awaitable<void> give_back(InstanceId id) {
+    auto removed = co_await runner_.remove(id);
+    if (!removed) log::warn("cannot remove instance", {{"instance", id.text()}, {"error", removed.error().what()}});
+    if (auto found = running_.find(id); found != running_.end()) {
+      found->second->set_given_back();
+      running_.erase(found);
+    }
+  }
+
+  awaitable<void> watch_logs() {
+    asio::steady_timer timer(executor_);
+    while (true) {
+      timer.expires_after(log_check_interval);
+      co_await timer.async_wait(use_awaitable);
+      logs_.shorten();
+    }
+  }
+
+  Executor executor_;
+  Runner& runner_;
+  LogFiles logs_;
+  std::map<InstanceId, std::shared_ptr<RunnerInstance>> running_;  // started by us or adopted, not yet given back
+  std::optional<std::vector<Exit>> early_exits_;                   // while adopt() waits for the list
+  TaskGroup tasks_;
+};
+
+RunnerLauncher::RunnerLauncher(Executor executor, Runner& runner, std::string folder, LogOptions options)
+    : impl_(std::make_shared<Impl>(executor, runner, std::move(folder), options)) {
+  runner.on_exit([weak = std::weak_ptr(impl_)](const Exit& exit) {
+    if (auto impl = weak.lock()) impl->ended(exit);
+  });
+}
+RunnerLauncher::~RunnerLauncher() = default;
+
+awaitable<Result<std::shared_ptr<Instance>>> RunnerLauncher::launch(InstanceSpec spec, std::string owner) {
+  return impl_->launch(std::move(spec), std::move(owner));
+}
+awaitable<Result<std::vector<RunnerLauncher::Adopted>>> RunnerLauncher::adopt() { return impl_->adopt(); }
+awaitable<void> RunnerLauncher::stop() { return impl_->stop(); }
+std::vector<RunnerLauncher::LogFile> RunnerLauncher::logs(std::string_view owner) const { return impl_->logs(owner); }
+
+}  // namespace wick::container
