@@ -40,8 +40,8 @@ awaitable<Result<std::optional<image::Descriptor>>> layer_from(WorkerPool& worke
   auto read = [store, end = std::make_shared<Fd>(std::move(pipe->first))] { return drain(store, std::move(*end)); };
   auto reading = workers.run(std::move(read));
   auto writing = write(std::move(pipe->second));
-  auto done = co_await both(std::move(writing), std::move(reading));
-  auto& [written, layer] = done;
+  auto done = co_await both(std::move(reading), std::move(writing));
+  auto& [layer, written] = done;
   if (!written) co_return fail(std::move(written.error()));
   co_return std::move(layer);
 }

@@ -61,8 +61,14 @@ awaitable<Result<BuiltImage>> Engine::build() {
   auto source = co_await fetch_source();
   if (!source) co_return fail(std::move(source.error()));
 
+  auto built = co_await build_from(**source);
+  co_await drop(parts_.workers, std::move(*source));
+  co_return built;
+}
+
+awaitable<Result<BuiltImage>> Engine::build_from(const Fetched& source) {
   enter("detect", "looking at the source");
-  auto context = co_await open_context(**source);
+  auto context = co_await open_context(source);
   if (!context) co_return fail(std::move(context.error()));
   auto instructions = co_await find_instructions(*context);
   if (!instructions) co_return fail(std::move(instructions.error()));

@@ -43,6 +43,7 @@ class Engine {
   };
 
   awaitable<Result<BuiltImage>> build();
+  awaitable<Result<BuiltImage>> build_from(const Fetched& source);
   awaitable<Result<std::unique_ptr<Fetched>>> fetch_source();
   awaitable<Result<Context>> open_context(const Fetched& source);
   awaitable<Result<Instructions>> find_instructions(Context& context);

@@ -19,12 +19,6 @@ namespace {
 
 constexpr std::size_t line_bytes_max = 8 << 10;
 
-/// Removing a source of many files takes time: not on the loop.
-awaitable<void> drop(WorkerPool& workers, std::unique_ptr<Fetched> fetched) {
-  auto remove = [holder = std::move(fetched)]() mutable { holder.reset(); };
-  co_await workers.run(std::move(remove));
-}
-
 struct Heard {
   std::optional<Error> error;
   std::optional<FetchedCommit> commit;
@@ -84,6 +78,11 @@ awaitable<Result<void>> run_child(std::vector<std::string> argv, Fd input, bool 
 }
 
 }  // namespace
+
+awaitable<void> drop(WorkerPool& workers, std::unique_ptr<Fetched> fetched) {
+  auto remove = [holder = std::move(fetched)]() mutable { holder.reset(); };
+  co_await workers.run(std::move(remove));
+}
 
 awaitable<Result<std::unique_ptr<Fetched>>> fetch(Clock& clock, WorkerPool& workers,
                                                   std::variant<GitSource, ArchiveSource> source,

@@ -31,4 +31,7 @@ awaitable<Result<std::unique_ptr<Fetched>>> fetch(Clock& clock, WorkerPool& work
                                                   std::filesystem::path work, FetchLimits limits,
                                                   std::function<void(std::string)> on_line);
 
+/// Removes it on a worker: many files take time.
+awaitable<void> drop(WorkerPool& workers, std::unique_ptr<Fetched> fetched);
+
 }  // namespace wick::build

@@ -134,6 +134,7 @@ class Fetcher {
       for (std::string_view prefix : {"refs/heads/", "refs/tags/"})
         if (name.starts_with(prefix) && !name.ends_with("^{}"))
           known.push_back(printable(name.substr(prefix.size()), 60));
+    std::ranges::sort(known);
     std::vector<std::string_view> views(known.begin(), known.end());
     if (views.size() > 2000) views.resize(2000);
     const auto near = nearest_word(request_.ref, views);

@@ -4,9 +4,13 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <boost/json/parse.hpp>
+#include <boost/json/serialize.hpp>
+#include <boost/json/value.hpp>
 
 #include "patterns.hpp"
 #include "wick/base/text.hpp"
+#include "wick/base/time.hpp"
 
 namespace wick::build {
 
@@ -311,11 +315,7 @@ Result<void> StageReader::one(const Instruction& at, StageState& state, StagePla
       if (std::ranges::find(config.volumes, *path) == config.volumes.end()) config.volumes.push_back(*path);
     }
   } else if (keyword == "healthcheck") {
-    const auto kind = upper(at.arguments[0]);
-    if (kind != "NONE" && kind != "CMD") return wrong(at, "HEALTHCHECK takes CMD or NONE");
-    if (kind == "CMD" && at.arguments.size() < 2) return wrong(at, "HEALTHCHECK CMD needs a command");
-    plan.warnings.push_back(
-        fmt::format("{}:{}: HEALTHCHECK is not kept: readiness is the service's readinessProbe", file.name, at.line));
+    read = healthcheck(at, state);
   }
   if (!read) return read;
   out.steps.push_back(std::move(step));
@@ -485,6 +485,43 @@ Result<void> StageReader::expose(const Instruction& at, StageState& state) {
     }
   }
   std::ranges::sort(state.config.exposed_ports);
+  return {};
+}
+
+/// Kept for others who run the image; Wick itself goes by the service's readinessProbe.
+Result<void> StageReader::healthcheck(const Instruction& at, StageState& state) {
+  const auto kind = upper(at.arguments[0]);
+  boost::json::object check;
+  if (kind == "NONE" && at.arguments.size() == 1) {
+    check["Test"] = boost::json::array{"NONE"};
+  } else if (kind == "CMD" && at.arguments.size() > 1) {
+    boost::json::array test{at.json ? "CMD" : "CMD-SHELL"};
+    for (std::size_t i = 1; i < at.arguments.size(); ++i) test.emplace_back(at.arguments[i]);
+    check["Test"] = std::move(test);
+  } else {
+    return wrong(at, "HEALTHCHECK takes NONE, or CMD and a command");
+  }
+  constexpr std::pair<const char*, const char*> durations[] = {{"interval", "Interval"},
+                                                               {"timeout", "Timeout"},
+                                                               {"start-period", "StartPeriod"},
+                                                               {"start-interval", "StartInterval"}};
+  for (const auto& [flag, field] : durations) {
+    const auto text = at.flag(flag);
+    if (!text) continue;
+    const auto duration = parse_go_duration(*text);
+    if (!duration) return wrong(at, fmt::format("--{}: {}", flag, duration.error().message()));
+    if (duration->count() > 0) check[field] = std::chrono::nanoseconds(*duration).count();
+  }
+  if (const auto text = at.flag("retries")) {
+    const auto retries = parse_unsigned(*text);
+    if (!retries) return wrong(at, fmt::format("--retries is a number, not '{}'", printable(*text, 40)));
+    if (*retries > 0) check["Retries"] = *retries;
+  }
+  boost::json::error_code error;
+  auto others = boost::json::parse(state.config.other_config_fields, error);
+  if (error || !others.is_object()) others = boost::json::object{};
+  others.as_object()["Healthcheck"] = std::move(check);
+  state.config.other_config_fields = boost::json::serialize(others);
   return {};
 }
 

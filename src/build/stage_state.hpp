@@ -63,6 +63,7 @@ struct StageReader {
   Result<void> argument(const Instruction& instruction, StageState& state);
   Result<void> pairs(const Instruction& instruction, StageState& state);
   Result<void> expose(const Instruction& instruction, StageState& state);
+  Result<void> healthcheck(const Instruction& instruction, StageState& state);
   Result<std::string> expand(const Instruction& at, const StageState& state, const std::string& word,
                              bool keep_quotes = false) const;
   std::unexpected<Error> wrong(const Instruction& at, std::string reason, std::string hint = {},
