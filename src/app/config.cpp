@@ -21,23 +21,24 @@ struct Flag {
 };
 
 template <class T>
-auto store(T Config::*member) {
+auto store(T Config::* member) {
   return [member](Config& config, std::string_view text) -> Result<void> {
     config.*member = std::string(text);
     return {};
   };
 }
 
-auto number(auto Config::*member) {
+auto number(auto Config::* member) {
   return [member](Config& config, std::string_view text) -> Result<void> {
     const auto value = parse_unsigned(text);
-    if (!value || *value > 0xFFFFFFFE) return fail(Errc::invalid, fmt::format("expected a number, found '{}'", printable(text)));
+    if (!value || *value > 0xFFFFFFFE)
+      return fail(Errc::invalid, fmt::format("expected a number, found '{}'", printable(text)));
     config.*member = static_cast<std::remove_reference_t<decltype(config.*member)>>(*value);
     return {};
   };
 }
 
-auto turn_on(bool Config::*member) {
+auto turn_on(bool Config::* member) {
   return [member](Config& config, std::string_view) -> Result<void> {
     config.*member = true;
     return {};
@@ -45,7 +46,8 @@ auto turn_on(bool Config::*member) {
 }
 
 Result<void> set_on_stop(Config& config, std::string_view text) {
-  if (text != "stop" && text != "keep") return fail(Errc::invalid, fmt::format("expected stop or keep, found '{}'", printable(text)));
+  if (text != "stop" && text != "keep")
+    return fail(Errc::invalid, fmt::format("expected stop or keep, found '{}'", printable(text)));
   config.on_stop = text == "keep" ? OnStop::keep : OnStop::stop;
   return {};
 }
@@ -55,11 +57,14 @@ const std::vector<Flag>& flags() {
       {"state", "DIR", "what must survive: databases, images, logs (default /var/lib/wick)", store(&Config::state)},
       {"run", "DIR", "sockets and what a reboot may take (default /run/wick)", store(&Config::run)},
       {"listen", "ADDR", "where requests come in (default 127.0.0.1:8080)", store(&Config::listen)},
-      {"events-listen", "ADDR", "where CloudEvents come in, POST /NAMESPACE/BROKER (default 127.0.0.1:8081)", store(&Config::events_listen)},
+      {"events-listen", "ADDR", "where CloudEvents come in, POST /NAMESPACE/BROKER (default 127.0.0.1:8081)",
+       store(&Config::events_listen)},
       {"domain", "NAME", "services are NAME.NAMESPACE.DOMAIN (default localhost)", store(&Config::domain)},
-      {"builders", "DIR", "builder files of your own, over the built-in ones (default /etc/wick/builders)", store(&Config::builders)},
+      {"builders", "DIR", "builder files of your own, over the built-in ones (default /etc/wick/builders)",
+       store(&Config::builders)},
       {"runtime", "PATH", "the OCI runtime (default runc)", store(&Config::runtime)},
-      {"runner", "SOCKET", "talk to a runner that has its own unit; default is to fork one", store(&Config::runner_socket)},
+      {"runner", "SOCKET", "talk to a runner that has its own unit; default is to fork one",
+       store(&Config::runner_socket)},
       {"on-stop", "stop|keep", "what SIGTERM does to running instances (default stop)", set_on_stop},
       {"log-json", "", "log lines as JSON", turn_on(&Config::log_json)},
       {"help", "", "this text", turn_on(&Config::help)},
@@ -105,9 +110,12 @@ Result<Config> parse_config(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
     const std::string_view argument = argv[i];
     const auto equals = argument.find('=');
-    const Flag* flag = argument.starts_with("--") ? find_flag(argument.substr(2, equals == std::string_view::npos ? equals : equals - 2)) : nullptr;
+    const Flag* flag = argument.starts_with("--")
+                           ? find_flag(argument.substr(2, equals == std::string_view::npos ? equals : equals - 2))
+                           : nullptr;
     if (!flag && argument != "-h")
-      return fail(Errc::invalid, fmt::format("unknown argument '{}'", printable(argument)), fmt::format("wick {} --help", role));
+      return fail(Errc::invalid, fmt::format("unknown argument '{}'", printable(argument)),
+                  fmt::format("wick {} --help", role));
     if (argument == "-h") flag = find_flag("help");
     std::string_view value;
     if (!flag->value.empty()) {
@@ -116,17 +124,20 @@ Result<Config> parse_config(int argc, char** argv) {
       } else if (i + 1 < argc) {
         value = argv[++i];
       } else {
-        return fail(Errc::invalid, fmt::format("--{} needs a value: {}", flag->name, flag->value), fmt::format("wick {} --help", role));
+        return fail(Errc::invalid, fmt::format("--{} needs a value: {}", flag->name, flag->value),
+                    fmt::format("wick {} --help", role));
       }
     }
-    if (auto set = flag->set(config, value); !set) return fail(std::move(set.error()).within(fmt::format("--{}", flag->name)));
+    if (auto set = flag->set(config, value); !set)
+      return fail(std::move(set.error()).within(fmt::format("--{}", flag->name)));
   }
   return config;
 }
 
 std::string config_help(std::string_view role) {
   std::string text = fmt::format("usage: wick {} [flags]   (each flag is also WICK_<FLAG> in the environment)\n", role);
-  for (const auto& flag : flags()) text += fmt::format("  --{:<28} {}\n", fmt::format("{} {}", flag.name, flag.value), flag.help);
+  for (const auto& flag : flags())
+    text += fmt::format("  --{:<28} {}\n", fmt::format("{} {}", flag.name, flag.value), flag.help);
   return text;
 }
 

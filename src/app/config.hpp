@@ -26,8 +26,8 @@ struct Config {
   OnStop on_stop = OnStop::stop;
   bool log_json = false;
   bool help = false;
-  int runner_fd = -1;      // wick runner: the inherited socket
-  long front_uid = -1;     // wick runner: who may talk to it
+  int runner_fd = -1;   // wick runner: the inherited socket
+  long front_uid = -1;  // wick runner: who may talk to it
   long front_gid = -1;
 
   std::filesystem::path api_socket() const { return run / "wick.sock"; }

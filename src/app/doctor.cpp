@@ -31,7 +31,8 @@ std::optional<Version> find_version(std::string_view text) {
     std::size_t part = 0;
     std::size_t at = i;
     for (; part < version.size() && at < text.size() && digit(text[at]); ++part) {
-      for (; at < text.size() && digit(text[at]); ++at) version[part] = version[part] * 10 + static_cast<unsigned>(text[at] - '0');
+      for (; at < text.size() && digit(text[at]); ++at)
+        version[part] = version[part] * 10 + static_cast<unsigned>(text[at] - '0');
       if (at >= text.size() || text[at] != '.') {
         ++part;
         break;
@@ -65,7 +66,9 @@ Check check_cgroups() {
     for (std::string_view wanted : {"memory", "pids", "cpu"}) {
       if (controllers->find(wanted) != std::string::npos) continue;
       check.level = Check::Level::warn;
-      check.hint = fmt::format("the {} controller is missing: instances run without that limit; enable it on the kernel command line", wanted);
+      check.hint = fmt::format(
+          "the {} controller is missing: instances run without that limit; enable it on the kernel command line",
+          wanted);
     }
     return check;
   }
@@ -171,11 +174,13 @@ Check check_builds() {
 }  // namespace
 
 awaitable<std::vector<Check>> run_doctor(const Config& config) {
-  std::vector<Check> checks{check_kernel(), check_cgroups(), check_user_namespaces(), check_overlay(), check_disk(config), check_clock(),
-                            check_builds()};
-  checks.push_back({.level = Check::Level::warn, .name = "build network",
-                    .because = "RUN steps of a build share this host's network, so they can reach its loopback services",
-                    .hint = "build only sources you trust, or keep loopback services behind authentication"});
+  std::vector<Check> checks{check_kernel(),     check_cgroups(), check_user_namespaces(), check_overlay(),
+                            check_disk(config), check_clock(),   check_builds()};
+  checks.push_back(
+      {.level = Check::Level::warn,
+       .name = "build network",
+       .because = "RUN steps of a build share this host's network, so they can reach its loopback services",
+       .hint = "build only sources you trust, or keep loopback services behind authentication"});
   auto runtime = co_await check_runtime(config.runtime);
   checks.insert(checks.begin() + 1, std::move(runtime));
   co_return checks;

@@ -25,7 +25,8 @@ bool dynamic(uid_t uid) { return uid >= dynamic_uid_min && uid <= dynamic_uid_ma
 Result<Identity> front_identity(const std::filesystem::path& state_folder) {
   if (const passwd* user = ::getpwnam("wick")) return Identity{.uid = user->pw_uid, .gid = user->pw_gid};
   struct stat found{};
-  if (::stat(state_folder.c_str(), &found) == 0 && dynamic(found.st_uid)) return Identity{.uid = found.st_uid, .gid = found.st_uid};
+  if (::stat(state_folder.c_str(), &found) == 0 && dynamic(found.st_uid))
+    return Identity{.uid = found.st_uid, .gid = found.st_uid};
   for (uid_t uid = dynamic_uid_min; uid <= dynamic_uid_max; ++uid)
     if (::getpwuid(uid) == nullptr && ::getgrgid(uid) == nullptr) return Identity{.uid = uid, .gid = uid};
   return fail(Errc::unavailable, "no free uid between 61184 and 65519 for the front",
@@ -39,7 +40,8 @@ Result<void> become(const Identity& identity) {
   };
   // The bounding set first: dropping from it needs the capability that the uid change takes away.
   for (int capability = 0; ::prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0; ++capability)
-    if (auto dropped = check(::prctl(PR_CAPBSET_DROP, capability, 0, 0, 0), "drop bounding capability"); !dropped) return dropped;
+    if (auto dropped = check(::prctl(PR_CAPBSET_DROP, capability, 0, 0, 0), "drop bounding capability"); !dropped)
+      return dropped;
   if (auto done = check(::setgroups(0, nullptr), "setgroups"); !done) return done;
   if (auto done = check(::setresgid(identity.gid, identity.gid, identity.gid), "setresgid"); !done) return done;
   if (auto done = check(::setresuid(identity.uid, identity.uid, identity.uid), "setresuid"); !done) return done;

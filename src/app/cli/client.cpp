@@ -97,6 +97,8 @@ class Client::Impl {
     return run(http::stream(upstream_, clock_, std::move(request), std::move(on_bytes)), std::move(on_tick));
   }
 
+  Outcome<std::monostate> pause(milliseconds duration) { return run(sleep(duration)); }
+
   Outcome<http::Response> upload(http::RequestHead head, ByteSource& body) {
     UploadExchange exchange(std::move(head), body);
     auto sent = run(send_upload(exchange));
@@ -121,6 +123,11 @@ class Client::Impl {
     auto socket = co_await connect_();
     if (!socket) connect_error_ = socket.error();
     co_return socket;
+  }
+
+  awaitable<Result<std::monostate>> sleep(milliseconds duration) {
+    co_await clock_.sleep(duration);
+    co_return std::monostate{};
   }
 
   awaitable<Result<std::monostate>> send_upload(UploadExchange& exchange) {
@@ -339,6 +346,12 @@ Outcome<void> Client::follow(std::string target, std::function<Next(const json::
   if (reader->problem) return stop_with(std::move(*reader->problem));
   if (!head && !enough) return stop_with(std::move(head.error()));
   if (head && head->status / 100 != 2 && !enough) return stop_with(problem_of(head->status, ""));
+  return {};
+}
+
+Outcome<void> Client::pause(milliseconds duration) {
+  auto waited = impl_->pause(duration);
+  if (!waited) return stop_with(std::move(waited.error()));
   return {};
 }
 

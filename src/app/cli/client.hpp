@@ -49,6 +49,9 @@ class Client {
   Outcome<void> follow(std::string target, std::function<Next(const json::value&)> on_line,
                        std::function<Next()> on_tick = {});
 
+  /// Waits; Ctrl-C ends it with the problem of an interrupted call.
+  Outcome<void> pause(milliseconds duration);
+
   /// The body is never held whole.
   Outcome<json::value> upload(std::string target, http::Fields fields, ByteSource& body);
 

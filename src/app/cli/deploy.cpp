@@ -7,6 +7,7 @@
 #include <boost/json/serialize.hpp>
 
 #include "app/cli/folder.hpp"
+#include "app/cli/public_url.hpp"
 #include "app/cli/source.hpp"
 #include "app/cli/watch.hpp"
 #include "wick/base/text.hpp"
@@ -128,7 +129,7 @@ void say_traffic(Progress& progress, const json::value& service) {
   for (const auto& target : array_at(service, "/status/traffic"))
     if (const auto percent = number_at(target, "/percent"); percent > 0)
       text += fmt::format("{}{} % → {}", text.empty() ? "" : ", ", percent, text_at(target, "/revisionName"));
-  if (!text.empty()) progress.finished("route", text);
+  if (!text.empty()) progress.note("route", text);
 }
 
 /// Waits for the verdict on the Service's newest generation and tells it.
@@ -159,12 +160,12 @@ Outcome<void> await_ready(Session& session, Progress& progress, const std::strin
     return stop_with(std::move(problem));
   }
   if (unchanged)
-    progress.finished("unchanged", revision, milliseconds(0));
+    progress.note("unchanged", revision);
   else
     progress.finished("ready", revision);
   if (!unchanged) say_traffic(progress, *service);
 
-  const auto url = public_url(session, *service);
+  const auto url = public_url(session, text_at(*service, "/status/url"));
   if (session.json) {
     progress.document("ready", {{"revision", revision}, {"url", url}, {"unchanged", unchanged}});
     return {};
@@ -285,19 +286,6 @@ Problem not_ready_problem(Session& session, const json::value& service) {
   }
   if (!serves) problem.notes.push_back(fmt::format("No revision of {} serves.", name));
   return std::move(problem).or_hint(fmt::format("fix and run wick deploy; full output: wick logs {} --failed", name));
-}
-
-std::string public_url(Session& session, const json::value& service) {
-  constexpr std::string_view scheme = "http://";
-  auto url = text_at(service, "/status/url");
-  if (!url.starts_with(scheme) || url.find(':', scheme.size()) != std::string::npos) return url;
-  const auto info = session.client.get("/apis/wick.dev/v1/info");
-  if (!info) return url;
-  const auto listen = text_at(*info, "/listen");
-  const auto colon = listen.rfind(':');
-  const auto port = colon == std::string::npos ? std::string() : listen.substr(colon + 1);
-  if (!parse_unsigned(port) || port == "80") return url;
-  return url.insert(std::min(url.find('/', scheme.size()), url.size()), ":" + port);
 }
 
 Outcome<void> deploy(Session& session, DeployOptions options) {

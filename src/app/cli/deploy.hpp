@@ -23,9 +23,6 @@ struct DeployOptions {
 /// Ctrl-C ends only the watching once the daemon has the work.
 Outcome<void> deploy(Session& session, DeployOptions options);
 
-/// The URL a person can open: the Service's own, with the port the daemon listens on where it is not the usual one.
-std::string public_url(Session& session, const json::value& service);
-
 /// The failure a BuildRun, Service or Revision carries in its status.
 std::optional<model::Failure> failure_of(const json::value& resource);
 

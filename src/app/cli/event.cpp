@@ -41,6 +41,14 @@ std::string clock_time(const std::string& when) {
   return text;
 }
 
+/// As it came, with the "ts" that every line of a stream has.
+std::string json_line(const json::value& record) {
+  json::object line{{"ts", text_at(record, "/when")}};
+  if (record.is_object())
+    for (const auto& [key, value] : record.get_object()) line[key] = value;
+  return json::serialize(line);
+}
+
 std::string shown_record(Terminal& terminal, const json::value& record) {
   const auto kind = text_at(record, "/kind");
   auto line = fmt::format("{}  {:<13} {}  {}", clock_time(text_at(record, "/when")), kind, text_at(record, "/type"),
@@ -102,7 +110,7 @@ Outcome<void> send_event(Session& session, const SendOptions& options) {
 
 Outcome<void> tail_events(Session& session, const TailOptions& options) {
   const auto on_record = [&](const json::value& record) {
-    const auto line = session.json ? json::serialize(record) : shown_record(session.terminal, record);
+    const auto line = session.json ? json_line(record) : shown_record(session.terminal, record);
     return session.terminal.result(line) ? Client::Next::go_on : Client::Next::stop;
   };
   const auto target = fmt::format("brokers/{}/events?follow={}&tail={}", http::percent_encode(options.broker),

@@ -3,7 +3,7 @@
 #include <spawn.h>
 #include <sys/wait.h>
 
-#include "app/cli/deploy.hpp"
+#include "app/cli/public_url.hpp"
 #include "app/cli/verbs.hpp"
 
 extern char** environ;
@@ -33,7 +33,7 @@ bool open_browser(const std::string& url) {
 Outcome<void> open_service(Session& session, const std::string& name) {
   auto service = session.client.get(service_path(session.name_space, name));
   if (!service) return stop_with(std::move(service.error()));
-  const auto url = public_url(session, *service);
+  const auto url = public_url(session, text_at(*service, "/status/url"));
   if (url.empty())
     return stop_with({.exit = ExitCode::not_ready,
                       .what = fmt::format("{} has no URL yet", name),

@@ -77,6 +77,12 @@ void Progress::tick() {
   session_.terminal.say_for_now(format(step_, text_, elapsed < 100ms ? "…" : human_duration(elapsed)));
 }
 
+void Progress::note(std::string_view step, std::string_view text) {
+  step_.clear();
+  if (session_.json) return emit("finished", step, text, milliseconds(0));
+  session_.terminal.say(format(step, safe_line(text), ""));
+}
+
 void Progress::finished(std::string_view step, std::string_view text) { finished(step, text, since_start()); }
 
 void Progress::finished(std::string_view step, std::string_view text, milliseconds elapsed) {

@@ -20,6 +20,8 @@ class Progress {
   void started(std::string_view step, std::string_view text);
   void finished(std::string_view step, std::string_view text);
   void failed(std::string_view step, std::string_view text);
+  /// Something that took no time.
+  void note(std::string_view step, std::string_view text);
   /// With the time it took, where somebody else measured it.
   void finished(std::string_view step, std::string_view text, milliseconds elapsed);
   void failed(std::string_view step, std::string_view text, milliseconds elapsed);

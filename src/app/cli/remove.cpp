@@ -2,7 +2,7 @@
 
 #include <boost/json/array.hpp>
 
-#include "app/cli/deploy.hpp"
+#include "app/cli/public_url.hpp"
 #include "app/cli/verbs.hpp"
 
 namespace wick::app::cli {
@@ -12,7 +12,7 @@ namespace {
 /// "service hello (revision hello-00002, http://hello.localhost)".
 std::string described(Session& session, const json::value& service) {
   const auto revision = text_at(service, "/status/latestReadyRevisionName");
-  const auto url = public_url(session, service);
+  const auto url = public_url(session, text_at(service, "/status/url"));
   std::string details = revision.empty() ? "never ready" : "revision " + revision;
   if (!url.empty()) details += ", " + url;
   return fmt::format("service {} ({})", text_at(service, "/metadata/name"), details);

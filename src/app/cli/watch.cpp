@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <thread>
-
 #include "wick/http/message.hpp"
 
 namespace wick::app::cli {
@@ -54,7 +52,7 @@ Outcome<json::value> await_object(Session& session, std::string collection, std:
     if (is_done) return object;
     if (is_gone) return stop_with(gone(name));
     if (!watched && watched.error().slug != "E_EXPIRED") return stop_with(std::move(watched.error()));
-    std::this_thread::sleep_for(rewatch_delay);
+    if (auto waited = session.client.pause(rewatch_delay); !waited) return stop_with(std::move(waited.error()));
   }
   return stop_with({.exit = ExitCode::timed_out,
                     .what = fmt::format("{} did not come to an end in {}", name, human_duration(options.limit)),

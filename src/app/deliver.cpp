@@ -1,0 +1,45 @@
+#include "app/deliver.hpp"
+
+#include <boost/url/parse.hpp>
+
+#include <algorithm>
+
+#include "wick/base/text.hpp"
+
+namespace wick::app {
+
+std::shared_ptr<http::Upstream> Deliverer::upstream_for(const std::string& address) {
+  const auto found = std::ranges::find(hosts_, address, &Host::address);
+  if (found != hosts_.end()) {
+    hosts_.splice(hosts_.begin(), hosts_, found);
+    return found->upstream;
+  }
+  Host host{.address = address,
+            .upstream = std::make_shared<http::Upstream>(executor_, clock_, http::connect_to(executor_, address))};
+  hosts_.push_front(std::move(host));
+  if (hosts_.size() > hosts_max) hosts_.pop_back();
+  return hosts_.front().upstream;
+}
+
+awaitable<Result<http::Response>> Deliverer::deliver(eventing::Destination destination, http::Request request,
+                                                     milliseconds limit) {
+  if (!destination.service.empty()) {
+    if (!destination.url.empty()) request.head.target = destination.url;
+    co_return co_await serving_.call(std::move(destination.name_space), std::move(destination.service),
+                                     std::move(request), limit);
+  }
+  const auto url = boost::urls::parse_uri(destination.url);
+  if (!url) co_return fail(Errc::invalid, "'" + printable(destination.url) + "' is not an absolute URL");
+  if (url->scheme() != "http")
+    co_return fail(Errc::unsupported, "events can be sent to http URLs, not to " + std::string(url->scheme()),
+                   "use an http:// address");
+  const std::string authority(url->encoded_authority());
+  request.head.authority = authority;
+  request.head.target = std::string(url->encoded_target());
+  if (request.head.target.empty() || request.head.target.front() != '/') request.head.target.insert(0, "/");
+  const auto upstream =
+      upstream_for(std::string(url->encoded_host()) + ":" + (url->has_port() ? std::string(url->port()) : "80"));
+  co_return co_await http::call(*upstream, clock_, std::move(request), limit);
+}
+
+}  // namespace wick::app

@@ -1,0 +1,38 @@
+// Where an event goes when it leaves the broker: a Service of ours through the activator, or any http URL.
+#pragma once
+
+#include <list>
+#include <memory>
+#include <string>
+
+#include "wick/eventing/eventing.hpp"
+#include "wick/http/upstream.hpp"
+#include "wick/serving/serving.hpp"
+
+namespace wick::app {
+
+/// Keeps idle connections to the last `hosts_max` outside hosts.
+class Deliverer {
+ public:
+  static constexpr std::size_t hosts_max = 64;
+
+  Deliverer(Executor executor, Clock& clock, serving::Serving& serving)
+      : executor_(executor), clock_(clock), serving_(serving) {}
+
+  awaitable<Result<http::Response>> deliver(eventing::Destination destination, http::Request request,
+                                            milliseconds limit);
+
+ private:
+  struct Host {
+    std::string address;
+    std::shared_ptr<http::Upstream> upstream;  // shared with calls in flight, which may outlive its place in the list
+  };
+  std::shared_ptr<http::Upstream> upstream_for(const std::string& address);
+
+  Executor executor_;
+  Clock& clock_;
+  serving::Serving& serving_;
+  std::list<Host> hosts_;  // most recently used first
+};
+
+}  // namespace wick::app

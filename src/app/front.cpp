@@ -1,0 +1,296 @@
+#include "app/front.hpp"
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/signal_set.hpp>
+
+#include <cstdio>
+#include <exception>
+#include <utility>
+
+#include "app/deliver.hpp"
+#include "app/doctor.hpp"
+#include "app/embedded.hpp"
+#include "wick/api/api.hpp"
+#include "wick/base/log.hpp"
+#include "wick/build/build.hpp"
+#include "wick/container/launcher.hpp"
+#include "wick/container/runner_process.hpp"
+#include "wick/control/control.hpp"
+#include "wick/eventing/eventing.hpp"
+#include "wick/http/server.hpp"
+#include "wick/image/content_store.hpp"
+#include "wick/os/files.hpp"
+#include "wick/os/systemd.hpp"
+#include "wick/os/task_group.hpp"
+#include "wick/os/worker.hpp"
+#include "wick/serving/serving.hpp"
+#include "wick/store/objects.hpp"
+
+namespace wick::app {
+
+namespace fs = std::filesystem;
+
+fs::path front_folder(const Config& config) { return config.state / "front"; }
+
+namespace {
+
+constexpr auto drain_limit = std::chrono::seconds(75);  // trust-and-ux.md 10.5: requests in flight get so long to end
+
+struct Folders {
+  fs::path content, uploads, work, logs, build_logs, cache, builders;
+};
+
+Result<Folders> make_front_folders(const Config& config) {
+  const auto top = front_folder(config);
+  Folders folders{.content = top / "content",
+                  .uploads = top / "uploads",
+                  .work = top / "work",
+                  .logs = top / "logs",
+                  .build_logs = top / "logs" / "builds",
+                  .cache = top / "cache",
+                  .builders = top / "builders"};
+  // What a build that was cut left behind is of no use to anyone.
+  if (auto removed = remove_tree(folders.work); !removed) return fail(std::move(removed.error()));
+  if (auto removed = remove_tree(folders.builders); !removed) return fail(std::move(removed.error()));
+  for (const auto& folder : {folders.content, folders.uploads, folders.work, folders.logs, folders.build_logs,
+                             folders.cache, folders.builders})
+    if (auto made = make_folders(folder, 0700); !made) return fail(std::move(made.error()));
+  return folders;
+}
+
+/// The built-in builder files, then a person's own over them by name.
+Result<void> lay_out_builders(const fs::path& into, const fs::path& own) {
+  for (const auto& file : embedded_builders())
+    if (auto written = write_file(into / file.name, file.bytes); !written) return written;
+  std::error_code missing;
+  for (const auto& entry : fs::directory_iterator(own, missing)) {
+    if (entry.path().extension() != ".yaml") continue;
+    auto text = read_file(entry.path(), 1 << 20);
+    if (!text) return fail(std::move(text.error()).hint("builder files must be readable by the user wick runs as"));
+    if (auto written = write_file(into / entry.path().filename(), *text); !written) return written;
+  }
+  return {};
+}
+
+/// Every long-lived object of the front, in the order in which each needs the ones above it. Started and stopped by
+/// run().
+class Front {
+ public:
+  static Result<std::unique_ptr<Front>> make(asio::io_context& loop, const Config& config, FrontSockets sockets);
+
+  awaitable<Result<void>> run();
+
+ private:
+  Front(asio::io_context& loop, const Config& config, FrontSockets sockets, Folders folders,
+        image::ContentStore content, std::unique_ptr<store::Database> control_database,
+        std::unique_ptr<store::Database> event_database)
+      : loop_(loop),
+        config_(config),
+        sockets_(std::move(sockets)),
+        folders_(std::move(folders)),
+        content_(std::move(content)),
+        control_database_(std::move(control_database)),
+        event_database_(std::move(event_database)) {}
+
+  Result<void> build();
+  awaitable<Result<void>> start();
+  awaitable<Result<void>> wait_for_end();
+  awaitable<void> stop();
+  api::Doors api_doors();
+
+  asio::io_context& loop_;
+  Executor executor_ = loop_.get_executor();
+  const Config& config_;
+  FrontSockets sockets_;
+  Folders folders_;
+  SteadyClock clock_;
+  Metrics metrics_;
+  WorkerPool workers_{2};
+  image::ContentStore content_;
+  std::unique_ptr<store::Database> control_database_;
+  std::unique_ptr<store::Database> event_database_;
+  std::unique_ptr<store::Objects> objects_;
+  std::unique_ptr<container::RunnerClient> runner_;
+  std::unique_ptr<container::RunnerLauncher> launcher_;
+  std::unique_ptr<build::Builder> builder_;
+  std::unique_ptr<serving::Serving> serving_;
+  std::unique_ptr<Deliverer> deliverer_;
+  std::unique_ptr<eventing::Eventing> eventing_;
+  std::unique_ptr<control::Control> control_;
+  std::unique_ptr<http::Server> edge_server_;
+  std::unique_ptr<http::Server> events_server_;
+  std::unique_ptr<http::Server> api_server_;
+  std::string listen_address_;
+  std::string events_address_;
+  bool runner_lost_ = false;
+  bool stopping_ = false;
+  asio::signal_set signals_{loop_, SIGTERM, SIGINT};
+  TaskGroup tasks_{executor_};
+};
+
+Result<std::unique_ptr<Front>> Front::make(asio::io_context& loop, const Config& config, FrontSockets sockets) {
+  auto folders = make_front_folders(config);
+  if (!folders) return fail(std::move(folders.error()));
+  if (auto laid = lay_out_builders(folders->builders, config.builders); !laid)
+    return fail(std::move(laid.error()).within("builders"));
+  auto content = image::ContentStore::open(folders->content);
+  if (!content) return fail(std::move(content.error()).within("image store"));
+  const auto open_database = [&](const char* name, std::vector<std::string_view> migrations) {
+    return store::Database::open((front_folder(config) / name).string(), std::move(migrations));
+  };
+  auto control_database = open_database("control.db", store::Objects::migrations());
+  if (!control_database) return fail(std::move(control_database.error()).within("control.db"));
+  auto event_database = open_database("events.db", eventing::Eventing::migrations());
+  if (!event_database) return fail(std::move(event_database.error()).within("events.db"));
+  auto front =
+      std::unique_ptr<Front>(new Front(loop, config, std::move(sockets), std::move(*folders), std::move(*content),
+                                       std::move(*control_database), std::move(*event_database)));
+  if (auto built = front->build(); !built) return fail(std::move(built.error()));
+  return front;
+}
+
+Result<void> Front::build() {
+  listen_address_ = http::bound_address(sockets_.http);
+  events_address_ = http::bound_address(sockets_.events);
+  auto objects = store::Objects::open(*control_database_, clock_);
+  if (!objects) return fail(std::move(objects.error()).within("control.db"));
+  objects_ = std::move(*objects);
+  runner_ = std::make_unique<container::RunnerClient>(executor_, std::move(sockets_.runner));
+  launcher_ = std::make_unique<container::RunnerLauncher>(executor_, *runner_, folders_.logs.string());
+  build::Builder::Places places{.builders = folders_.builders, .work = folders_.work, .cache = folders_.cache};
+  builder_ = std::make_unique<build::Builder>(executor_, clock_, workers_, *runner_, content_, std::move(places));
+  serving_ = std::make_unique<serving::Serving>(executor_, clock_, *launcher_, metrics_, serving::ServingOptions{});
+  deliverer_ = std::make_unique<Deliverer>(executor_, clock_, *serving_);
+  eventing_ = std::make_unique<eventing::Eventing>(
+      executor_, clock_, *event_database_, metrics_,
+      [this](eventing::Destination destination, http::Request request, milliseconds limit) {
+        return deliverer_->deliver(std::move(destination), std::move(request), limit);
+      },
+      eventing::Eventing::Limits{});
+  control::Collaborators collaborators{.executor = executor_,
+                                       .clock = clock_,
+                                       .workers = workers_,
+                                       .metrics = metrics_,
+                                       .objects = *objects_,
+                                       .images = content_,
+                                       .runner = *runner_,
+                                       .serving = *serving_,
+                                       .eventing = *eventing_,
+                                       .run_build =
+                                           [this](build::BuildRequest request, build::OnProgress progress) {
+                                             return builder_->run(std::move(request), std::move(progress));
+                                           },
+                                       .adopt = [this] { return launcher_->adopt(); }};
+  control::ControlOptions options{.domain = config_.domain,
+                                  .events_address = events_address_,
+                                  .uploads = folders_.uploads,
+                                  .build_logs = folders_.build_logs};
+  control_ = std::make_unique<control::Control>(std::move(collaborators), std::move(options));
+  return {};
+}
+
+api::Doors Front::api_doors() {
+  return api::Doors{.executor = executor_,
+                    .clock = clock_,
+                    .workers = workers_,
+                    .metrics = metrics_,
+                    .objects = *objects_,
+                    .control = *control_,
+                    .serving = *serving_,
+                    .eventing = *eventing_,
+                    .logs = [this](std::string_view owner) { return launcher_->logs(owner); },
+                    .doctor = [this] { return run_doctor(config_); },
+                    .ready = [this] { return !stopping_; },
+                    .uploads = folders_.uploads,
+                    .info = {.version = WICK_VERSION,
+                             .listen = listen_address_,
+                             .events_listen = events_address_,
+                             .domain = config_.domain}};
+}
+
+awaitable<Result<void>> Front::start() {
+  auto serve_runner_replies = [](Front* front) -> awaitable<void> {
+    co_await front->runner_->run();
+    front->runner_lost_ = true;
+    front->signals_.cancel();
+  };
+  tasks_.spawn("runner", serve_runner_replies(this));
+  auto started = co_await control_->start();
+  if (!started) co_return fail(std::move(started.error()).within("start"));
+  // From here on the stored state is in force: listeners may open.
+  api_server_ = std::make_unique<http::Server>(executor_, clock_, http::ServerLimits{}, api::make_api(api_doors()));
+  edge_server_ = std::make_unique<http::Server>(executor_, clock_, http::ServerLimits{}, serving_->handler());
+  events_server_ = std::make_unique<http::Server>(executor_, clock_, http::ServerLimits{}, eventing_->ingress());
+  edge_server_->listen(std::move(sockets_.http));
+  events_server_->listen(std::move(sockets_.events));
+  api_server_->listen(std::move(sockets_.api));
+  log::info("serving",
+            {{"listen", listen_address_}, {"events", events_address_}, {"api", config_.api_socket().string()}});
+  notify_systemd("READY=1\nSTATUS=serving");
+  co_return Result<void>{};
+}
+
+awaitable<Result<void>> Front::wait_for_end() {
+  try {
+    const int signal = co_await signals_.async_wait(use_awaitable);
+    log::info("stopping", {{"signal", signal == SIGINT ? "SIGINT" : "SIGTERM"}});
+  } catch (const boost::system::system_error&) {
+    if (runner_lost_)
+      co_return fail(Errc::unavailable, "the runner is gone",
+                     "look at the lines above; instances go on, and the next start adopts them");
+    throw;
+  }
+  co_return Result<void>{};
+}
+
+awaitable<void> Front::stop() {
+  stopping_ = true;
+  notify_systemd("STOPPING=1");
+  // New work first, then what carries work, then what work stands on.
+  if (events_server_) co_await events_server_->stop(drain_limit);
+  if (edge_server_) co_await edge_server_->stop(drain_limit);
+  co_await eventing_->stop();
+  if (api_server_) co_await api_server_->stop(std::chrono::seconds(2));
+  co_await control_->stop();
+  co_await serving_->stop(config_.on_stop == OnStop::stop && !runner_lost_);
+  co_await launcher_->stop();
+  runner_->close();
+  co_await tasks_.stop();
+}
+
+awaitable<Result<void>> Front::run() {
+  auto result = co_await start();
+  if (result) result = co_await wait_for_end();
+  co_await stop();
+  co_return result;
+}
+
+}  // namespace
+
+int run_front(const Config& config, FrontSockets sockets) {
+  asio::io_context loop(1);
+  int code = 1;
+  auto front = Front::make(loop, config, std::move(sockets));
+  if (!front) {
+    log::error("cannot start", {{"error", front.error().what()}, {"hint", front.error().hint()}});
+    return 1;
+  }
+  asio::co_spawn(loop, (*front)->run(), [&](std::exception_ptr error, Result<void> result) {
+    if (error) {
+      try {
+        std::rethrow_exception(error);
+      } catch (const std::exception& e) {
+        log::error("ended by an exception", {{"error", e.what()}});
+      }
+    } else if (!result) {
+      log::error("ended", {{"error", result.error().what()}, {"hint", result.error().hint()}});
+    } else {
+      code = 0;
+    }
+    loop.stop();
+  });
+  loop.run();
+  return code;
+}
+
+}  // namespace wick::app

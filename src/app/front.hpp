@@ -1,0 +1,26 @@
+// The front, composed: every object built once, handed its collaborators, started in order and stopped in reverse.
+#pragma once
+
+#include <memory>
+
+#include "app/config.hpp"
+#include "wick/os/fd.hpp"
+#include "wick/os/loop.hpp"
+
+namespace wick::app {
+
+/// What had to be opened before the rights were given up.
+struct FrontSockets {
+  Fd http;
+  Fd events;
+  Fd api;
+  Fd runner;  // connected to the runner
+};
+
+/// Runs until SIGTERM or SIGINT, then drains. The exit code of the process.
+int run_front(const Config& config, FrontSockets sockets);
+
+/// Where the front keeps what is its own, below the state folder (the runner's part is beside it, root's alone).
+std::filesystem::path front_folder(const Config& config);
+
+}  // namespace wick::app

@@ -1,0 +1,107 @@
+#include "app/runner.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <pwd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdio>
+
+#include "app/config.hpp"
+#include "wick/base/log.hpp"
+#include "wick/container/runner_process.hpp"
+#include "wick/os/files.hpp"
+#include "wick/os/systemd.hpp"
+
+namespace wick::app {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+/// Waits for the one front of this unit: a connection from the front's uid (or root) on `listener`.
+Result<Fd> accept_front(const Fd& listener, uid_t front_uid) {
+  while (true) {
+    Fd connection(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    if (!connection && (errno == EINTR || errno == ECONNABORTED)) continue;
+    if (!connection) return fail(system_error("accept", errno));
+    ucred peer{};
+    socklen_t length = sizeof peer;
+    if (::getsockopt(connection.get(), SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0) continue;
+    if (peer.uid == 0 || peer.uid == front_uid) return connection;
+    log::warn("refused a stranger at the runner's socket", {{"uid", peer.uid}, {"pid", peer.pid}});
+  }
+}
+
+Result<Fd> listen_for_front(const fs::path& path, gid_t front_gid) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.string().size() >= sizeof address.sun_path)
+    return fail(Errc::invalid, "the socket's path is too long: " + path.string());
+  path.string().copy(address.sun_path, path.string().size());
+  Fd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+  ::unlink(path.c_str());
+  if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
+      ::listen(socket.get(), 4) != 0)
+    return fail(system_error("listen on " + path.string(), errno));
+  if (::chown(path.c_str(), 0, front_gid) != 0 || ::chmod(path.c_str(), 0660) != 0)
+    return fail(system_error("give " + path.string() + " to the front", errno));
+  return socket;
+}
+
+int complain(const Error& error) {
+  fmt::print(stderr, "error: {}  [{}]\n", error.what(), slug(error.code()));
+  if (!error.hint().empty()) fmt::print(stderr, "  hint: {}\n", error.hint());
+  return error.code() == Errc::invalid ? 2 : 1;
+}
+
+/// In a unit of its own: waits for the front, serves it, and ends with it; the unit starts the next one, which adopts
+/// what runs.
+Result<int> serve_fronts(const Config& config, container::RunnerOptions options) {
+  if (config.front_uid < 0) {
+    const passwd* user = ::getpwnam("wick");
+    if (user == nullptr)
+      return fail(Errc::not_found, "there is no user wick",
+                  "make it with packaging/sysusers.d/wick.conf, or give --front-uid");
+    options.front_uid = user->pw_uid;
+    options.front_gid = user->pw_gid;
+  }
+  if (auto made = make_folders(config.run, 0755); !made) return fail(std::move(made.error()));
+  auto listener = listen_for_front(config.run / "runner.sock", options.front_gid);
+  if (!listener) return fail(std::move(listener.error()));
+  notify_systemd("READY=1");
+  auto front = accept_front(*listener, options.front_uid);
+  if (!front) return fail(std::move(front.error()));
+  return container::runner_main(std::move(*front), std::move(options));
+}
+
+}  // namespace
+
+int runner_main(int argc, char** argv) {
+  auto config = parse_config(argc, argv);
+  if (!config) return complain(config.error());
+  if (config->help) {
+    fmt::print("{}", config_help("runner"));
+    return 0;
+  }
+  log::set_json(config->log_json);
+  std::signal(SIGPIPE, SIG_IGN);
+  if (::geteuid() != 0)
+    return complain(Error(Errc::denied, "wick runner must be root").hint("wick serve starts it by itself"));
+  container::RunnerOptions options{
+      .state_folder = config->state / "runner", .run_folder = config->run, .runtime = config->runtime};
+  if (config->front_uid >= 0) options.front_uid = static_cast<uid_t>(config->front_uid);
+  if (config->front_gid >= 0) options.front_gid = static_cast<gid_t>(config->front_gid);
+  if (config->runner_fd >= 0) {
+    ::fcntl(config->runner_fd, F_SETFD, FD_CLOEXEC);
+    return container::runner_main(Fd(config->runner_fd), std::move(options));
+  }
+  auto code = serve_fronts(*config, std::move(options));
+  return code ? *code : complain(code.error());
+}
+
+}  // namespace wick::app

@@ -1,0 +1,158 @@
+#include "app/serve.hpp"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdio>
+
+#include "app/config.hpp"
+#include "app/front.hpp"
+#include "app/identity.hpp"
+#include "app/runner.hpp"
+#include "wick/base/log.hpp"
+#include "wick/http/server.hpp"
+#include "wick/os/files.hpp"
+#include "wick/os/seqpacket.hpp"
+#include "wick/os/systemd.hpp"
+
+namespace wick::app {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+int complain(const Error& error) {
+  fmt::print(stderr, "error: {}  [{}]\n", error.what(), slug(error.code()));
+  if (!error.hint().empty()) fmt::print(stderr, "  hint: {}\n", error.hint());
+  return error.code() == Errc::invalid ? 2 : 1;
+}
+
+/// The state folder itself stays root's, so that the front cannot put a folder of its own where the runner's is.
+Result<void> make_own_folders(const Config& config, const Identity& identity) {
+  for (const auto& folder : {config.state, config.run})
+    if (auto made = make_folders(folder, 0755); !made) return made;
+  const auto own = front_folder(config);
+  if (auto made = make_folders(own, 0700); !made) return made;
+  if (::chown(own.c_str(), identity.uid, identity.gid) != 0) return fail(system_error("chown " + own.string(), errno));
+  return {};
+}
+
+Result<FrontSockets> open_sockets(const Config& config) {
+  FrontSockets sockets;
+  for (auto& passed : take_passed_sockets()) {
+    if (passed.name == "http")
+      sockets.http = std::move(passed.fd);
+    else if (passed.name == "events")
+      sockets.events = std::move(passed.fd);
+    else if (passed.name == "api")
+      sockets.api = std::move(passed.fd);
+    else
+      log::warn("unknown passed socket", {{"name", passed.name}});
+  }
+  const auto open = [](Fd& socket, const std::string& address, std::string_view flag) -> Result<void> {
+    if (socket) return {};
+    auto listener = http::listen_on(address);
+    if (!listener)
+      return fail(std::move(listener.error())
+                      .within(std::string(flag))
+                      .hint(fmt::format("choose another address with {}", flag)));
+    socket = std::move(*listener);
+    return {};
+  };
+  if (auto opened = open(sockets.http, config.listen, "--listen"); !opened) return fail(std::move(opened.error()));
+  if (auto opened = open(sockets.events, config.events_listen, "--events-listen"); !opened)
+    return fail(std::move(opened.error()));
+  if (auto opened = open(sockets.api, "unix:" + config.api_socket().string(), "--run"); !opened)
+    return fail(std::move(opened.error()));
+  return sockets;
+}
+
+/// The forked runner's end of the socket is closed in this process once it runs: when we die, it sees the end of file
+/// and goes too.
+Result<Fd> fork_runner(const Config& config, const Identity& identity) {
+  auto ends = Seqpacket::pair();
+  if (!ends) return fail(std::move(ends.error()));
+  const pid_t child = ::fork();
+  if (child < 0) return fail(system_error("fork", errno));
+  if (child == 0) {
+    // Its own process group: Ctrl-C on a terminal is for the front, which then tells the runner.
+    ::setpgid(0, 0);
+    ends->first.reset();
+    const int kept = ::dup(ends->second.get());  // without close-on-exec
+    std::vector<std::string> argv{"wick",        "runner",
+                                  "--fd",        std::to_string(kept),
+                                  "--state",     config.state.string(),
+                                  "--run",       config.run.string(),
+                                  "--runtime",   config.runtime,
+                                  "--front-uid", std::to_string(identity.uid),
+                                  "--front-gid", std::to_string(identity.gid)};
+    if (config.log_json) argv.push_back("--log-json");
+    std::vector<char*> raw;
+    for (auto& argument : argv) raw.push_back(argument.data());
+    raw.push_back(nullptr);
+    ::execv("/proc/self/exe", raw.data());
+    ::_exit(127);
+  }
+  return std::move(ends->first);
+}
+
+Result<Fd> connect_runner(const std::string& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.size() >= sizeof address.sun_path)
+    return fail(Errc::invalid, "the path of the runner's socket is too long: " + path);
+  path.copy(address.sun_path, path.size());
+  Fd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+    return fail(system_error("connect to the runner at " + path, errno).hint("start it: systemctl start wick-runner"));
+  }
+  return socket;
+}
+
+Result<int> serve(const Config& config) {
+  const bool root = ::geteuid() == 0;
+  if (!root && config.runner_socket.empty())
+    return fail(Errc::denied, "wick serve must start as root: it forks its runner and then gives every right away",
+                "sudo wick serve, or name a running runner with --runner SOCKET");
+  Identity identity{.uid = ::geteuid(), .gid = ::getegid()};
+  if (root) {
+    auto front = front_identity(front_folder(config));
+    if (!front) return fail(std::move(front.error()));
+    identity = *front;
+    if (auto made = make_own_folders(config, identity); !made) return fail(std::move(made.error()));
+  } else if (auto made = make_folders(front_folder(config), 0700); !made) {
+    return fail(std::move(made.error()));
+  }
+  auto sockets = open_sockets(config);
+  if (!sockets) return fail(std::move(sockets.error()));
+  if (root && ::chown(config.api_socket().c_str(), identity.uid, identity.gid) != 0 && errno != ENOENT)
+    return fail(system_error("chown " + config.api_socket().string(), errno));
+  auto runner = config.runner_socket.empty() ? fork_runner(config, identity) : connect_runner(config.runner_socket);
+  if (!runner) return fail(std::move(runner.error()));
+  sockets->runner = std::move(*runner);
+  if (root)
+    if (auto dropped = become(identity); !dropped) return fail(std::move(dropped.error()));
+  // From here on this process has no right that another user's process would not have.
+  return run_front(config, std::move(*sockets));
+}
+
+}  // namespace
+
+int serve_main(int argc, char** argv) {
+  auto config = parse_config(argc, argv);
+  if (!config) return complain(config.error());
+  if (config->help) {
+    fmt::print("{}", config_help("serve"));
+    return 0;
+  }
+  log::set_json(config->log_json);
+  std::signal(SIGPIPE, SIG_IGN);
+  ::umask(0022);
+  auto code = serve(*config);
+  return code ? *code : complain(code.error());
+}
+
+}  // namespace wick::app
