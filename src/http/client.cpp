@@ -10,10 +10,6 @@ namespace wick::http {
 
 namespace {
 
-bool is_idempotent(std::string_view method) {
-  return method == "GET" || method == "HEAD" || method == "PUT" || method == "DELETE" || method == "OPTIONS";
-}
-
 Result<std::string> request_text(const Request& request) {
   const auto& head = request.head;
   const bool bad_line = head.method.empty() || !chars::all<chars::token>(head.method) || head.target.empty() ||
@@ -58,7 +54,7 @@ ResponseHead response_head(const UpstreamConnection& upstream) {
 awaitable<Result<UpstreamLease>> begin_call(Upstream::Impl& pool, const Request& request) {
   auto text = request_text(request);
   if (!text) co_return fail(std::move(text.error()));
-  auto upstream = pool.take_idle();
+  auto upstream = pool.take_idle(is_idempotent(request.head.method) ? InputCheck::noticed : InputCheck::now);
   while (true) {
     if (!upstream) {
       auto made = co_await pool.connect();

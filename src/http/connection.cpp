@@ -112,7 +112,12 @@ awaitable<bool> Connection::read_head() {
       idle_ = true;
       if (server_.draining && served_) co_return false;
     }
-    const auto got = co_await input_.receive();
+    const auto got = input_.try_receive();
+    if (got.would_block()) {
+      if (input_.empty()) input_.give_block();
+      co_await stream_.readable();
+      continue;
+    }
     if (got.error == ETIMEDOUT && begun) {
       co_await refuse({408, "the request head took too long"});
       co_return false;

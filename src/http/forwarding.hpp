@@ -21,6 +21,11 @@ struct ForwardContext {
   const Fields* extra = nullptr;
 };
 
+/// RFC 9110 9.2.2: what may be sent again when nothing is known about the first time.
+inline bool is_idempotent(std::string_view method) {
+  return method == "GET" || method == "HEAD" || method == "PUT" || method == "DELETE" || method == "OPTIONS";
+}
+
 /// Hops named "wick" that a request may have passed before it is taken for a loop.
 inline constexpr int own_hops_max = 10;
 

@@ -23,11 +23,6 @@ constexpr std::size_t body_at_hand_max = 32 << 10;  // sent with the head
 constexpr int informational_max = 16;
 constexpr auto connect_limit = 10s;
 
-/// RFC 9110 9.2.2: what may be sent again when nothing is known about the first time.
-bool is_idempotent(std::string_view method) {
-  return method == "GET" || method == "HEAD" || method == "PUT" || method == "DELETE" || method == "OPTIONS";
-}
-
 void append_chunk_size(std::string& text, std::size_t size) {
   char digits[20];
   const auto end = std::to_chars(digits, digits + sizeof digits, size, 16).ptr;
@@ -36,26 +31,27 @@ void append_chunk_size(std::string& text, std::size_t size) {
 
 class Relay {
  public:
-  Relay(WireExchange& client, Upstream::Impl& pool, RelayOptions options)
-      : client_(client),
-        pool_(pool),
-        options_(std::move(options)),
-        until_(pool.clock().now() + options_.request_limit) {}
+  Relay(WireExchange& client, Upstream::Impl& pool, const RelayOptions& options)
+      : client_(client), pool_(pool), options_(options), until_(pool.clock().now() + options_.request_limit) {}
 
-  awaitable<RelayOutcome> run();
+  awaitable<void> run();
+  RelayOutcome take_outcome() { return std::move(outcome_); }
 
  private:
   struct Failure {
     Error error;
     bool upstream_failed = true;
   };
-  using Step = std::expected<void, Failure>;
+  // By pointer, which keeps every coroutine frame of the warm path below the 1020 bytes that Asio recycles.
+  using Step = std::expected<void, std::unique_ptr<Failure>>;
+  using Failed = std::unexpected<std::unique_ptr<Failure>>;
 
   awaitable<Step> exchange();
   awaitable<Step> connect();
   awaitable<Step> attempt();
   void prepare_request();
-  awaitable<Step> send_request();
+  Io send_at_once();
+  awaitable<Step> send_rest(Io sent);
   awaitable<Step> response();
   awaitable<Step> response_body();
   awaitable<Step> switch_protocols();
@@ -64,12 +60,15 @@ class Relay {
   awaitable<bool> run_response();
   bool may_retry() const;
   awaitable<void> answer_failure();
-  std::unexpected<Failure> upstream_failure(Error error);
-  std::unexpected<Failure> client_failure(Error error) { return std::unexpected(Failure{std::move(error), false}); }
+  Failed upstream_failure(Error error);
+  static Failed failure(Error error, bool upstream_failed) {
+    return Failed(std::make_unique<Failure>(std::move(error), upstream_failed));
+  }
+  Failed client_failure(Error error) { return failure(std::move(error), false); }
 
   WireExchange& client_;
   Upstream::Impl& pool_;
-  RelayOptions options_;
+  const RelayOptions& options_;
   TimePoint until_;
   UpstreamLease upstream_;
   Framing framing_;            // of the request towards the instance
@@ -77,31 +76,31 @@ class Relay {
   bool websocket_ = false;
   bool write_refused_ = false;  // not one byte of the request went out
   bool send_failed_ = false;    // the instance stopped reading the request
-  std::optional<Failure> body_failure_;
+  std::unique_ptr<Failure> body_failure_;
   Step response_result_;
   RelayOutcome outcome_;
 };
 
-awaitable<RelayOutcome> Relay::run() {
+awaitable<void> Relay::run() {
   if (own_hops(client_.head()) >= own_hops_max) {
     const Error loop(Errc::conflict,
                      "the request went through this proxy " + std::to_string(own_hops_max) + " times: a loop");
     outcome_.status = 508;
     outcome_.error = loop;
     co_await respond_error(client_, 508, loop);
-    co_return std::move(outcome_);
+    co_return;
   }
   auto done = co_await exchange();
   client_.release();
   if (done) {
     pool_.give_back(std::move(upstream_));
-    co_return std::move(outcome_);
+    co_return;
   }
-  outcome_.error = std::move(done.error().error);
-  outcome_.upstream_failed = done.error().upstream_failed;
+  outcome_.error = std::move(done.error()->error);
+  outcome_.upstream_failed = done.error()->upstream_failed;
   upstream_.reset();
   co_await answer_failure();
-  co_return std::move(outcome_);
+  co_return;
 }
 
 awaitable<void> Relay::answer_failure() {
@@ -129,17 +128,17 @@ awaitable<void> Relay::answer_failure() {
   co_await respond_error(client_, status, error);
 }
 
-std::unexpected<Relay::Failure> Relay::upstream_failure(Error error) {
+Relay::Failed Relay::upstream_failure(Error error) {
   // What looks like the instance's failure may be ours to blame on the client or the clock.
   const int interrupted = upstream_ ? upstream_->stream.interrupted() : 0;
   if (interrupted == ECONNRESET) return client_failure({Errc::unavailable, "the client went away"});
   if (interrupted == ETIMEDOUT)
     error = Error(Errc::timed_out, "no answer within " + std::to_string(options_.request_limit.count()) + " ms");
-  return std::unexpected(Failure{std::move(error), true});
+  return failure(std::move(error), true);
 }
 
 awaitable<Relay::Step> Relay::exchange() {
-  upstream_ = pool_.take_idle();
+  upstream_ = pool_.take_idle(is_idempotent(client_.head().method) ? InputCheck::noticed : InputCheck::now);
   if (!upstream_) {
     auto connected = co_await connect();
     if (!connected) co_return connected;
@@ -171,8 +170,11 @@ awaitable<Relay::Step> Relay::connect() {
 
 awaitable<Relay::Step> Relay::attempt() {
   client_.guard(&upstream_->stream, until_);
-  auto sent = co_await send_request();
-  if (!sent) co_return sent;
+  const auto at_once = send_at_once();
+  if (at_once.bytes != upstream_->head_out.size() + upstream_->body_out.size()) {
+    auto sent = co_await send_rest(at_once);
+    if (!sent) co_return sent;
+  }
   if (body_pending_) co_return co_await response_beside_body();
   upstream_->request_sent = true;
   co_return co_await response();
@@ -214,26 +216,28 @@ void Relay::prepare_request() {
   }
 }
 
-awaitable<Relay::Step> Relay::send_request() {
-  auto& stream = upstream_->stream;
+/// Bytes of head and body that went out at once.
+Io Relay::send_at_once() {
   const auto& head = upstream_->head_out;
   const auto& body = upstream_->body_out;
   const iovec parts[] = {{const_cast<char*>(head.data()), head.size()}, {const_cast<char*>(body.data()), body.size()}};
-  auto sent = stream.try_write(parts, body.empty() ? 1 : 2);
-  if (sent.ok() && sent.bytes == head.size() + body.size()) co_return Step();
+  return upstream_->stream.try_write(parts, body.empty() ? 1 : 2);
+}
+
+awaitable<Relay::Step> Relay::send_rest(Io sent) {
+  auto& stream = upstream_->stream;
   write_refused_ = !sent.ok() && !sent.would_block();
   if (!write_refused_) {
+    const std::string_view head = upstream_->head_out;
     const auto of_head = std::min(sent.bytes, head.size());
-    const auto rest_of_head = std::string_view(head).substr(of_head);
-    const auto rest_of_body = std::string_view(body).substr(sent.bytes - of_head);
-    sent = co_await stream.write_all(rest_of_head, rest_of_body);
+    const auto body = std::string_view(upstream_->body_out).substr(sent.bytes - of_head);
+    sent = co_await stream.write_all(head.substr(of_head), body);
     if (sent.ok()) co_return Step();
   }
   if (stream.interrupted()) co_return upstream_failure({});
-  // An instance may answer (say, 413) and close without reading: its answer still counts, so look for it unless nothing
-  // went out.
   if (write_refused_ && upstream_->reused)
     co_return upstream_failure({Errc::unavailable, "the upstream closed the connection"});
+  // An instance may answer (say, 413) and close without reading the request: its answer still counts.
   body_pending_ = false;
   send_failed_ = true;
   co_return Step();
@@ -350,7 +354,7 @@ awaitable<Relay::Step> Relay::response_beside_body() {
                                                       asio::co_spawn(executor, std::move(answer), asio::deferred));
   auto done = co_await pair.async_wait(EndOfExchange{}, use_awaitable);
   auto& [order, pump_error, pumped, answer_error, answered] = done;
-  if (body_failure_) co_return std::unexpected(std::move(*body_failure_));
+  if (body_failure_) co_return Failed(std::move(body_failure_));
   for (const auto& error : {pump_error, answer_error})
     if (error && !is_cancellation(error)) std::rethrow_exception(error);
   if (answer_error) std::rethrow_exception(answer_error);
@@ -373,9 +377,9 @@ awaitable<bool> Relay::pump_request() {
       auto filled = co_await client_.fill_body();
       if (filled) continue;
       if (upstream_->stream.interrupted())
-        body_failure_ = upstream_failure(std::move(filled.error())).error();
+        body_failure_ = std::move(upstream_failure(std::move(filled.error())).error());
       else
-        body_failure_ = Failure{std::move(filled.error()), false};
+        body_failure_ = std::move(client_failure(std::move(filled.error())).error());
       co_return true;
     }
     frame.clear();
@@ -395,8 +399,9 @@ awaitable<bool> Relay::pump_request() {
 }
 
 awaitable<RelayOutcome> relay_wire(WireExchange& client, Upstream::Impl& pool, RelayOptions options) {
-  Relay relay(client, pool, std::move(options));
-  co_return co_await relay.run();
+  Relay relay(client, pool, options);
+  co_await relay.run();
+  co_return relay.take_outcome();
 }
 
 awaitable<RelayOutcome> relay_any(Exchange& exchange, Upstream::Impl& pool, RelayOptions options) {

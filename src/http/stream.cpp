@@ -104,10 +104,12 @@ void Stream::interrupt(int error) {
   poller_.wake_soon(write_waiter_);
 }
 
-bool Stream::has_input() {
+bool Stream::has_input(InputCheck check) {
   if (interrupted_ || hung_up_ || peer_finished_) return true;
+  if (check == InputCheck::noticed && !readable_) return false;
   char byte;
   const auto got = ::recv(fd_.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+  if (got < 0 && errno == EAGAIN) readable_ = false;
   return got >= 0 || (errno != EAGAIN && errno != EINTR);
 }
 

@@ -21,6 +21,9 @@ struct Io {
   bool ended() const { return error == 0 && bytes == 0; }
 };
 
+/// `noticed` trusts the last readiness event and is free; `now` also asks the kernel.
+enum class InputCheck { noticed, now };
+
 class Stream {
  public:
   /// Takes the socket over and makes it non-blocking.
@@ -59,7 +62,7 @@ class Stream {
   /// When this stream hangs up, `other` is interrupted with ECONNRESET. nullptr ends it.
   void tie(Stream* other) { tied_ = other; }
   /// True when bytes or an end wait to be read: on an idle connection either means that it must not be used again.
-  bool has_input();
+  bool has_input(InputCheck check = InputCheck::now);
 
  private:
   friend class Poller;

@@ -27,7 +27,11 @@ awaitable<Result<void>> UpstreamConnection::read_head(bool answers_head) {
       if (parsed == Parsed::failed)
         co_return fail(Errc::corrupt, std::string("the upstream's response is malformed: ") + parser.refusal().reason);
     }
-    const auto got = co_await input.receive();
+    const auto got = input.try_receive();
+    if (got.would_block()) {
+      co_await stream.readable();
+      continue;
+    }
     if (!got.ok() || got.ended()) co_return fail(ended(got));
     untouched = false;
   }
@@ -72,12 +76,12 @@ Upstream::Impl::Impl(Executor executor, Clock& clock, Connector connector, std::
       expiry_(executor),
       alive_(std::make_shared<int>()) {}
 
-UpstreamLease Upstream::Impl::take_idle() {
+UpstreamLease Upstream::Impl::take_idle(InputCheck check) {
   while (!idle_.empty()) {
     auto connection = std::move(idle_.back());
     idle_.pop_back();
     // Input on an idle connection is its end, or an answer that nobody asked for: it must reach no one.
-    if (connection->stream.has_input()) continue;
+    if (connection->stream.has_input(check)) continue;
     connection->reused = true;
     connection->untouched = true;
     connection->request_sent = false;

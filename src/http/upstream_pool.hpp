@@ -50,8 +50,9 @@ class Upstream::Impl {
  public:
   Impl(Executor executor, Clock& clock, Connector connector, std::size_t idle_max, Duration idle_limit);
 
-  /// A kept connection that is still alive and silent; nullptr when there is none.
-  UpstreamLease take_idle();
+  /// A kept connection that is still alive and silent; nullptr when there is none. `now` for what must not be sent
+  /// twice.
+  UpstreamLease take_idle(InputCheck check);
   awaitable<Result<UpstreamLease>> connect();
   /// Keeps the connection if it is reusable(), else closes it.
   void give_back(UpstreamLease connection);

@@ -22,7 +22,7 @@ struct ServerLimits {
 
 class Server {
  public:
-  /// `clock` and `handler` must outlive the server.
+  /// `clock` must outlive the server. Once it listens, co_await stop() before it is destroyed.
   Server(Executor executor, Clock& clock, ServerLimits limits, Handler handler);
   ~Server();
   Server(const Server&) = delete;

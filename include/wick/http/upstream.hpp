@@ -16,7 +16,7 @@ namespace wick::http {
 using Connector = std::function<awaitable<Result<Fd>>()>;
 
 /// Idle connections to one upstream. At most `idle_max` are kept, each at most `idle_limit`; a connection whose last
-/// response was not cleanly framed is never kept.
+/// response was not cleanly framed is never kept. Must outlive the exchanges that run through it.
 class Upstream {
  public:
   Upstream(Executor executor, Clock& clock, Connector connector, std::size_t idle_max = 64,

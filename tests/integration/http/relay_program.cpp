@@ -36,8 +36,7 @@ struct Program {
   }
 };
 
-awaitable<void> run(Program& program, Server& server) {
-  asio::signal_set signals(program.loop, SIGTERM, SIGINT);
+awaitable<void> run(asio::signal_set& signals, Server& server) {
   co_await signals.async_wait(use_awaitable);
   co_await server.stop(2s);
 }
@@ -63,8 +62,9 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "%s\n", listener.error().what().c_str());
     return 1;
   }
+  asio::signal_set signals(loop, SIGTERM, SIGINT);  // before the first client: it needs files of its own
   std::printf("%s\n", bound_address(*listener).c_str());
   std::fflush(stdout);
   server.listen(std::move(*listener));
-  run_on(loop, run(program, server));
+  run_on(loop, run(signals, server));
 }

@@ -1,0 +1,320 @@
+// The server: keep-alive, pipelining, limits and time-outs, streaming answers, stopping.
+#include "http_fixture.hpp"
+
+#include <boost/asio/redirect_error.hpp>
+
+using namespace wick;
+using namespace wick::http;
+
+namespace {
+
+awaitable<void> echo(Exchange& exchange) {
+  auto body = co_await exchange.read_all(1 << 20);
+  if (!body) {
+    co_await respond_error(exchange, 400, body.error());
+    co_return;
+  }
+  co_await respond_text(exchange, 200, exchange.head().target + " " + *body);
+}
+
+std::string get(std::string target, std::string fields = "") {
+  return "GET " + target + " HTTP/1.1\r\nHost: v.test\r\n" + fields + "\r\n";
+}
+
+}  // namespace
+
+TEST_CASE("pipelined requests are answered in order on one connection") {
+  HttpFixture f;
+  f.serve(echo);
+  auto client = f.connect();
+  const auto text = f.talk(client, get("/1") + get("/2") + get("/3", "Connection: close\r\n"));
+  CHECK(text.find("/1 ") < text.find("/2 "));
+  CHECK(text.find("/2 ") < text.find("/3 "));
+  CHECK(count(text, "HTTP/1.1 200 OK\r\n") == 3);
+  CHECK(count(text, "Connection: close\r\n") == 1);
+  CHECK(client.closed());
+  CHECK(f.server->connections() == 0);
+}
+
+TEST_CASE("bodies are read whole, by length and by chunks") {
+  HttpFixture f;
+  f.serve(echo);
+  auto client = f.connect();
+  CHECK_THAT(f.talk(client, "POST /l HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"), Contains("/l hello\n"));
+  CHECK(f.talk(client, "POST /c HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel") == "");
+  CHECK_THAT(f.talk(client, "lo\r\n1\r\n!\r\n0\r\n\r\n"), Contains("/c hello!\n"));
+  CHECK_THAT(f.talk(client, "POST /b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"),
+             StartsWith("HTTP/1.1 400 "));
+  client.shut();
+  f.settle();
+  CHECK(client.closed());
+}
+
+TEST_CASE("a handler without an answer gives 500, one that throws also closes") {
+  HttpFixture f;
+  f.serve([](Exchange& exchange) -> awaitable<void> {
+    if (exchange.head().target == "/throw") throw std::runtime_error("a bug");
+    co_return;
+  });
+  auto client = f.connect();
+  CHECK_THAT(f.talk(client, get("/")), StartsWith("HTTP/1.1 500 Internal Server Error\r\n"));
+  CHECK_FALSE(client.closed());
+  const auto text = f.talk(client, get("/throw"));
+  CHECK_THAT(text, StartsWith("HTTP/1.1 500 ") && Contains("Connection: close\r\n"));
+  CHECK(client.closed());
+}
+
+TEST_CASE("100 Continue is sent when the handler wants the body, and only then") {
+  HttpFixture f;
+  bool wants = true;
+  f.serve([&](Exchange& exchange) -> awaitable<void> {
+    if (wants) co_return co_await echo(exchange);
+    co_await respond_text(exchange, 403, "no");
+  });
+  const std::string head = "POST /e HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n";
+  auto client = f.connect();
+  CHECK(f.talk(client, head) == "HTTP/1.1 100 Continue\r\n\r\n");
+  CHECK_THAT(f.talk(client, "ok"), StartsWith("HTTP/1.1 200 OK") && Contains("/e ok\n"));
+  wants = false;
+  const auto refused = f.talk(client, head);
+  CHECK_THAT(refused, StartsWith("HTTP/1.1 403 ") && Contains("Connection: close\r\n"));
+}
+
+TEST_CASE("streamed answers are chunked, closed for HTTP/1.0, and empty for HEAD") {
+  HttpFixture f;
+  f.serve([](Exchange& exchange) -> awaitable<void> {
+    ResponseHead head{.status = 200, .fields = {{"X-A", "1"}}};
+    co_await exchange.start(std::move(head));
+    co_await exchange.write("one");
+    co_await exchange.write("two");
+    co_await exchange.finish();
+  });
+  auto client = f.connect();
+  const auto chunked = f.talk(client, get("/"));
+  CHECK_THAT(chunked,
+             Contains("Transfer-Encoding: chunked\r\n") && EndsWith("\r\n\r\n3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n"));
+  const auto head = f.talk(client, "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n");
+  CHECK_THAT(head, StartsWith("HTTP/1.1 200 OK\r\n") && EndsWith("\r\n\r\n"));
+  CHECK(head.find("one") == std::string::npos);
+  CHECK_FALSE(client.closed());
+  const auto old = f.talk(client, "GET / HTTP/1.0\r\n\r\n");
+  CHECK_THAT(old, Contains("Connection: close\r\n") && EndsWith("\r\n\r\nonetwo"));
+  CHECK(client.closed());
+}
+
+TEST_CASE("a stream that is not finished is cut, never ended cleanly") {
+  HttpFixture f;
+  f.serve([](Exchange& exchange) -> awaitable<void> {
+    ResponseHead head;
+    co_await exchange.start(std::move(head));
+    co_await exchange.write("half");
+  });
+  auto client = f.connect();
+  const auto text = f.talk(client, get("/"));
+  CHECK_THAT(text, EndsWith("4\r\nhalf\r\n"));
+  CHECK(client.closed());
+}
+
+TEST_CASE("a handler's field cannot split the response") {
+  HttpFixture f;
+  f.serve([](Exchange& exchange) -> awaitable<void> {
+    ResponseHead head{
+        .fields = {{"X-A", "1\r\nX-Injected: 1"}, {"X B", "1"}, {"X-C", "fine"}, {"Content-Length", "7"}}};
+    co_await exchange.respond(std::move(head), "body");
+  });
+  auto client = f.connect();
+  const auto text = f.talk(client, get("/"));
+  CHECK(text.find("Injected") == std::string::npos);
+  CHECK(text.find("X B") == std::string::npos);
+  CHECK_THAT(text, Contains("X-C: fine\r\n") && Contains("Content-Length: 4\r\n"));
+}
+
+TEST_CASE("a slow head gets 408 at its limit, an idle connection is closed silently at its own") {
+  HttpFixture f;
+  f.serve(echo);
+  auto slow = f.connect();
+  auto idle = f.connect();
+  CHECK(f.talk(slow, "GET / HT") == "");
+  f.clock.advance(9s);
+  CHECK(f.talk(slow, "TP/1.1\r\n") == "");  // does not win time
+  f.clock.advance(1200ms);
+  CHECK_THAT(slow.read(), StartsWith("HTTP/1.1 408 "));
+  f.clock.advance(2s);
+  CHECK(slow.closed());
+  f.clock.advance(60s);
+  CHECK_FALSE(idle.closed());
+  f.clock.advance(5s);
+  CHECK(idle.closed());
+  CHECK(idle.read() == "");
+  CHECK(f.server->connections() == 0);
+}
+
+TEST_CASE("a body that stops coming is an error for the handler after its limit") {
+  HttpFixture f;
+  f.serve(echo);
+  auto client = f.connect();
+  CHECK(f.talk(client, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhe") == "");
+  f.clock.advance(59s);
+  CHECK(client.read() == "");
+  f.clock.advance(2s);
+  CHECK_THAT(client.read(), StartsWith("HTTP/1.1 400 ") && Contains("E_TIMED_OUT") && Contains("Connection: close"));
+}
+
+TEST_CASE("a client that reads nothing is given up after the limit, with bounded memory") {
+  HttpFixture f;
+  std::size_t written = 0;
+  bool ended = false;
+  f.serve([&](Exchange& exchange) -> awaitable<void> {
+    ResponseHead head;
+    co_await exchange.start(std::move(head));
+    const std::string block(32 << 10, 'x');
+    while (true) {
+      auto sent = co_await exchange.write(block);
+      if (!sent) break;
+      written += block.size();
+    }
+    ended = true;
+  });
+  auto client = f.connect();
+  client.send(get("/"));
+  f.settle();
+  const auto before = written;
+  CHECK(before < (4u << 20));
+  f.clock.advance(59s);
+  CHECK(written == before);
+  CHECK_FALSE(ended);
+  f.clock.advance(2s);
+  CHECK(ended);
+  CHECK(f.server->connections() == 0);
+}
+
+TEST_CASE("heads past their limits are refused with the status that says so") {
+  HttpFixture f;
+  f.serve(echo);
+  const auto answer = [&](std::string text) {
+    auto client = f.connect();
+    auto reply = f.talk(client, text);
+    client.shut();
+    f.settle();
+    CHECK(client.closed());
+    return reply.substr(0, 13);
+  };
+  CHECK(answer("GET /" + std::string(17'000, 'a') + " HTTP/1.1\r\n") == "HTTP/1.1 414 ");
+  CHECK(answer(get("/", "X: " + std::string(17'000, 'a') + "\r\n")) == "HTTP/1.1 431 ");
+  std::string many;
+  for (int i = 0; i < 101; ++i) many += "X: 1\r\n";
+  CHECK(answer(get("/", many)) == "HTTP/1.1 431 ");
+  const std::string field = "X: " + std::string(15'000, 'a') + "\r\n";
+  CHECK(answer(get("/", field + field + field)) == "HTTP/1.1 431 ");
+  CHECK(answer(get("/", field + field)) == "HTTP/1.1 200 ");
+}
+
+TEST_CASE("OPTIONS * is answered by the server itself") {
+  HttpFixture f;
+  f.serve(echo);
+  auto client = f.connect();
+  CHECK_THAT(f.talk(client, "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n"),
+             StartsWith("HTTP/1.1 204 ") && Contains("Allow: GET"));
+}
+
+TEST_CASE("a unix socket's peer is known by its uid") {
+  HttpFixture f;
+  long uid = -2;
+  std::string peer;
+  f.serve([&](Exchange& exchange) -> awaitable<void> {
+    uid = exchange.peer_uid();
+    peer = exchange.peer();
+    co_await respond_text(exchange, 200, "");
+  });
+  auto client = f.connect();
+  f.talk(client, get("/"));
+  CHECK(uid == static_cast<long>(getuid()));
+  CHECK(peer == "unix");
+}
+
+TEST_CASE("a half-closed client still gets its answer") {
+  HttpFixture f;
+  f.serve(echo);
+  auto client = f.connect();
+  client.send(get("/half"));
+  client.shut();
+  f.settle();
+  CHECK_THAT(client.read(), Contains("/half "));
+  CHECK(client.closed());
+}
+
+TEST_CASE("wait_gone returns when the client hangs up") {
+  HttpFixture f;
+  bool gone = false;
+  f.serve([&](Exchange& exchange) -> awaitable<void> {
+    co_await exchange.wait_gone();
+    gone = true;
+  });
+  auto client = f.connect();
+  client.send(get("/"));
+  f.settle();
+  CHECK_FALSE(gone);
+  client.close();
+  f.settle();
+  CHECK(gone);
+  CHECK(f.server->connections() == 0);
+}
+
+TEST_CASE("stopping closes idle connections, lets requests end, and cuts what is left after the grace") {
+  HttpFixture f;
+  asio::steady_timer release(f.loop, asio::steady_timer::time_point::max());
+  f.serve([&](Exchange& exchange) -> awaitable<void> {
+    boost::system::error_code error;
+    auto token = asio::redirect_error(use_awaitable, error);
+    co_await release.async_wait(token);
+    co_await respond_text(exchange, 200, "late");
+  });
+  auto idle = f.connect();
+  auto busy = f.connect();
+  busy.send(get("/"));
+  f.settle();
+  CHECK(f.server->in_flight() == 1);
+  bool stopped = false;
+  asio::co_spawn(f.loop, f.server->stop(5s), [&](std::exception_ptr) { stopped = true; });
+  f.settle();
+  CHECK(idle.closed());
+  CHECK_FALSE(stopped);
+  SECTION("the request ends in time") {
+    release.cancel();
+    f.settle();
+    CHECK_THAT(busy.read(), Contains("Connection: close") && EndsWith("late\n"));
+    CHECK(stopped);
+  }
+  SECTION("it does not") {
+    f.clock.advance(5s);
+    f.settle();
+    CHECK(stopped);
+    CHECK(busy.closed());
+  }
+  CHECK(f.server->connections() == 0);
+}
+
+TEST_CASE("past connections_max the listener waits") {
+  HttpFixture f;
+  f.serve(echo, {.connections_max = 2});
+  auto first = f.connect();
+  auto second = f.connect();
+  auto third = f.connect();
+  CHECK(f.talk(third, get("/3")) == "");
+  CHECK(f.server->connections() == 2);
+  first.close();
+  f.settle();
+  CHECK_THAT(third.read(), Contains("/3 "));
+}
+
+TEST_CASE("addresses are checked before anything is bound") {
+  CHECK(listen_on("example.test:80").error().code() == Errc::invalid);
+  CHECK(listen_on("127.0.0.1").error().code() == Errc::invalid);
+  CHECK(listen_on("127.0.0.1:70000").error().code() == Errc::invalid);
+  CHECK(listen_on("unix:" + std::string(200, 'a')).error().code() == Errc::invalid);
+  auto four = listen_on("127.0.0.1:0");
+  REQUIRE(four);
+  CHECK_THAT(bound_address(*four), StartsWith("127.0.0.1:"));
+  auto all = listen_on(":0");
+  CHECK(all);
+}
