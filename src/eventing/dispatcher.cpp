@@ -415,6 +415,8 @@ awaitable<void> Dispatcher::keep_house() {
   while (true) {
     co_await clock_.sleep(house_interval);
     const bool claim_now = !claimed && clock_.now() - started >= claim_limit;
+    // Those of quiet brokers too: a cursor that does not move would keep the events of the others.
+    for (const auto& [name, trigger] : triggers_) trigger->wake.notify();
     try {
       co_await trim();
       floor_ = log_.floor();

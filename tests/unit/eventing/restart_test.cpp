@@ -162,6 +162,17 @@ TEST_CASE("settled events are trimmed by count and age, pending ones are not") {
   CHECK(integer(f, "SELECT count(*) FROM event") == 2);  // the one that fails, and the newest
 }
 
+TEST_CASE("a trigger of a quiet broker keeps no events of a busy one") {
+  BrokerFixture f({.retained_events = 0});
+  f.eventing->set_broker({.name_space = "default", .name = "quiet"});
+  auto spec = f.trigger();
+  spec.broker = "quiet";
+  f.set(spec);
+  for (int i = 0; i < 5; ++i) f.accept(std::to_string(i));
+  f.clock.advance(30s);
+  CHECK(integer(f, "SELECT count(*) FROM event") == 1);
+}
+
 TEST_CASE("positions never come back") {
   BrokerFixture f({.retained_events = 0});
   for (int i = 0; i < 5; ++i) f.accept(std::to_string(i));
