@@ -76,7 +76,9 @@ bool is_user_stamped(const Kind& kind) { return kind.group == "serving.knative.d
 
 void stamp_user(const Kind& kind, json::object& object, const AdmissionRequest& request) {
   if (!is_user_stamped(kind) || !controller_uid(object).empty()) return;
-  auto& annotations = object_at(object, {"metadata", "annotations"});
+  auto* found = object_if(object, {"metadata", "annotations"});
+  if (!found) return;
+  auto& annotations = *found;
   const auto stamp = [&](std::string_view key, const std::string& value) {
     if (!annotations.contains(key) && !value.empty()) annotations[key] = value;
   };
@@ -149,27 +151,30 @@ void set_first_image(json::object& service, std::string_view image) {
   first.get_object()["image"] = image;
 }
 
+// What has the wrong type is left for validation to complain of.
 void apply_defaults(const Kind& kind, json::object& object) {
   const auto name = text_at(object, {"metadata", "name"});
+  object_if(object, {"metadata"});  // before any pointer into `object`: an insertion moves its values
+  auto* spec = kind.kind == "Namespace" ? nullptr : object_if(object, {"spec"});
+  if (!spec) return;
   if (kind.kind == "Service" || kind.kind == "Configuration") {
-    default_revision_spec(object_at(object, {"spec", "template", "spec"}));
-    if (kind.kind == "Service") default_traffic(object_at(object, {"spec"}), TrafficOwner::service, name);
+    if (auto* revision = object_if(*spec, {"template", "spec"})) default_revision_spec(*revision);
+    if (kind.kind == "Service") default_traffic(*spec, TrafficOwner::service, name);
   } else if (kind.kind == "Revision") {
-    default_revision_spec(object_at(object, {"spec"}));
+    default_revision_spec(*spec);
   } else if (kind.kind == "Route") {
-    default_traffic(object_at(object, {"spec"}), TrafficOwner::route, name);
+    default_traffic(*spec, TrafficOwner::route, name);
   } else if (kind.kind == "Broker") {
-    object_at(object, {"spec"});
-    auto& broker_class = object_at(object, {"metadata", "annotations"})[names::broker_class];
-    if (broker_class.is_null()) broker_class = "Wick";
+    if (auto* annotations = object_if(object, {"metadata", "annotations"}))
+      if (auto& broker_class = (*annotations)[names::broker_class]; broker_class.is_null()) broker_class = "Wick";
     // config-br-defaults: a Broker made without delivery retries.
-    auto& delivery = object_at(object, {"spec"})["delivery"];
+    auto& delivery = (*spec)["delivery"];
     if (delivery.is_null()) delivery = {{"retry", 10}, {"backoffPolicy", "exponential"}, {"backoffDelay", "PT0.2S"}};
   } else if (kind.kind == "Trigger") {
-    auto& spec = object_at(object, {"spec"});
-    if (!spec["broker"].is_string()) spec["broker"] = "default";
-    object_at(spec, {"filter"});
-    object_at(object, {"metadata", "labels"})[names::broker] = text_at(object, {"spec", "broker"});
+    if (auto& broker = (*spec)["broker"]; broker.is_null() || broker == "") broker = "default";
+    object_if(*spec, {"filter"});
+    if (auto* labels = object_if(object, {"metadata", "labels"}))
+      (*labels)[names::broker] = text_at(object, {"spec", "broker"});
     default_subscriber_namespace(object);
   }
 }

@@ -137,10 +137,32 @@ std::int64_t integer_at(const json::object& object, std::initializer_list<std::s
   return error ? absent : number;
 }
 
+namespace {
+
+/// object[key], made where it is missing. Boost.JSON's operator[] may move every value of the object even when the key
+/// is there, so it is only asked for what is not.
+json::value& member(json::object& object, std::string_view key) {
+  auto* found = object.if_contains(key);
+  return found ? *found : object[key];
+}
+
+}  // namespace
+
+json::object* object_if(json::object& object, std::initializer_list<std::string_view> keys) {
+  json::object* here = &object;
+  for (const auto key : keys) {
+    auto& value = member(*here, key);
+    if (value.is_null()) value.emplace_object();
+    here = value.if_object();
+    if (!here) return nullptr;
+  }
+  return here;
+}
+
 json::object& object_at(json::object& object, std::initializer_list<std::string_view> keys) {
   json::object* here = &object;
   for (const auto key : keys) {
-    auto& value = (*here)[key];
+    auto& value = member(*here, key);
     if (!value.is_object()) value.emplace_object();
     here = &value.get_object();
   }

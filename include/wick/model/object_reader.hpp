@@ -64,6 +64,8 @@ std::string text_at(const json::object& object, std::initializer_list<std::strin
 /// The integer there, or `absent`.
 std::int64_t integer_at(const json::object& object, std::initializer_list<std::string_view> keys,
                         std::int64_t absent = 0);
+/// The object there, made (along the way) where it is missing or null; nullptr where something else is in the way.
+json::object* object_if(json::object& object, std::initializer_list<std::string_view> keys);
 /// The object there, made (along the way) where it is missing or of another type.
 json::object& object_at(json::object& object, std::initializer_list<std::string_view> keys);
 

@@ -158,6 +158,16 @@ TEST_CASE("names and metadata follow Knative's rules") {
         "\"spec.template.metadata.annotations\" to work");
 }
 
+TEST_CASE("defaults do not paper over what has the wrong type") {
+  CHECK(complaint(service_kind(), yaml("metadata: {name: a}\nspec: text"))
+            .find("invalid value: \"text\": spec\nexpected an object") != std::string::npos);
+  CHECK(complaint(service_kind(), yaml("metadata: {name: a}\nspec: {template: []}"))
+            .find("invalid value: []: spec.template\n") != std::string::npos);
+  CHECK(complaint(broker_kind(), yaml("metadata: {name: a}\nspec: 5")) == "invalid value: 5: spec\nexpected an object");
+  CHECK(complaint(trigger_kind(), yaml("metadata: {name: a}\nspec: {filter: x, subscriber: {uri: 'http://x'}}")) ==
+        "invalid value: \"x\": spec.filter\nexpected an object");
+}
+
 TEST_CASE("defaults are Knative's") {
   auto object = service();
   apply_defaults(service_kind(), object);
