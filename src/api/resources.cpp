@@ -89,7 +89,9 @@ Result<void> settle_identity(json::object& object, const model::Kind& kind, cons
                                            printable(name), kind.kind));
   object["apiVersion"] = kind.api_version();
   object["kind"] = kind.kind;
-  auto& metadata = model::object_at(object, {"metadata"});
+  auto* found = model::object_if(object, {"metadata"});
+  if (!found) return fail(Errc::invalid, "metadata is not an object");
+  auto& metadata = *found;
   for (const auto key : {"uid", "creationTimestamp", "generation", "managedFields", "selfLink", "deletionTimestamp"})
     metadata.erase(key);
   if (kind.namespaced) {

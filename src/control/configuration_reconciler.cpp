@@ -182,6 +182,8 @@ awaitable<Result<void>> reconcile_configuration(World& world, ObjectKey key) {
     if (!created) co_return fail(std::move(created.error()));
     revision = *created;
   }
+  if (revision && model::controller_uid(*revision) != uid_of(*configuration) && !is_owned(world, *revision))
+    co_return fail(Errc::unavailable, fmt::format("an earlier Revision \"{}\" is still being deleted", name));
   const auto revisions = revisions_of(world, *configuration);
   const auto ready = latest_ready(revisions);
   if (!revision)

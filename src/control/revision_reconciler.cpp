@@ -19,15 +19,17 @@ namespace {
 
 using model::Truth;
 
-// Waiting helps: the runner restarts, a disk is read again, a queue drains.
-bool is_passing(Errc code) {
-  return code == Errc::unavailable || code == Errc::overloaded || code == Errc::timed_out || code == Errc::io ||
-         code == Errc::internal;
+// How long a revision that could not be started for a passing reason is tried again before that is its verdict.
+constexpr milliseconds start_wait_max = std::chrono::minutes(2);
+
+// Waiting helps: the runner restarts, a queue drains. But not for longer than a start may take.
+bool is_passing(std::string_view slug_text) {
+  return slug_text == slug(Errc::unavailable) || slug_text == slug(Errc::overloaded);
 }
-bool is_passing(const model::Failure& failure) {
-  for (const auto code : {Errc::unavailable, Errc::overloaded, Errc::io, Errc::internal})
-    if (failure.slug == slug(code)) return true;
-  return false;
+
+bool may_wait(const json::object& revision, milliseconds limit, WallTime now) {
+  const auto created = parse_rfc3339(model::text_at(revision, {"metadata", "creationTimestamp"}));
+  return created && now - *created < limit;
 }
 
 /// "hello" may be stored as "hello:latest", and a name pinned to a digest may have moved on: the digest is what counts.
@@ -237,8 +239,13 @@ awaitable<Result<void>> RevisionReconciler::reconcile(ObjectKey key) {
   auto learned = co_await learn(key, *object);
   if (!learned) {
     const auto& error = learned.error();
-    if (error.code() == Errc::conflict || is_passing(error.code()) || was_ready) co_return learned;
+    if (error.code() == Errc::conflict || was_ready) co_return learned;
     auto conditions = fresh();
+    if (is_passing(slug(error.code())) && may_wait(*object, start_wait_max, world_.now())) {
+      conditions.mark_unknown("ResourcesAvailable", "Deploying", error.what());
+      auto written = co_await write_status(key, std::move(conditions), std::nullopt);
+      co_return written ? learned : written;
+    }
     conditions.mark_false("ContainerHealthy",
                           error.code() == Errc::not_found ? "ContainerMissing" : reason_of(slug(error.code())),
                           error.what());
@@ -268,7 +275,8 @@ awaitable<Result<void>> RevisionReconciler::reconcile(ObjectKey key) {
     auto written = co_await write_status(key, std::move(conditions), std::nullopt);
     co_return written;
   }
-  if (is_passing(ready.error())) co_return fail(Errc::unavailable, ready.error().because);
+  if (is_passing(ready.error().slug) && may_wait(*object, start_wait_max, world_.now()))
+    co_return fail(Errc::unavailable, ready.error().because);
   const auto [reason, message] = told(ready.error());
   log::warn("revision failed",
             {{"revision", key.name_space + "/" + key.name}, {"reason", reason}, {"because", ready.error().because}});

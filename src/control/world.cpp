@@ -50,6 +50,22 @@ bool is_current(const json::object& object) {
   return model::integer_at(object, {"status", "observedGeneration"}, -1) == generation_of(object);
 }
 
+bool is_owned(World& world, const json::object& object) {
+  const auto uid = model::controller_uid(object);
+  const auto* owners = model::find_value(object, {"metadata", "ownerReferences"});
+  if (uid.empty() || !owners || !owners->is_array()) return false;
+  for (const auto& owner : owners->get_array()) {
+    const auto& reference = owner.as_object();
+    if (model::text_at(reference, {"uid"}) != uid) continue;
+    const auto* kind =
+        model::find_kind_by_name(model::text_at(reference, {"apiVersion"}), model::text_at(reference, {"kind"}));
+    const auto found =
+        kind ? world.objects().find(key_of(*kind, namespace_of(object), model::text_at(reference, {"name"}))) : nullptr;
+    return found && uid_of(*found) == uid;
+  }
+  return false;
+}
+
 awaitable<Result<ObjectValue>> ensure_child(World& world, const model::Kind& kind, ObjectKey key, json::object object,
                                             std::initializer_list<std::string_view> kept) {
   const auto existing = world.objects().find(key);
@@ -60,6 +76,9 @@ awaitable<Result<ObjectValue>> ensure_child(World& world, const model::Kind& kin
     co_return created;
   }
   const auto owner = model::controller_uid(object);
+  if (!owner.empty() && model::controller_uid(*existing) != owner && !is_owned(world, *existing) &&
+      !model::controller_uid(*existing).empty())
+    co_return fail(Errc::unavailable, fmt::format("an earlier {} \"{}\" is still being deleted", kind.kind, key.name));
   if (!owner.empty() && model::controller_uid(*existing) != owner)
     co_return fail(Errc::conflict, fmt::format("{} \"{}\" is not owned by this object", kind.kind, key.name));
   auto next = *existing;

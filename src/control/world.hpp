@@ -47,6 +47,9 @@ json::object to_json(const model::TextMap& map);
 /// Ready, for this generation of the spec: what a parent may rely on.
 bool is_current(const json::object& object);
 
+/// True while the controlling owner of `object` exists. False: it has none, or it is on its way out with it.
+bool is_owned(World& world, const json::object& object);
+
 /// Creates `object`, or brings labels, annotations and spec of the existing one to what it says. Annotations in `kept`
 /// stay what they are. Errors: conflict when it belongs to another controller (message says whose), and what the table
 /// says.
