@@ -76,7 +76,11 @@ Lease& Lease::operator=(Lease&& other) noexcept {
 }
 
 void Lease::reset() {
-  if (auto* pool = std::exchange(pool_, nullptr)) pool->release(*member_);
+  if (pool_) reset(pool_->clock_.now());
+}
+
+void Lease::reset(TimePoint now) {
+  if (auto* pool = std::exchange(pool_, nullptr)) pool->release(*member_, now);
 }
 
 /// A waiting request counts as load; once it has a lease, that counts for it.
@@ -182,9 +186,9 @@ void RevisionPool::dispatch() {
   }
 }
 
-void RevisionPool::release(PooledInstance& member) {
+void RevisionPool::release(PooledInstance& member, TimePoint now) {
   --member.in_flight;
-  load_.change(clock_.now(), -1);
+  load_.change(now, -1);
   if (closed_) left_.cancel();
   if (member.state == PooledInstance::State::ready) return dispatch();
   if (member.in_flight > 0) return;

@@ -117,7 +117,7 @@ class Serving::Impl {
   awaitable<void> retire(EntryPtr entry);
   awaitable<void> refuse(http::Exchange& exchange, Entry& entry, RequestRecord& record, const Error& error,
                          TimePoint arrived);
-  void record(Entry& entry, RequestRecord& record, TimePoint arrived);
+  void record(Entry& entry, RequestRecord& record, Duration total);
   awaitable<Result<http::Response>> call_through(EntryPtr entry, http::Request request, TimePoint deadline,
                                                  RequestRecord& record);
 
@@ -279,9 +279,10 @@ awaitable<void> Serving::Impl::handle(http::Exchange& exchange) {
   http::RelayOptions options{.request_limit = limit - std::chrono::duration_cast<milliseconds>(what.queued),
                              .trust_forwarded = options_.trust_forwarded};
   auto outcome = co_await http::relay(exchange, lease.upstream(), std::move(options));
-  lease.reset();
+  const auto ended = clock_.now();
+  lease.reset(ended);
   what.status = outcome.status;
-  record(*entry, what, now);
+  record(*entry, what, ended - now);
 }
 
 awaitable<void> Serving::Impl::refuse(http::Exchange& exchange, Entry& entry, RequestRecord& what, const Error& error,
@@ -290,11 +291,11 @@ awaitable<void> Serving::Impl::refuse(http::Exchange& exchange, Entry& entry, Re
     what.status = status_of(error.code());
     co_await http::respond_error(exchange, what.status, error);
   }
-  record(entry, what, arrived);
+  record(entry, what, clock_.now() - arrived);
 }
 
-void Serving::Impl::record(Entry& entry, RequestRecord& what, TimePoint arrived) {
-  what.total = clock_.now() - arrived;
+void Serving::Impl::record(Entry& entry, RequestRecord& what, Duration total) {
+  what.total = total;
   entry.metrics.count(what);
   entry.traces->add(what, entry.pool.spec().key.name);
 }
@@ -318,7 +319,7 @@ awaitable<Result<http::Response>> Serving::Impl::call(std::string name_space, st
     // `response` says so already.
   }
   what.status = response ? response->head.status : status_of(response.error().code());
-  record(*entry, what, now);
+  record(*entry, what, clock_.now() - now);
   co_return response;
 }
 

@@ -38,6 +38,8 @@ class Lease {
   Lease& operator=(Lease&& other) noexcept;
   ~Lease() { reset(); }
   void reset();
+  /// The same for who has just asked the clock.
+  void reset(TimePoint now);
   explicit operator bool() const { return pool_ != nullptr; }
 
   http::Upstream& upstream() const { return *member_->upstream; }

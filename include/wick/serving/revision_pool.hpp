@@ -97,7 +97,7 @@ class RevisionPool {
   struct Counted;
   struct EnsureWaiter;
 
-  void release(PooledInstance& member);
+  void release(PooledInstance& member, TimePoint now);
   PooledInstance* pick();
   Lease lease(PooledInstance& member);
   void dispatch();
