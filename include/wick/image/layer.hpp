@@ -55,8 +55,8 @@ struct Unpacked {
 /// devices are Errc::invalid. Owners, modes (setuid too), mtimes and xattrs (user.*, security.capability) are kept;
 /// other xattrs and user.overlay.* are left out. Errors: invalid, corrupt (also bytes after the end), too_large,
 /// conflict, unsupported, io. What was written by then stays: throw the folder away.
-Result<Unpacked> unpack(int fd, const std::filesystem::path& root, Whiteouts whiteouts,
-                        const UnpackLimits& limits = {}, Owners owners = Owners::kept);
+Result<Unpacked> unpack(int fd, const std::filesystem::path& root, Whiteouts whiteouts, const UnpackLimits& limits = {},
+                        Owners owners = Owners::kept);
 
 struct PackOptions {
   std::string subpath;  // pack only this file or folder below root (symlinks resolved inside root); empty: everything
