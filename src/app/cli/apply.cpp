@@ -47,7 +47,7 @@ Outcome<Manifest> manifest_of(const json::value& document, std::string origin, c
                         .what = fmt::format("{} has no {}", origin, field),
                         .slug = "E_INVALID",
                         .because = "a manifest names what it is: apiVersion, kind and metadata.name",
-                        .hint = "see the examples in Knative's documentation, or wick export"});
+                        .hint = "kubectl and Knative's documentation show the form"});
   const auto slash = api_version.find('/');
   const auto group = slash == std::string::npos ? std::string() : api_version.substr(0, slash);
   const auto given = text_at(document, "/metadata/namespace");

@@ -255,21 +255,23 @@ std::string verb_words(const CLI::App& app) {
 }
 
 Outcome<void> print_help(CommandLine& line, Terminal& terminal) {
-  CLI::App* app = &line.app();
   if (line.help_words.size() == 1)
     if (auto topic = help_topic(line.help_words.front())) {
       terminal.result(*topic);
       return {};
     }
+  CLI::App* app = &line.app();
+  std::string before;  // "wick event " before "send"
   for (const auto& word : line.help_words) {
     const auto named = app->get_subcommands([&](const CLI::App* sub) { return sub->check_name(word); });
-    app = named.empty() ? nullptr : named.front();
-    if (!app)
+    if (named.empty())
       return stop_with(usage_problem(fmt::format("there is no help on '{}'", word), "wick help lists the verbs"));
+    before += (before.empty() ? "" : " ") + app->get_name();
+    app = named.front();
   }
   // Without the words just parsed: CLI11 would print the help of the verb `help`.
   line.app().clear();
-  terminal.result_bytes(app->help("wick"));
+  terminal.result_bytes(app->help(before));
   return {};
 }
 

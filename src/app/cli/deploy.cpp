@@ -51,11 +51,12 @@ Outcome<UploadOrigin> upload_folder(Session& session, Progress& progress, const 
   auto answer = session.client.upload(wick_path(session.name_space, "uploads"), std::move(fields), tar);
   if (!answer) {
     auto problem = std::move(answer.error());
-    if (problem.exit == ExitCode::interrupted)
+    if (problem.exit == ExitCode::interrupted) {
       problem.because = "nothing was deployed";
-    else
-      problem = std::move(problem).within(fmt::format("the folder {} could not be handed over", source.path.string()));
-    return stop_with(std::move(problem));
+      return stop_with(std::move(problem));
+    }
+    return stop_with(
+        std::move(problem).within(fmt::format("the folder {} could not be handed over", source.path.string())));
   }
   auto text = fmt::format("{} files, {}", folder->files, human_bytes(folder->bytes));
   if (!folder->commit.empty())

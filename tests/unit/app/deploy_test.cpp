@@ -93,7 +93,7 @@ TEST_CASE("a git URL is built, waited for and answered with its URL on stdout") 
         "hello  build      2 steps  T\n"
         "hello  start      revision hello-00001\n"
         "hello  ready      hello-00001  T\n"
-        "hello  route      100 % → hello-00001  T\n");
+        "hello  route      100 % → hello-00001\n");
 
   const auto run = boost::json::parse(daemon.last("POST " + runs).body);
   CHECK(text_at(run, "/spec/build/spec/source/git/url") == "https://example.com/hello.git");
@@ -299,6 +299,7 @@ TEST_CASE("what the daemon refuses of an upload is told as such") {
   REQUIRE(write_file(app / "index.js", "hello"));
   const auto ran = daemon.run({"deploy", app.string()});
   CHECK(ran.exit == 7);
+  INFO(ran.err);
   CHECK(ran.err.find("could not be handed over  [E_TOO_LARGE]\n  because: more than 1 GiB\n  hint: ") !=
         std::string::npos);
 }

@@ -103,8 +103,8 @@ Ran run_cli_with(std::vector<std::string> arguments, std::map<std::string, std::
 
 std::string masked(std::string text) {
   text = std::regex_replace(text, std::regex(R"((\d+ min )?\d+(\.\d)? (ms|s)\b)"), "T");
-  text = std::regex_replace(text, std::regex(R"( +T)"), "  T");
-  return std::regex_replace(text, std::regex(R"(([a-z]+)-[0-9a-f]{5}\b(?!\d))"), "$1-RUN");
+  text = std::regex_replace(text, std::regex(R"( +T\b)"), "  T");
+  return std::regex_replace(text, std::regex(R"(([a-z]+)-(?!000)[0-9a-f]{5}\b)"), "$1-RUN");
 }
 
 }  // namespace wick::app::cli
