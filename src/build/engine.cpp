@@ -17,6 +17,10 @@ namespace {
 constexpr std::size_t ignore_file_bytes_max = 1 << 20;
 constexpr std::size_t project_file_bytes_max = 1 << 20;  // package.json, Procfile, …
 
+/// When an image was made is not part of what it is: the same content has the same digest, whatever commit or upload it
+/// came from. The date is the one that Cloud Native Buildpacks use (zip knows no earlier one).
+constexpr std::int64_t created_always = 315532801;  // 1980-01-01T00:00:01Z
+
 std::string rfc3339(std::int64_t unix_seconds) { return to_rfc3339(WallTime(std::chrono::seconds(unix_seconds))); }
 
 std::int64_t newest_file(const Listing& listing) {
@@ -346,7 +350,7 @@ awaitable<std::optional<StepResult>> Engine::find_cached(Digest key) {
 
 awaitable<Result<BuiltImage>> Engine::assemble(const Plan& plan, StageResult result) {
   auto config = plan.stages.back().config;
-  config.created = rfc3339(epoch_);
+  config.created = rfc3339(build_args_.contains("SOURCE_DATE_EPOCH") ? epoch_ : created_always);
   config.history = std::move(result.history);
   config.diff_ids.clear();
   for (const auto& layer : result.layers) config.diff_ids.push_back(layer.digest);
