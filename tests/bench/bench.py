@@ -44,7 +44,9 @@ class Bench:
         import fixture  # reads $WICK
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="wick-bench-"))
         self.folder.chmod(0o755)
-        self.daemon = fixture.Daemon(flags=flags)
+        state = self.folder / "state"
+        state.mkdir(mode=0o755)
+        self.daemon = fixture.Daemon(state=str(state), flags=flags)
         self.eventually = fixture.eventually
 
     def __enter__(self):
