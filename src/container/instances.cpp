@@ -24,8 +24,7 @@ using asio::posix::stream_descriptor;
 
 namespace {
 
-constexpr auto exec_limit =
-    10s;  // from the start fifo to the exec; a disk that must read the program first is within it
+constexpr auto exec_limit = 10s;   // for the init to open the fifo, and again to exec: a slow disk is within it
 constexpr auto death_limit = 10s;  // after SIGKILL; longer only in uninterruptible sleep
 constexpr std::size_t turns_waiting_max = 64;
 
@@ -67,8 +66,12 @@ awaitable<void> drain(stream_descriptor& fifo) {
   while (true) {
     auto waited = co_await fifo.async_wait(stream_descriptor::wait_read, asio::as_tuple(use_awaitable));
     if (std::get<0>(waited)) co_return;
-    const auto got = ::read(fifo.native_handle(), &byte, 1);
-    if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) co_return;
+    // To the last byte: the wait is for an edge, and byte and close may have come as one.
+    ssize_t got = 0;
+    do {
+      got = ::read(fifo.native_handle(), &byte, 1);
+    } while (got > 0 || (got < 0 && errno == EINTR));
+    if (got == 0 || errno != EAGAIN) co_return;
   }
 }
 
@@ -261,14 +264,12 @@ awaitable<void> Instances::await_end(EntryPointer entry) {
   // believing it.
   do co_await entry->watched->async_wait(stream_descriptor::wait_read, use_awaitable);
   while (!has_ended(entry->pidfd));
-  if (const auto stat = stat_of(entry->record.pid); stat && stat->start_time == entry->record.start_time)
-    entry->last_name = stat->name;
+  const auto stat = stat_of(entry->record.pid);
+  const bool is_zombie = stat && stat->start_time == entry->record.start_time && stat->state == 'Z';
+  if (is_zombie) entry->last_name = stat->name;
   auto status = end_of(entry->pidfd);
-  for (int tries = 0; !status && tries < 50; ++tries) {  // an adopted one: its parent has to reap it first
-    asio::steady_timer timer(executor_, 2ms);
-    co_await timer.async_wait(use_awaitable);
-    status = end_of(entry->pidfd);
-  }
+  if (!status && is_zombie)
+    status = from_wait_status(stat->wait_status);  // an adopted one whose parent is slow to reap
   entry->exit.id = entry->id;
   entry->exit.known = status.has_value();
   entry->exit.status = status.value_or(ExitStatus{.code = 255});
@@ -318,8 +319,7 @@ awaitable<Result<void>> Instances::open_start_fifo(EntryPointer entry) {
     // Another runtime, or a layout of runc's that we do not know.
     co_return co_await runtime_.start(entry->id);
   }
-  // runc's init blocks in open(2) of the fifo, writes one byte, and holds its end, close-on-exec, until the exec or its
-  // death.
+  // runc's init blocks in open(2) of the fifo, writes one byte, closes it and execs.
   entry->fifo.emplace(executor_, fifo.release());
   SteadyClock clock;
   bool in_time = true;
@@ -331,13 +331,25 @@ awaitable<Result<void>> Instances::open_start_fifo(EntryPointer entry) {
   }
   entry->fifo.reset();
   ::unlink(path.c_str());  // as `runc start` does: its absence says "started"
-  if (!in_time)
-    co_return fail(Errc::timed_out, fmt::format("the command '{}' was not executed within {} s",
-                                                printable(entry->command), exec_limit.count()));
-  if (const auto now = executable_of(entry->record.pid); now && *now != *before) co_return Result<void>{};
-  // Either it never became the program, or it has ended already: the name it died with tells.
-  const bool ended = co_await entry->wait_end(death_limit);
-  if (ended && !entry->last_name.starts_with("runc:[")) co_return Result<void>{};
+  if (in_time) co_return co_await wait_for_exec(entry, *before);
+  co_return fail(Errc::timed_out, fmt::format("the runtime's init did not answer within {} s", exec_limit.count()));
+}
+
+awaitable<Result<void>> Instances::wait_for_exec(EntryPointer entry, Executable init) {
+  // Nothing wakes us at the exec; it comes 1 to 5 ms after the fifo, and one look costs 3 us.
+  const auto until = std::chrono::steady_clock::now() + exec_limit;
+  Duration pause = 100us;
+  while (!entry->ended) {
+    if (const auto now = executable_of(entry->record.pid); now && *now != init) co_return Result<void>{};
+    if (std::chrono::steady_clock::now() > until)
+      co_return fail(Errc::timed_out, fmt::format("the command '{}' was not executed within {} s",
+                                                  printable(entry->command), exec_limit.count()));
+    asio::steady_timer timer(executor_, pause);
+    co_await timer.async_wait(use_awaitable);
+    pause = std::min<Duration>(pause * 5 / 4, 5ms);
+  }
+  // It has ended already: as itself, or because it never became the program? The name it died with tells.
+  if (!entry->last_name.starts_with("runc:[")) co_return Result<void>{};
   co_return fail(explain_exec_failure(entry->log, entry->command));
 }
 

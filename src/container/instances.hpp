@@ -20,6 +20,7 @@
 #include "cgroup.hpp"
 #include "layer_folders.hpp"
 #include "namespaces.hpp"
+#include "process_facts.hpp"
 #include "protocol.hpp"
 #include "runtime_command.hpp"
 #include "wick/os/slots.hpp"
@@ -75,6 +76,7 @@ class Instances {
   awaitable<void> await_end(EntryPointer entry);
   void note_end(Entry& entry);
   awaitable<Result<void>> open_start_fifo(EntryPointer entry);
+  awaitable<Result<void>> wait_for_exec(EntryPointer entry, Executable init);
   awaitable<void> kill_and_wait(EntryPointer entry);
   awaitable<void> give_back(EntryPointer entry);
   awaitable<void> recover_one(std::filesystem::path folder);

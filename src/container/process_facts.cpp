@@ -30,12 +30,12 @@ static_assert(sizeof(PidfdInfo) == 64);
 constexpr std::uint64_t pidfd_info_exit = 1 << 3;
 constexpr unsigned long pidfd_get_info = _IOWR(0xFF, 11, PidfdInfo);
 
+}  // namespace
+
 ExitStatus from_wait_status(int status) {
   if (WIFSIGNALED(status)) return {.code = 128 + WTERMSIG(status), .signal = WTERMSIG(status)};
   return {.code = WEXITSTATUS(status)};
 }
-
-}  // namespace
 
 Result<Fd> open_pidfd(pid_t pid) {
   Fd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));  // close-on-exec by definition
@@ -63,8 +63,13 @@ std::optional<ProcessStat> parse_stat(std::string_view text) {
   if (fields.size() <= start_time || fields[0].size() != 1) return std::nullopt;
   const auto ticks = parse_unsigned(fields[start_time]);
   if (!ticks) return std::nullopt;
-  return ProcessStat{
-      .name = std::string(text.substr(open + 1, close - open - 1)), .state = fields[0][0], .start_time = *ticks};
+  ProcessStat stat;
+  stat.name = text.substr(open + 1, close - open - 1);
+  stat.state = fields[0][0];
+  stat.start_time = *ticks;
+  constexpr std::size_t exit_code = 52 - 3;
+  if (fields.size() > exit_code) stat.wait_status = static_cast<int>(parse_unsigned(fields[exit_code]).value_or(0));
+  return stat;
 }
 
 std::optional<ProcessStat> stat_of(pid_t pid) {

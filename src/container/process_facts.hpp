@@ -23,6 +23,7 @@ struct ProcessStat {
   std::string name;  // "comm"
   char state = '?';
   std::uint64_t start_time = 0;  // clock ticks since boot
+  int wait_status = 0;           // of a zombie ('Z'); only root may read it
 };
 std::optional<ProcessStat> stat_of(pid_t pid);
 /// "/proc/PID/stat": the name is in parentheses and may hold any byte, parentheses and spaces too. Pure.
@@ -35,6 +36,9 @@ struct Executable {
   bool operator==(const Executable&) const = default;
 };
 std::optional<Executable> executable_of(pid_t pid);
+
+/// What wait(2) would have said.
+ExitStatus from_wait_status(int status);
 
 /// The status of a process that has ended. Reaps it when it is our child; otherwise asks the kernel (PIDFD_GET_INFO,
 /// Linux 6.15), which knows only after its parent has reaped it. Nothing when neither knows.

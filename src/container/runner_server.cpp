@@ -57,6 +57,16 @@ Result<Answer> sealed_answer(std::string_view bytes) {
   return answer;
 }
 
+/// Whoever can rename what is in these folders decides what root works on.
+Result<void> check_root_owns(const std::filesystem::path& folder) {
+  struct stat info{};
+  if (::lstat(folder.c_str(), &info) != 0) return fail(system_error("look at " + folder.string(), errno));
+  if (S_ISDIR(info.st_mode) && info.st_uid == 0 && (info.st_mode & 022) == 0) return {};
+  return fail(Errc::denied,
+              fmt::format("{} must be a folder that only root can write to, it has owner {} and mode {:o}",
+                          folder.string(), info.st_uid, info.st_mode & 07777));
+}
+
 class Server {
  public:
   Server(Executor executor, Fd socket, const RunnerOptions& options, Roots roots, NetworkDoor door)
@@ -277,9 +287,10 @@ class Server {
 awaitable<void> serve_runner(Executor executor, Fd socket, RunnerOptions options) {
   // umask matters: folders below must be reachable exactly as far as their mode says.
   ::umask(022);
-  for (const auto& folder : {options.state_folder, options.run_folder})
-    if (auto made = make_folders(folder, folder == options.state_folder ? 0700 : 0755); !made)
-      throw std::runtime_error(made.error().what());
+  for (const auto& folder : {options.state_folder, options.run_folder}) {
+    unwrap(make_folders(folder, folder == options.state_folder ? 0700 : 0755)).value();
+    unwrap(check_root_owns(folder)).value();
+  }
   auto roots = unwrap(Roots::open(options.run_folder / "roots", options.state_folder / "skeleton"));
   auto door = unwrap(NetworkDoor::open());
   Server server(executor, std::move(socket), options, std::move(*roots), std::move(*door));

@@ -14,7 +14,8 @@
 namespace wick::container {
 
 struct RunnerOptions {
-  std::filesystem::path state_folder = "/var/lib/wick/runner";  // layers and steps; root's alone; ext4, xfs or btrfs
+  // Both folders are made where they are missing; only root may be able to write to them.
+  std::filesystem::path state_folder = "/var/lib/wick/runner";  // layers and steps; ext4, xfs or btrfs
   std::filesystem::path run_folder = "/run/wick";  // mounts, the runtime's state, records; every parent reachable (o+x)
   std::string runtime = "runc";
   uid_t front_uid = 0;  // who may speak to us, beside root

@@ -60,7 +60,8 @@ TEST_CASE("a service's root is read-only, with a /tmp of its own, and nothing of
     test -e /etc/resolv.conf && echo has-resolv; cat /etc/hosts | grep -c localhost
     ls /dev | grep -E 'vda|mem|kmsg|fuse'
     cat; echo eof
-  )");
+  )",
+                          [](InstanceSpec& spec) { spec.limits.memory_bytes = 256 << 20; });
   ::unlink("/var/tmp/wick-canary");
   INFO(seen.output);
   CHECK_THAT(seen.output,
@@ -69,7 +70,7 @@ TEST_CASE("a service's root is read-only, with a /tmp of its own, and nothing of
   CHECK_THAT(seen.output, !Contains("HOST-FILE") && !Contains("missing ") && !Contains("HAS-CONSOLE"));
   CHECK_THAT(seen.output, Contains("has-resolv") && Contains("eof"));
   CHECK_THAT(seen.output, Contains("can't create /proc/sys/kernel/hostname: Read-only file system"));
-  CHECK_THAT(seen.output, Contains("/proc/sysrq-trigger"));
+  CHECK_THAT(seen.output, Contains("/proc/sysrq-trigger") && Contains("can't open /proc/kcore"));
   for (const char* device : {"vda", "kmsg", "fuse"}) CHECK_THAT(seen.output, !Contains(device));
 }
 
@@ -98,7 +99,7 @@ TEST_CASE("a service cannot mount, unshare, become root or see another network")
 TEST_CASE("limits are kept: memory, processes, open files") {
   RunnerFixture f;
   SECTION("an instance over its memory is killed and said to be") {
-    const auto seen = shell(f, "dd if=/dev/zero of=/dev/null bs=200M count=1; echo status $?; exit $?");
+    const auto seen = shell(f, "dd if=/dev/zero of=/dev/null bs=200M count=1; exit $?");
     INFO(seen.output);
     CHECK_THAT(seen.output, !Contains("survived"));
     CHECK(seen.exit.out_of_memory);
@@ -113,7 +114,8 @@ TEST_CASE("limits are kept: memory, processes, open files") {
     const auto seen = shell(f,
                             "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null; "
                             "touch /sys/fs/cgroup/x");
-    CHECK_THAT(seen.output, Contains("67108864") && Contains("Read-only file system"));
+    CHECK_THAT(seen.output,
+               Contains("67108864") && (Contains("Read-only file system") || Contains("Permission denied")));
   }
 }
 

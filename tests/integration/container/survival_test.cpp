@@ -39,7 +39,8 @@ TEST_CASE("a new runner adopts what runs: same process, still reachable, its end
   value_of(f.run(f.runner().start(waiting.id)));  // prepared by one runner, started by the next
   value_of(f.run(f.runner().signal(server.id, SIGKILL)));
   const auto exit = f.wait_exit(server.id);
-  if (exit.known) CHECK(exit.status.signal == SIGKILL);
+  CHECK(exit.known);
+  CHECK(exit.status.signal == SIGKILL);
   value_of(f.run(f.runner().remove(server.id)));
   value_of(f.run(f.runner().remove(waiting.id)));
   CHECK(f.leftovers().empty());

@@ -1,0 +1,45 @@
+// A front that was taken over: any bytes as a request, the rest of the input as the memfd that comes with it. Must
+// never crash; what is accepted must be in bounds (the runner acts on it without looking again).
+#include <fcntl.h>
+
+#include <cstdint>
+#include <cstdlib>
+
+#include "container/protocol.hpp"
+#include "container/sealed_memory.hpp"
+#include "wick/os/files.hpp"
+
+using namespace wick;
+using namespace wick::container;
+
+namespace {
+
+void require(bool holds) {
+  if (!holds) std::abort();
+}
+
+void check(const protocol::Prepare& prepare) {
+  const auto& spec = prepare.spec;
+  require(!spec.id.empty() && spec.id_range < id_ranges_max && spec.layers.size() <= layers_max);
+  require(!spec.process.argv.empty() && spec.process.working_folder.starts_with('/'));
+  require(spec.process.working_folder.find("/../") == std::string::npos);
+  require(spec.process.uid < id_range_size && spec.process.gid < id_range_size);
+  require(spec.privileges == Privileges::build || spec.network == Network::own);
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  if (size < 2) return 0;
+  const std::size_t split = std::min<std::size_t>(size - 2, data[0] << 8 | data[1]);
+  const std::string_view bytes(reinterpret_cast<const char*>(data) + 2, size - 2);
+  std::vector<Fd> fds;
+  if (auto memory = seal(bytes.substr(split))) fds.push_back(std::move(*memory));
+  // prepare takes two descriptors, the verbs with a file one: try what the verb wants.
+  if (size > 6 && data[6] == static_cast<std::uint8_t>(protocol::Verb::prepare))
+    if (auto null = open_file("/dev/null", O_RDWR)) fds.push_back(std::move(*null));
+  auto received = protocol::parse_request(bytes.substr(0, split), std::move(fds));
+  if (!received || !received->request) return 0;
+  if (const auto* prepare = std::get_if<protocol::Prepare>(&*received->request)) check(*prepare);
+  return 0;
+}

@@ -1,0 +1,247 @@
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <catch2/catch.hpp>
+#include <random>
+
+#include "container/protocol.hpp"
+#include "container/sealed_memory.hpp"
+#include "wick/os/files.hpp"
+
+using namespace wick;
+using namespace wick::container;
+using namespace wick::container::protocol;
+using Catch::Matchers::Contains;
+
+namespace {
+
+InstanceSpec service() {
+  InstanceSpec spec;
+  spec.id = *InstanceId::parse("0123456789abcdef");
+  spec.layers = {Digest::of("a"), Digest::of("b")};
+  spec.process.argv = {"/app", "--flag", ""};
+  spec.process.environment = {"PORT=8080", "EMPTY="};
+  spec.process.working_folder = "/srv";
+  spec.process.groups = {7, 8};
+  return spec;
+}
+
+Fd null_file() { return std::move(*open_file("/dev/null", O_RDWR)); }
+
+std::string message(Verb verb, std::string_view body, std::uint64_t number = 9) {
+  const RequestHead head{.verb = static_cast<std::uint16_t>(verb), .request = number};
+  return std::string(bytes_of(head)) + std::string(body);
+}
+
+Result<Request> parse(Verb verb, std::string_view body, std::vector<Fd> fds = {}) {
+  auto received = parse_request(message(verb, body), std::move(fds));
+  REQUIRE(received);
+  CHECK(received->number == 9);
+  return std::move(received->request);
+}
+
+/// A prepare message with one thing changed before it is sealed and sent.
+Result<Request> prepare_with(const std::function<void(PrepareBody&)>& change, InstanceSpec spec = service()) {
+  auto out = encode_prepare(spec, null_file());
+  REQUIRE(out);
+  auto body = *protocol::value_of<PrepareBody>(out->body);
+  change(body);
+  return parse(Verb::prepare, bytes_of(body), std::move(out->fds));
+}
+
+}  // namespace
+
+TEST_CASE("what the front says about an instance is what the runner hears") {
+  auto out = encode_prepare(service(), null_file());
+  REQUIRE(out);
+  auto request = parse(Verb::prepare, out->body, std::move(out->fds));
+  REQUIRE(request);
+  const auto& heard = std::get<Prepare>(*request);
+  const auto said = service();
+  CHECK(heard.spec.id == said.id);
+  CHECK(heard.spec.layers == said.layers);
+  CHECK(heard.spec.process.argv == said.process.argv);
+  CHECK(heard.spec.process.environment == said.process.environment);
+  CHECK(heard.spec.process.working_folder == "/srv");
+  CHECK(heard.spec.process.groups == said.process.groups);
+  CHECK(heard.spec.limits.pids == said.limits.pids);
+  CHECK(heard.log);
+}
+
+TEST_CASE("a head that is not ours ends the connection") {
+  CHECK_FALSE(parse_request("", {}));
+  CHECK_FALSE(parse_request("x", {}));
+  const std::string good = message(Verb::list, "");
+  CHECK(parse_request(good, {}));
+  CHECK_FALSE(parse_request(good.substr(1), {}));
+  for (const std::size_t at : {0U, 3U, 6U}) {  // magic, reserved
+    std::string bad = good;
+    bad[at] = static_cast<char>(bad[at] ^ 1);
+    CHECK_FALSE(parse_request(bad, {}));
+  }
+  for (const int verb : {0, static_cast<int>(Verb::exit_notice), 99, 65535})
+    CHECK_FALSE(parse_request(message(static_cast<Verb>(verb), ""), {}));
+}
+
+TEST_CASE("a body of the wrong size or with the wrong descriptors is refused, for every verb") {
+  for (int number = static_cast<int>(Verb::prepare); number <= static_cast<int>(Verb::bootstrap); ++number) {
+    const auto verb = static_cast<Verb>(number);
+    CAPTURE(to_string(verb));
+    for (const std::size_t size : {1U, 15U, 17U, 5000U, 60000U}) {
+      std::vector<Fd> fds;
+      const auto request = parse(verb, std::string(size, '\0'), std::move(fds));
+      CHECK_FALSE(request);
+    }
+    std::vector<Fd> many;
+    for (int i = 0; i < 3; ++i) many.push_back(null_file());
+    CHECK_FALSE(parse(verb, "", std::move(many)));
+  }
+}
+
+TEST_CASE("ids are hex digits and nothing else") {
+  for (const char* text :
+       {"0123456789abcde/", "../../../../../..", "0123456789ABCDEF", "0123456789abcde\0", "                "}) {
+    IdBody body;
+    std::memcpy(body.id, text, sizeof body.id);
+    CHECK_FALSE(parse(Verb::start, bytes_of(body)));
+    CHECK_FALSE(parse(Verb::remove, bytes_of(body)));
+    CHECK_FALSE(parse(Verb::discard_step, bytes_of(body)));
+    OpenStepBody step;
+    std::memcpy(step.id, text, sizeof step.id);
+    CHECK_FALSE(parse(Verb::open_step, bytes_of(step)));
+  }
+  CHECK(parse(Verb::start, bytes_of(id_body(service().id))));
+}
+
+TEST_CASE("numbers of a prepare stay in their bounds") {
+  CHECK(prepare_with([](PrepareBody&) {}));
+  const std::vector<std::function<void(PrepareBody&)>> changes{
+      [](PrepareBody& b) { b.id[3] = '/'; },
+      [](PrepareBody& b) { b.id_range = id_ranges_max; },
+      [](PrepareBody& b) { b.id_range = store_id_range; },
+      [](PrepareBody& b) { b.uid = 0; },
+      [](PrepareBody& b) { b.uid = id_range_size; },
+      [](PrepareBody& b) { b.gid = 0xffffffff; },
+      [](PrepareBody& b) { b.group_count = groups_max + 1; },
+      [](PrepareBody& b) { b.groups[0] = id_range_size; },
+      [](PrepareBody& b) { b.memory_bytes = 4096; },
+      [](PrepareBody& b) { b.memory_bytes = ~0ULL; },
+      [](PrepareBody& b) { b.cpu_millis = 0; },
+      [](PrepareBody& b) { b.pids = 0; },
+      [](PrepareBody& b) { b.pids = pids_max + 1; },
+      [](PrepareBody& b) { b.network = 1; },  // the host's network is for steps
+      [](PrepareBody& b) { b.network = 2; },
+      [](PrepareBody& b) { b.privileges = 1; },
+      [](PrepareBody& b) { b.privileges = 77; },
+      [](PrepareBody& b) { b.allow_root = 2; },
+      [](PrepareBody& b) { b.reserved = 1; },
+      [](PrepareBody& b) { b.layers.count = 0; },
+      [](PrepareBody& b) { b.layers.count = layers_max + 1; },
+      [](PrepareBody& b) { b.layers.count = 3; },  // the third digest is empty
+      [](PrepareBody& b) { b.arguments = 0; },
+      [](PrepareBody& b) { b.arguments = 0xffffffff; },
+      [](PrepareBody& b) { b.environment += 1; },
+      [](PrepareBody& b) { b.environment = 0xffffffff; },
+      [](PrepareBody& b) { std::memset(b.step, 'a', sizeof b.step); },  // layers and a step
+  };
+  for (std::size_t i = 0; i < changes.size(); ++i) {
+    CAPTURE(i);
+    CHECK_FALSE(prepare_with(changes[i]));
+  }
+}
+
+TEST_CASE("a process comes only in a memfd that nobody can change") {
+  auto out = encode_prepare(service(), null_file());
+  REQUIRE(out);
+  const auto send = [&](Fd memory) {
+    std::vector<Fd> fds;
+    fds.push_back(std::move(memory));
+    fds.push_back(null_file());
+    return parse(Verb::prepare, out->body, std::move(fds));
+  };
+  const auto strings = read_sealed(out->fds[0], process_bytes_max);
+  REQUIRE(strings);
+  CHECK_FALSE(send(null_file()));
+  CHECK_FALSE(send(Fd()));
+  for (const int seals : {0, F_SEAL_WRITE, F_SEAL_WRITE | F_SEAL_GROW, F_SEAL_GROW | F_SEAL_SHRINK}) {
+    Fd memory(::memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+    REQUIRE(write_all(memory.get(), *strings));
+    REQUIRE(::fcntl(memory.get(), F_ADD_SEALS, seals) == 0);
+    CHECK_FALSE(send(std::move(memory)));
+  }
+  CHECK(send(std::move(*seal(*strings))));
+  CHECK_FALSE(send(std::move(*seal(strings->substr(0, strings->size() - 1)))));  // no last NUL
+  CHECK_FALSE(send(std::move(*seal(*strings + std::string("more\0", 5)))));      // one string too many
+  CHECK_FALSE(send(std::move(*seal(""))));
+  CHECK_FALSE(send(std::move(*seal(std::string(process_bytes_max + 1, '\0')))));
+}
+
+TEST_CASE("a process that makes no sense is refused on both sides") {
+  const std::vector<std::function<void(InstanceSpec&)>> changes{
+      [](InstanceSpec& s) { s.process.argv.clear(); },
+      [](InstanceSpec& s) { s.process.argv[0] = ""; },
+      [](InstanceSpec& s) { s.process.argv[1] = std::string("a\0b", 3); },
+      [](InstanceSpec& s) { s.process.environment = {"NOVALUE"}; },
+      [](InstanceSpec& s) { s.process.environment = {"=x"}; },
+      [](InstanceSpec& s) { s.process.working_folder = "relative"; },
+      [](InstanceSpec& s) { s.process.working_folder = "/a/../../b"; },
+      [](InstanceSpec& s) { s.process.working_folder = ""; },
+      [](InstanceSpec& s) { s.process.uid = 0; },
+      [](InstanceSpec& s) { s.network = Network::host; },
+      [](InstanceSpec& s) { s.layers.assign(layers_max + 1, Digest::of("x")); },
+      [](InstanceSpec& s) { s.process.argv.assign(process_strings_max, "x"); },
+      [](InstanceSpec& s) { s.process.environment = {"BIG=" + std::string(process_bytes_max, 'x')}; },
+  };
+  for (std::size_t i = 0; i < changes.size(); ++i) {
+    CAPTURE(i);
+    auto spec = service();
+    changes[i](spec);
+    CHECK_FALSE(encode_prepare(spec, null_file()));
+  }
+}
+
+TEST_CASE("ports, signals and suites have bounds") {
+  const auto number = [](std::int64_t value) {
+    NumberBody body;
+    std::ranges::copy(service().id.text(), body.id);
+    body.number = value;
+    return std::string(bytes_of(body));
+  };
+  for (const std::int64_t port : {std::int64_t{0}, std::int64_t{-1}, std::int64_t{65536}, std::int64_t{1} << 40})
+    CHECK_FALSE(parse(Verb::connect, number(port)));
+  CHECK(parse(Verb::connect, number(65535)));
+  for (const std::int64_t signal : {0, -9, 65}) CHECK_FALSE(parse(Verb::signal, number(signal)));
+  CHECK(parse(Verb::signal, number(15)));
+  const auto suite = [](std::string_view text) {
+    BootstrapBody body;
+    body.suite.length = static_cast<std::uint32_t>(text.size());
+    std::ranges::copy(text, body.suite.bytes);
+    std::vector<Fd> fds;
+    fds.push_back(null_file());
+    return parse(Verb::bootstrap, bytes_of(body), std::move(fds));
+  };
+  CHECK(suite("bookworm"));
+  for (const std::string_view bad : {"", "--help", "a b", "../x", "Bookworm"}) CHECK_FALSE(suite(bad));
+}
+
+TEST_CASE("random bytes never become a request with an effect outside the bounds") {
+  std::mt19937 random(4711);
+  for (int round = 0; round < 20000; ++round) {
+    std::string bytes = message(static_cast<Verb>(1 + random() % 21), "");
+    const std::size_t sizes[] = {0, 16, 24, 32, 48, sizeof(PrepareBody), sizeof(PackBody), sizeof(OpenStepBody)};
+    const std::size_t size = sizes[random() % std::size(sizes)];
+    for (std::size_t i = 0; i < size; ++i)
+      bytes += static_cast<char>(random() % 4 == 0 ? random() : '0' + random() % 10);
+    (void)parse_request(bytes, {});
+  }
+}
+
+TEST_CASE("errors keep their kind, sentence and hint across the socket") {
+  const Error error = Error(Errc::denied, "no").within("instance x").hint("do that");
+  const auto back = decode_error(static_cast<std::uint16_t>(Errc::denied) + 1, encode_error(error));
+  CHECK(back.code() == Errc::denied);
+  CHECK(back.what() == "instance x: no");
+  CHECK(back.hint() == "do that");
+  CHECK(decode_error(9999, "x").code() == Errc::internal);
+}
