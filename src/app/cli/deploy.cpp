@@ -137,7 +137,8 @@ void say_traffic(Progress& progress, const json::value& service) {
 Outcome<void> await_ready(Session& session, Progress& progress, const std::string& name, const DeployOptions& options,
                           const json::value* before) {
   const auto service_before = before ? generation_of(*before) : 0;
-  std::string revision;
+  // The revision of before: what is newest until the daemon has made one of the new generation.
+  std::string revision = before ? text_at(*before, "/status/latestCreatedRevisionName") : std::string();
   bool unchanged = false;
   const auto on_change = [&](const json::value& service) {
     unchanged = generation_of(service) == service_before;

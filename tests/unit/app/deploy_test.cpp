@@ -142,8 +142,11 @@ TEST_CASE("a revision that does not become ready is told after the failed-deploy
   daemon.on("GET " + services + "/hello", 200, service(2, 2, "True", "hello-00002"));
   daemon.on("PUT " + services + "/hello", 200, service(3, 2, "True", "hello-00002"));
   const json::array old_serves{{{"revisionName", "hello-00002"}, {"percent", 100}}};
-  daemon.on("GET " + services + "/hello", 200,
-            service(3, 3, "False", "hello-00003", old_serves, {{"lastFailure", failure}}));
+  daemon.on("GET " + services + "/hello", 200, service(3, 3, "Unknown", "hello-00002", old_serves));
+  const auto failed = service(3, 3, "False", "hello-00003", old_serves, {{"lastFailure", failure}});
+  daemon.on("GET " + services, 200,
+            R"({"type":"MODIFIED","object":)" + service(3, 3, "Unknown", "hello-00003", old_serves) + "}\n" +
+                R"({"type":"MODIFIED","object":)" + failed + "}\n");
 
   const auto ran = daemon.run({"deploy", "hello:2"});
   CHECK(ran.exit == 5);
