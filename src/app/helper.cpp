@@ -9,8 +9,8 @@
 namespace wick::app {
 
 int helper_main(int argc, char** argv) {
-  const std::string_view name = argc > 1 ? argv[1] : "";
-  if (name == "fetch") return build::fetch_main(argc - 1, argv + 1);
+  const std::string_view name = argc > 2 ? argv[2] : "";
+  if (name == "fetch") return build::fetch_main(argc - 2, argv + 2);
   return container::helper_main(argc, argv);
 }
 

@@ -3,6 +3,7 @@
 
 namespace wick::app {
 
+/// argv as main got it: `wick helper NAME …`.
 int helper_main(int argc, char** argv);
 
 }  // namespace wick::app

@@ -30,6 +30,19 @@ int complain(const Error& error) {
   return error.code() == Errc::invalid ? 2 : 1;
 }
 
+/// The front is nobody special: every folder on the way to its own must let others through.
+Result<void> check_reachable(const fs::path& folder, const Identity& identity) {
+  for (auto parent = fs::absolute(folder).parent_path();; parent = parent.parent_path()) {
+    struct stat info{};
+    if (::stat(parent.c_str(), &info) != 0) return fail(system_error("stat " + parent.string(), errno));
+    if (info.st_uid != identity.uid && !(info.st_mode & S_IXOTH))
+      return fail(Errc::denied,
+                  fmt::format("the front (uid {}) cannot get through {} to its state", identity.uid, parent.string()),
+                  fmt::format("chmod o+x {}, or choose another folder with --state", parent.string()));
+    if (parent == parent.root_path()) return {};
+  }
+}
+
 /// The state folder itself stays root's, so that the front cannot put a folder of its own where the runner's is.
 Result<void> make_own_folders(const Config& config, const Identity& identity) {
   for (const auto& folder : {config.state, config.run})
@@ -37,7 +50,7 @@ Result<void> make_own_folders(const Config& config, const Identity& identity) {
   const auto own = front_folder(config);
   if (auto made = make_folders(own, 0700); !made) return made;
   if (::chown(own.c_str(), identity.uid, identity.gid) != 0) return fail(system_error("chown " + own.string(), errno));
-  return {};
+  return check_reachable(own, identity);
 }
 
 Result<FrontSockets> open_sockets(const Config& config) {

@@ -52,8 +52,9 @@ class Control::Impl {
     auto made = co_await ensure_namespace("default");
     if (!made) co_return made;
     co_await collect_orphans(world_);
-    co_await restore_revisions();
-    co_await adopt();
+    auto running = co_await still_running();
+    co_await restore_revisions(running);
+    stop_unknown(std::move(running));
     publish();
     subscription_ = world_.objects().subscribe([this](const store::Change& change) { on_change(change); });
     world_.with.serving.on_change([this](const serving::RevisionKey& key) {
@@ -162,36 +163,45 @@ class Control::Impl {
       });
   }
 
-  awaitable<void> restore_revisions() {
+  using Running = std::vector<container::RunnerLauncher::Adopted>;
+
+  awaitable<Running> still_running() {
+    if (!world_.with.adopt) co_return Running();
+    auto adopted = co_await world_.with.adopt();
+    if (adopted) co_return std::move(*adopted);
+    log::warn("no instance adopted", {{"error", adopted.error().what()}});
+    co_return Running();
+  }
+
+  /// Takes what it adopts out of `running`. A revision gets its instances in the same turn of the loop in which its
+  /// pool comes to be: one turn later the pool would start its minimum anew.
+  awaitable<void> restore_revisions(Running& running) {
     for (const auto& revision : world_.objects().list(model::revision_kind().resource())) {
       if (model::find_condition(*revision, "Ready").status != model::Truth::yes) continue;
       const auto key = key_of(model::revision_kind(), *revision);
       auto restored = co_await revisions_.restore(key);
-      if (!restored)
+      if (!restored) {
         log::warn("revision not restored",
                   {{"revision", key.name_space + "/" + key.name}, {"error", restored.error().what()}});
+        continue;
+      }
+      const serving::RevisionKey owner{key.name_space, key.name};
+      std::erase_if(running, [&](const container::RunnerLauncher::Adopted& found) {
+        if (found.owner != owner.text() || !world_.with.serving.adopt(owner, found.instance)) return false;
+        log::info("instance adopted", {{"instance", found.instance->id().text()}, {"owner", found.owner}});
+        return true;
+      });
     }
   }
 
-  awaitable<void> adopt() {
-    if (!world_.with.adopt) co_return;
-    auto adopted = co_await world_.with.adopt();
-    if (!adopted) {
-      log::warn("no instance adopted", {{"error", adopted.error().what()}});
-      co_return;
-    }
-    for (auto& found : *adopted) {
-      const auto slash = found.owner.find('/');
-      const bool known =
-          slash != found.owner.npos &&
-          world_.with.serving.adopt({found.owner.substr(0, slash), found.owner.substr(slash + 1)}, found.instance);
-      log::info(known ? "instance adopted" : "instance of nobody stopped",
-                {{"instance", found.instance->id().text()}, {"owner", found.owner}});
-      if (!known) tasks_.spawn("stop unknown instance", stop_unknown(found.instance));
+  void stop_unknown(Running running) {
+    for (auto& found : running) {
+      log::info("instance of nobody stopped", {{"instance", found.instance->id().text()}, {"owner", found.owner}});
+      tasks_.spawn("stop unknown instance", stop_instance(std::move(found.instance)));
     }
   }
 
-  static awaitable<void> stop_unknown(std::shared_ptr<container::Instance> instance) {
+  static awaitable<void> stop_instance(std::shared_ptr<container::Instance> instance) {
     co_await instance->stop(stop_unknown_grace);
   }
 

@@ -6,6 +6,7 @@
  *   GET  /sleep/MS    answers after MS milliseconds
  *   GET  /exit/CODE   ends the process
  *   GET  /eat/MB      allocates and touches MB megabytes
+ *   a CloudEvent (ce-id in the head): logged as "event ID", answered 204
  * Flags: --exit CODE (end at once), --exit-after MS CODE, --port N (listen elsewhere), --never (never listen), --eat MB (at start). */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -73,7 +74,7 @@ static void answer(int fd, const char* text) {
 }
 
 static void eat(long megabytes) {
-  char* memory = malloc((size_t)megabytes << 20);
+  volatile char* memory = malloc((size_t)megabytes << 20);
   for (size_t i = 0; memory && i < (size_t)megabytes << 20; i += 4096) memory[i] = 1;
 }
 
@@ -85,9 +86,11 @@ static void* serve(void* argument) {
     if (sscanf(line, "%15s %4095s", method, path) != 2) break;
     uint64_t length = 0, total = 0;
     int chunked = 0;
+    char event[256] = "";
     while (get_line(s, line, sizeof line) && line[0]) {
       if (!strncasecmp(line, "content-length:", 15)) length = strtoull(line + 15, NULL, 10);
       if (!strncasecmp(line, "transfer-encoding:", 18)) chunked = 1;
+      if (!strncasecmp(line, "ce-id: ", 7)) snprintf(event, sizeof event, "%.200s", line + 7);
     }
     if (chunked) {
       while (get_line(s, line, sizeof line)) {
@@ -103,7 +106,11 @@ static void* serve(void* argument) {
       if (!skip(s, length)) break;
       total = length;
     }
-    if (!strncmp(path, "/env/", 5)) {
+    if (event[0]) {
+      printf("event %s\n", event);
+      fflush(stdout);
+      send_all(s->fd, "HTTP/1.1 204 No Content\r\n\r\n", 27);
+    } else if (!strncmp(path, "/env/", 5)) {
       const char* value = getenv(path + 5);
       answer(s->fd, value ? value : "");
     } else if (!strncmp(path, "/bytes/", 7)) {

@@ -40,7 +40,8 @@ class Daemon:
         self.own_state = state is None
         self.state = state or tempfile.mkdtemp(prefix="wick-e2e-state-")
         self.run = tempfile.mkdtemp(prefix="wick-e2e-run-")
-        os.chmod(self.run, 0o755)
+        for folder in (self.state, self.run):  # the front, which is not root, must get through
+            os.chmod(folder, 0o755)
         self.flags = list(flags)
         self.log = os.path.join(self.run, "serve.log")
         self.process = None
@@ -112,6 +113,8 @@ class Daemon:
         return [i for i in self.services().get(service, {}).get("instances", [])]
 
     def remove_all(self):
+        for trigger in json.loads(self.api("GET", "/apis/eventing.knative.dev/v1/namespaces/default/triggers")[1])["items"]:
+            self.cli("trigger", "rm", trigger["metadata"]["name"])
         for name in list(self.services()):
             self.cli("rm", name, "--yes")
         eventually("no service is left", lambda: not self.services(), 60)

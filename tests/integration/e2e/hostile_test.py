@@ -47,7 +47,7 @@ class Hostile(DaemonTest):
         done = self.wick.cli("deploy", folder, "--name", "outside-link", check=False)
         if done.returncode == 0:  # the link may go along as a link: it then points into the image, where there is no such file
             self.assertEqual(self.wick.request("outside-link")[0], 200)
-        text = "".join(p.read_text(errors="replace") for p in pathlib.Path(self.wick.state, "content/blobs/sha256").iterdir()
+        text = "".join(p.read_text(errors="replace") for p in pathlib.Path(self.wick.state, "front/content/blobs/sha256").iterdir()
                        if p.stat().st_size < 1 << 22)
         self.assertNotIn("root:$", text)
 

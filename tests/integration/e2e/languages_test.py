@@ -49,7 +49,7 @@ class Folders(DaemonTest):
 
     def test_images_are_valid_for_skopeo_and_umoci(self):
         self.deploy_static("oci")
-        layout = os.path.join(self.wick.state, "content")
+        layout = os.path.join(self.wick.state, "front/content")
         subprocess.run(["skopeo", "inspect", "--raw", f"oci:{layout}:oci:latest"], check=True, capture_output=True)
         out = os.path.join(self.folder, "unpacked")
         copy = os.path.join(self.folder, "layout")
