@@ -47,6 +47,16 @@ TEST_CASE("bench: from nothing to a connection", "[.][bench]") {
     value_of(f.run(f.runner().remove(spec.id)));
     remove.push_back(ms_since(removing));
   }
+  std::vector<double> output;
+  for (int i = 0; i < 30; ++i) {
+    const auto spec = f.spec({"/bin/sh", "-c", "echo x; sleep 100"});
+    const auto begin = std::chrono::steady_clock::now();
+    f.launch(spec);
+    while (f.log_of(spec.id).empty()) ::usleep(50);
+    output.push_back(ms_since(begin));
+    value_of(f.run(f.runner().remove(spec.id)));
+  }
+  report("first byte of output", output);
   report("prepare", prepare);
   report("start", start);
   report("until it listens", listen);
