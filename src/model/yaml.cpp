@@ -1,12 +1,19 @@
+// Straight from yaml-cpp's events to JSON values, so that every bound holds while the text is read. (YAML::LoadAll
+// builds a graph first, and 0.7.0 never returns for "," : its parser reports documents without consuming anything.
+// Found by fuzzing.)
 #include "wick/model/yaml.hpp"
 
 #include <fmt/format.h>
+#include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
 #include <charconv>
 #include <cmath>
+#include <map>
+#include <optional>
+#include <sstream>
 
 namespace wick::model {
 
@@ -14,6 +21,7 @@ namespace json = boost::json;
 
 namespace {
 
+/// A bound was met: not a syntax error, so not YAML's exception.
 class TooBig : public std::exception {
  public:
   explicit TooBig(std::string what) : what_(std::move(what)) {}
@@ -42,41 +50,108 @@ json::value resolve_plain(const std::string& text) {
   return json::string(text);
 }
 
-class Converter {
+class JsonBuilder final : public YAML::EventHandler {
  public:
-  explicit Converter(const YamlLimits& limits) : limits_(limits) {}
+  explicit JsonBuilder(const YamlLimits& limits) : limits_(limits) {}
 
-  json::value convert(const YAML::Node& node, std::size_t depth) {
-    if (depth > limits_.depth_max) throw TooBig(fmt::format("YAML is nested deeper than {} levels", limits_.depth_max));
-    if (++nodes_ > limits_.nodes_max)
+  /// The last document's value; the builder is ready for the next.
+  json::value take() {
+    anchors_.clear();
+    return std::exchange(root_, nullptr);
+  }
+  /// Where the last document began.
+  int document_at() const { return document_at_; }
+
+  void OnDocumentStart(const YAML::Mark& mark) override { document_at_ = mark.pos; }
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override { add(mark, anchor, nullptr, 1); }
+  void OnAlias(const YAML::Mark& mark, YAML::anchor_t anchor) override {
+    const auto found = anchors_.find(anchor);
+    if (found == anchors_.end()) throw YAML::ParserException(mark, "an alias of a value it is part of");
+    charge(found->second.nodes);
+    add(mark, YAML::NullAnchor, found->second.value, found->second.nodes);
+  }
+  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                const std::string& value) override {
+    charge(1);
+    const bool text = tag == "!" || tag == "tag:yaml.org,2002:str" || expects_key();
+    add(mark, anchor, text ? json::value(json::string(value)) : resolve_plain(value), 1);
+  }
+  void OnSequenceStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor,
+                       YAML::EmitterStyle::value) override {
+    open(mark, anchor, json::array());
+  }
+  void OnSequenceEnd() override { close(); }
+  void OnMapStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor,
+                  YAML::EmitterStyle::value) override {
+    open(mark, anchor, json::object());
+  }
+  void OnMapEnd() override { close(); }
+
+ private:
+  struct Open {
+    json::value value;
+    YAML::Mark mark;
+    YAML::anchor_t anchor;
+    std::size_t nodes = 1;
+    std::optional<std::string> key;  // of a map, when its value is next
+  };
+  struct Anchored {
+    json::value value;
+    std::size_t nodes;
+  };
+
+  bool expects_key() const { return !open_.empty() && open_.back().value.is_object() && !open_.back().key; }
+
+  void charge(std::size_t nodes) {
+    nodes_ += nodes;
+    if (nodes_ > limits_.nodes_max)
       throw TooBig(fmt::format("YAML has more than {} values (aliases count where they are used)", limits_.nodes_max));
-    switch (node.Type()) {
-      case YAML::NodeType::Scalar:
-        return node.Tag() == "!" || node.Tag() == "tag:yaml.org,2002:str" ? json::value(json::string(node.Scalar()))
-                                                                          : resolve_plain(node.Scalar());
-      case YAML::NodeType::Sequence: {
-        json::array array;
-        for (const auto& element : node) array.push_back(convert(element, depth + 1));
-        return array;
-      }
-      case YAML::NodeType::Map: {
-        json::object object;
-        for (const auto& entry : node) {
-          if (!entry.first.IsScalar()) throw YAML::ParserException(entry.first.Mark(), "a key must be a scalar");
-          const auto& key = entry.first.Scalar();
-          if (object.contains(key))
-            throw YAML::ParserException(entry.first.Mark(), fmt::format("key \"{}\" is there twice", key));
-          object.emplace(key, convert(entry.second, depth + 1));
-        }
-        return object;
-      }
-      default:
-        return nullptr;
+  }
+
+  void open(const YAML::Mark& mark, YAML::anchor_t anchor, json::value empty) {
+    charge(1);
+    if (expects_key()) throw YAML::ParserException(mark, "a key must be a scalar");
+    if (open_.size() >= limits_.depth_max)
+      throw TooBig(fmt::format("YAML is nested deeper than {} levels", limits_.depth_max));
+    open_.push_back({.value = std::move(empty), .mark = mark, .anchor = anchor, .key = {}});
+  }
+
+  void close() {
+    auto done = std::move(open_.back());
+    open_.pop_back();
+    add(done.mark, done.anchor, std::move(done.value), done.nodes);
+  }
+
+  void add(const YAML::Mark& mark, YAML::anchor_t anchor, json::value value, std::size_t nodes) {
+    if (anchor != YAML::NullAnchor) {
+      charge(nodes);  // the copy kept for its aliases
+      anchors_.insert_or_assign(anchor, Anchored{value, nodes});
+    }
+    if (open_.empty()) {
+      root_ = std::move(value);
+      return;
+    }
+    auto& parent = open_.back();
+    parent.nodes += nodes;
+    if (auto* array = parent.value.if_array()) {
+      array->push_back(std::move(value));
+    } else if (!parent.key) {
+      if (!value.is_string()) throw YAML::ParserException(mark, "a key must be a scalar");
+      parent.key = std::string(value.get_string());
+      if (parent.value.get_object().contains(*parent.key))
+        throw YAML::ParserException(mark, fmt::format("key \"{}\" is there twice", *parent.key));
+    } else {
+      parent.value.get_object().emplace(*parent.key, std::move(value));
+      parent.key.reset();
     }
   }
 
- private:
   const YamlLimits& limits_;
+  std::vector<Open> open_;
+  std::map<YAML::anchor_t, Anchored> anchors_;
+  json::value root_;
+  int document_at_ = -1;
   std::size_t nodes_ = 0;
 };
 
@@ -87,9 +162,14 @@ Result<std::vector<json::value>> parse_yaml(std::string_view text, const YamlLim
     return fail(Errc::too_large, fmt::format("YAML of {} bytes, at most {}", text.size(), limits.bytes_max));
   try {
     std::vector<json::value> documents;
-    Converter converter(limits);
-    for (const auto& node : YAML::LoadAll(std::string(text))) {
-      auto value = converter.convert(node, 0);
+    std::istringstream stream{std::string(text)};
+    YAML::Parser parser(stream);
+    JsonBuilder builder(limits);
+    for (int last = -1; parser.HandleNextDocument(builder); last = builder.document_at()) {
+      if (builder.document_at() <= last)
+        return fail(Errc::invalid,
+                    fmt::format("YAML: what begins at character {} is no value", builder.document_at() + 1));
+      auto value = builder.take();
       if (!value.is_null()) documents.push_back(std::move(value));
     }
     return documents;

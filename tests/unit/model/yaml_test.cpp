@@ -35,6 +35,16 @@ TEST_CASE("a text that would blow up is refused") {
   CHECK(parse_yaml(std::string(200, ' '), {.bytes_max = 100}).error().code() == Errc::too_large);
 }
 
+TEST_CASE("aliases are copies, and a text that begins with no value ends") {
+  const auto value = parse_yaml("a: &x {b: 1}\nc: *x\nd: [*x, *x]").value();
+  CHECK(boost::json::serialize(value.at(0)) == R"({"a":{"b":1},"c":{"b":1},"d":[{"b":1},{"b":1}]})");
+  CHECK(boost::json::serialize(parse_yaml("1: a\ntrue: b").value().at(0)) == R"({"1":"a","true":"b"})");
+  for (const auto* text : {",", "]", "}", "a: 1\n,", ",,,\n---\n,"}) {
+    INFO(text);
+    CHECK(parse_yaml(text).error().code() == Errc::invalid);
+  }
+}
+
 TEST_CASE("a syntax error says where, and a key given twice is one") {
   CHECK(parse_yaml("a: [1").error().message().starts_with("YAML line 1"));
   CHECK(parse_yaml("a: 1\na: 2").error().message() == "YAML line 2, column 1: key \"a\" is there twice");
