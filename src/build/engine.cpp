@@ -9,6 +9,7 @@
 #include "wick/base/log.hpp"
 #include "wick/base/text.hpp"
 #include "wick/os/deadline.hpp"
+#include "wick/os/files.hpp"
 
 namespace wick::build {
 
@@ -22,6 +23,24 @@ constexpr std::size_t project_file_bytes_max = 1 << 20;  // package.json, Procfi
 constexpr std::int64_t created_always = 315532801;  // 1980-01-01T00:00:01Z
 
 std::string rfc3339(std::int64_t unix_seconds) { return to_rfc3339(WallTime(std::chrono::seconds(unix_seconds))); }
+
+/// Certificate authorities that the machine's operator added (update-ca-certificates(8)): behind a proxy that opens
+/// TLS, nothing can be installed without them. They go to RUN as $WICK_EXTRA_CA, PEM texts one after the other.
+std::vector<std::string> extra_authorities() {
+  constexpr std::size_t bytes_max = 64 << 10;  // a process' environment travels in 256 KiB
+  std::vector<std::filesystem::path> files;
+  std::error_code error;
+  for (std::filesystem::directory_iterator at("/usr/local/share/ca-certificates", error), end; !error && at != end;
+       at.increment(error))
+    if (at->path().extension() == ".crt") files.push_back(at->path());
+  std::ranges::sort(files);
+  std::string all;
+  for (const auto& file : files)
+    if (const auto text = read_file(file, bytes_max); text && all.size() + text->size() < bytes_max)
+      all += *text + "\n";
+  if (all.empty()) return {};
+  return {"WICK_EXTRA_CA=" + all};
+}
 
 std::int64_t newest_file(const Listing& listing) {
   std::int64_t newest = 0;
@@ -227,9 +246,10 @@ awaitable<Result<Plan>> Engine::make_plan_of(const Dockerfile& file) {
 
 awaitable<Result<Engine::StageResult>> Engine::run_stages(const Plan& plan, const Dockerfile& file,
                                                           const Context& context) {
-  StepSettings settings{.limits = request_.limits, .network = request_.network, .on_output = [this](std::string line) {
-                          hear_output(std::move(line));
-                        }};
+  auto authorities = co_await parts_.workers.run(extra_authorities);
+  StepSettings settings{.limits = request_.limits, .network = request_.network};
+  settings.on_output = [this](std::string line) { hear_output(std::move(line)); };
+  settings.network_environment = std::move(authorities);
   StepRunner runner({parts_.workers, parts_.runner, parts_.store, parts_.exits, parts_.places.work}, context,
                     std::move(settings));
   std::vector<StageResult> done;
