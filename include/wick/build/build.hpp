@@ -18,8 +18,8 @@
 namespace wick::build {
 
 struct GitSource {
-  std::string url;      // https, http, ssh; file:// only with allow_local
-  std::string ref;      // branch, tag or commit; empty is HEAD
+  std::string url;  // https, http, ssh; file:// only with allow_local
+  std::string ref;  // branch, tag or commit; empty is HEAD
   bool allow_local = false;
 };
 /// A tar (an upload of `wick deploy DIR`) that lies in a file of ours.
@@ -31,12 +31,12 @@ struct ArchiveSource {
 
 struct BuildRequest {
   std::variant<GitSource, ArchiveSource> source;
-  std::string subpath;          // folder of the source to build
-  std::string dockerfile;       // empty: "Dockerfile" (or "Containerfile") if there is one, else the builders
-  std::string builder;          // name of a builder ("node"): it is used even where a Dockerfile is
-  std::string target;           // stage; empty is the last
+  std::string subpath;     // folder of the source to build
+  std::string dockerfile;  // empty: "Dockerfile" (or "Containerfile") if there is one, else the builders
+  std::string builder;     // name of a builder ("node"): it is used even where a Dockerfile is
+  std::string target;      // stage; empty is the last
   std::map<std::string, std::string> build_args;
-  std::string reference;        // name of the result in the content store
+  std::string reference;  // name of the result in the content store
   container::Network network = container::Network::host;
   container::Limits limits{.memory_bytes = 2ull << 30, .cpu_millis = 2000, .pids = 4096};
   milliseconds limit{30 * 60 * 1000};
@@ -45,17 +45,17 @@ struct BuildRequest {
 /// One line of progress, in order. Kept by the caller and shown as text or JSON.
 struct Progress {
   enum class Kind { started, output, cached, finished, failed } kind = Kind::started;
-  std::string step;    // fetch, detect, build, assemble
-  std::string text;    // "RUN npm ci", a line of output, …
+  std::string step;  // fetch, detect, build, assemble
+  std::string text;  // "RUN npm ci", a line of output, …
   milliseconds elapsed{0};
 };
 using OnProgress = std::function<void(const Progress&)>;
 
 struct BuiltImage {
   image::Image image;
-  std::string commit;       // of the source; "-dirty" at the end for changed folders; "" where there is none
-  std::string detected;     // "Dockerfile", "Node.js (package.json)"
-  bool unchanged = false;   // every step came from the cache
+  std::string commit;      // of the source; "-dirty" at the end for changed folders; "" where there is none
+  std::string detected;    // "Dockerfile", "Node.js (package.json)"
+  bool unchanged = false;  // every step came from the cache
   std::vector<std::string> warnings;
 };
 
@@ -71,10 +71,12 @@ class Builder {
     std::filesystem::path work;      // scratch of ours
     std::filesystem::path cache;     // step keys
   };
-  Builder(Executor executor, Clock& clock, WorkerPool& workers, container::Runner& runner, image::ContentStore& store, Places places);
+  Builder(Executor executor, Clock& clock, WorkerPool& workers, container::Runner& runner, image::ContentStore& store,
+          Places places);
   ~Builder();
 
-  /// Cancelling ends the running step and leaves nothing behind. Equal requests that run at the same time share one build.
+  /// Cancelling ends the running step and leaves nothing behind. Equal requests that run at the same time share one
+  /// build.
   awaitable<std::expected<BuiltImage, BuildFailure>> run(BuildRequest request, OnProgress progress);
 
  private:

@@ -1,13 +1,15 @@
-// The child that meets what comes from outside: a git server's bytes or the tar of an upload. Run as `/proc/self/exe helper fetch …`.
+// The child that meets what comes from outside: a git server's bytes or the tar of an upload. Run as `/proc/self/exe
+// helper fetch …`.
 #pragma once
 
 namespace wick::build {
 
 /// argv[0] is "fetch":
-///   fetch git FOLDER REPOSITORY URL REF BYTES_MAX [--allow-local]   the tree of REF into FOLDER, its objects into REPOSITORY
-///   fetch archive FOLDER BYTES_MAX                                  the tar on standard input into FOLDER
-/// FOLDER and REPOSITORY exist, are empty, and lie beside each other. Standard output has one line an event (src/build/fetch_events.hpp). 0 when all went well.
-/// Gives up what it can first: capabilities, new privileges, other folders (Landlock), memory and file size.
+///   fetch git FOLDER REPOSITORY URL REF BYTES_MAX [--allow-local]   the tree of REF into FOLDER, its objects into
+///   REPOSITORY fetch archive FOLDER BYTES_MAX                                  the tar on standard input into FOLDER
+/// FOLDER and REPOSITORY exist, are empty, and lie beside each other. Standard output has one line an event
+/// (src/build/fetch_events.hpp). 0 when all went well. Gives up what it can first: capabilities, new privileges, other
+/// folders (Landlock), memory and file size.
 int fetch_main(int argc, char** argv);
 
 }  // namespace wick::build
