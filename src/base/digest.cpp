@@ -41,7 +41,8 @@ std::string Digest::hex() const { return to_hex({reinterpret_cast<const char*>(b
 Result<Digest> Digest::parse(std::string_view text) {
   constexpr std::string_view prefix = "sha256:";
   const auto wrong = [&] {
-    return fail(Errc::invalid, "a digest is sha256: and 64 lower-case hex digits, not '" + std::string(text.substr(0, 80)) + "'");
+    return fail(Errc::invalid,
+                "a digest is sha256: and 64 lower-case hex digits, not '" + std::string(text.substr(0, 80)) + "'");
   };
   if (!text.starts_with(prefix) || text.size() != prefix.size() + 2 * size) return wrong();
   Bytes bytes{};

@@ -1,7 +1,7 @@
 #include "wick/base/error.hpp"
 
-#include <cerrno>
 #include <cctype>
+#include <cerrno>
 #include <system_error>
 #include <utility>
 
@@ -9,22 +9,38 @@ namespace wick {
 
 std::string_view to_string(Errc code) {
   switch (code) {
-    case Errc::internal: return "internal";
-    case Errc::invalid: return "invalid";
-    case Errc::not_found: return "not_found";
-    case Errc::already_exists: return "already_exists";
-    case Errc::conflict: return "conflict";
-    case Errc::denied: return "denied";
-    case Errc::too_large: return "too_large";
-    case Errc::overloaded: return "overloaded";
-    case Errc::timed_out: return "timed_out";
-    case Errc::unavailable: return "unavailable";
-    case Errc::unsupported: return "unsupported";
-    case Errc::corrupt: return "corrupt";
-    case Errc::io: return "io";
-    case Errc::cancelled: return "cancelled";
-    case Errc::build_failed: return "build_failed";
-    case Errc::not_ready: return "not_ready";
+    case Errc::internal:
+      return "internal";
+    case Errc::invalid:
+      return "invalid";
+    case Errc::not_found:
+      return "not_found";
+    case Errc::already_exists:
+      return "already_exists";
+    case Errc::conflict:
+      return "conflict";
+    case Errc::denied:
+      return "denied";
+    case Errc::too_large:
+      return "too_large";
+    case Errc::overloaded:
+      return "overloaded";
+    case Errc::timed_out:
+      return "timed_out";
+    case Errc::unavailable:
+      return "unavailable";
+    case Errc::unsupported:
+      return "unsupported";
+    case Errc::corrupt:
+      return "corrupt";
+    case Errc::io:
+      return "io";
+    case Errc::cancelled:
+      return "cancelled";
+    case Errc::build_failed:
+      return "build_failed";
+    case Errc::not_ready:
+      return "not_ready";
   }
   return "internal";
 }

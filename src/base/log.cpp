@@ -23,7 +23,8 @@ std::atomic<Level> threshold{Level::info};
 std::atomic<bool> as_json{false};
 
 bool bare(std::string_view value) {
-  return !value.empty() && std::ranges::all_of(value, [](char c) { return c > ' ' && c != '"' && c != '=' && c != '\\' && c != 0x7F; });
+  return !value.empty() &&
+         std::ranges::all_of(value, [](char c) { return c > ' ' && c != '"' && c != '=' && c != '\\' && c != 0x7F; });
 }
 
 std::string quoted(std::string_view value) {
@@ -52,7 +53,8 @@ void write(Level level, std::string_view message, std::initializer_list<Field> f
     line += '}';
   } else {
     line = fmt::format("level={} msg={}", name, quoted(message));
-    for (const auto& field : fields) line += fmt::format(" {}={}", field.key, bare(field.value) ? field.value : quoted(field.value));
+    for (const auto& field : fields)
+      line += fmt::format(" {}={}", field.key, bare(field.value) ? field.value : quoted(field.value));
   }
   if (line.size() >= line_bytes_max) line.resize(line_bytes_max - 1);
   line += '\n';

@@ -45,10 +45,11 @@ void Histogram::observe(double value) {
 }
 
 template <class T>
-T& Metrics::series(std::map<std::string, Family<T>, std::less<>>& families, std::string_view name, std::string_view help,
-                   Labels labels, T fresh) {
+T& Metrics::series(std::map<std::string, Family<T>, std::less<>>& families, std::string_view name,
+                   std::string_view help, Labels labels, T fresh) {
   auto family = families.find(name);
-  if (family == families.end()) family = families.emplace(std::string(name), Family<T>{.help = std::string(help)}).first;
+  if (family == families.end())
+    family = families.emplace(std::string(name), Family<T>{.help = std::string(help)}).first;
   auto& all = family->second.series;
   if (const auto found = all.find(labels); found != all.end()) return found->second;
   if (all.size() >= series_max)
@@ -73,11 +74,13 @@ std::string Metrics::expose() const {
   std::string out;
   for (const auto& [name, family] : counters_) {
     header(out, name, family.help, "counter");
-    for (const auto& [labels, counter] : family.series) out += fmt::format("{}{} {}\n", name, rendered(labels), counter.value());
+    for (const auto& [labels, counter] : family.series)
+      out += fmt::format("{}{} {}\n", name, rendered(labels), counter.value());
   }
   for (const auto& [name, family] : gauges_) {
     header(out, name, family.help, "gauge");
-    for (const auto& [labels, gauge] : family.series) out += fmt::format("{}{} {}\n", name, rendered(labels), gauge.value());
+    for (const auto& [labels, gauge] : family.series)
+      out += fmt::format("{}{} {}\n", name, rendered(labels), gauge.value());
   }
   for (const auto& [name, family] : histograms_) {
     header(out, name, family.help, "histogram");

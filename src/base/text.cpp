@@ -14,7 +14,8 @@ namespace wick {
 namespace {
 constexpr std::string_view base64_alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-/// Length of the valid UTF-8 sequence at the start of `text`, 0 if there is none (RFC 3629: no overlongs, no surrogates).
+/// Length of the valid UTF-8 sequence at the start of `text`, 0 if there is none (RFC 3629: no overlongs, no
+/// surrogates).
 std::size_t utf8_length(std::string_view text) {
   const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
   const auto tail = [&](std::size_t i) { return i < text.size() && (byte(i) & 0xC0) == 0x80; };
@@ -49,7 +50,9 @@ std::string base64_encode(std::string_view bytes) {
   std::string text;
   text.reserve((bytes.size() + 2) / 3 * 4);
   for (std::size_t i = 0; i < bytes.size(); i += 3) {
-    const auto at = [&](std::size_t k) -> unsigned { return i + k < bytes.size() ? static_cast<unsigned char>(bytes[i + k]) : 0; };
+    const auto at = [&](std::size_t k) -> unsigned {
+      return i + k < bytes.size() ? static_cast<unsigned char>(bytes[i + k]) : 0;
+    };
     const unsigned word = at(0) << 16 | at(1) << 8 | at(2);
     text += base64_alphabet[word >> 18];
     text += base64_alphabet[word >> 12 & 63];
@@ -102,9 +105,7 @@ std::string to_lower(std::string_view text) {
   return out;
 }
 
-bool iequals(std::string_view a, std::string_view b) {
-  return std::ranges::equal(a, b, {}, lower, lower);
-}
+bool iequals(std::string_view a, std::string_view b) { return std::ranges::equal(a, b, {}, lower, lower); }
 
 std::vector<std::string_view> split(std::string_view text, char separator) {
   std::vector<std::string_view> parts;
@@ -155,12 +156,14 @@ std::string human_bytes(std::uint64_t bytes) {
   double value = static_cast<double>(bytes);
   std::size_t unit = 0;
   for (; value >= 1000 && unit + 1 < units.size(); ++unit) value /= 1000;
-  return unit == 0 || value >= 10 ? fmt::format("{:.0f} {}", value, units[unit]) : fmt::format("{:.1f} {}", value, units[unit]);
+  return unit == 0 || value >= 10 ? fmt::format("{:.0f} {}", value, units[unit])
+                                  : fmt::format("{:.1f} {}", value, units[unit]);
 }
 
 std::string random_hex(std::size_t bytes) {
   std::string raw(bytes, '\0');
-  if (getrandom(raw.data(), raw.size(), 0) != static_cast<ssize_t>(raw.size())) throw std::runtime_error("getrandom failed");
+  if (getrandom(raw.data(), raw.size(), 0) != static_cast<ssize_t>(raw.size()))
+    throw std::runtime_error("getrandom failed");
   return to_hex(raw);
 }
 

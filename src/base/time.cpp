@@ -59,9 +59,9 @@ std::string date_and_time(WallTime time) {
   const auto day = floor<days>(time);
   const year_month_day date{day};
   const hh_mm_ss clock{floor<seconds>(time - day)};
-  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}", static_cast<int>(date.year()), static_cast<unsigned>(date.month()),
-                     static_cast<unsigned>(date.day()), clock.hours().count(), clock.minutes().count(),
-                     clock.seconds().count());
+  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}", static_cast<int>(date.year()),
+                     static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()), clock.hours().count(),
+                     clock.minutes().count(), clock.seconds().count());
 }
 
 constexpr double milliseconds_max = 1e15;  // 31,000 years; keeps the cast below defined
@@ -82,7 +82,8 @@ std::string to_rfc3339_nano(WallTime time) {
 
 Result<WallTime> parse_rfc3339(std::string_view text) {
   const auto wrong = [&] {
-    return fail(Errc::invalid, fmt::format("'{}' is not an RFC 3339 time such as 2026-11-23T08:10:32Z", printable(text, 60)));
+    return fail(Errc::invalid,
+                fmt::format("'{}' is not an RFC 3339 time such as 2026-11-23T08:10:32Z", printable(text, 60)));
   };
   Cursor at{text};
   const int y = at.digits(4);
@@ -100,7 +101,8 @@ Result<WallTime> parse_rfc3339(std::string_view text) {
   std::int64_t fraction = 0;
   if (at.take('.')) {
     std::size_t count = 0;
-    for (std::int64_t unit = 100'000'000; !at.rest.empty() && at.rest.front() >= '0' && at.rest.front() <= '9'; unit /= 10) {
+    for (std::int64_t unit = 100'000'000; !at.rest.empty() && at.rest.front() >= '0' && at.rest.front() <= '9';
+         unit /= 10) {
       fraction += unit * (at.rest.front() - '0');
       at.rest.remove_prefix(1);
       ++count;
@@ -133,7 +135,8 @@ Result<milliseconds> parse_go_duration(std::string_view text) {
     double milliseconds;
   };
   // Longest names first: "ms" must not be read as "m".
-  constexpr std::array<Unit, 7> units{{{"ns", 1e-6}, {"us", 1e-3}, {"µs", 1e-3}, {"ms", 1}, {"s", 1e3}, {"m", 6e4}, {"h", 3.6e6}}};
+  constexpr std::array<Unit, 7> units{
+      {{"ns", 1e-6}, {"us", 1e-3}, {"µs", 1e-3}, {"ms", 1}, {"s", 1e3}, {"m", 6e4}, {"h", 3.6e6}}};
   Cursor at{text};
   double total = 0;
   do {
@@ -155,7 +158,8 @@ Result<milliseconds> parse_go_duration(std::string_view text) {
 
 Result<milliseconds> parse_iso8601_duration(std::string_view text) {
   const auto wrong = [&] {
-    return fail(Errc::invalid, fmt::format("'{}' is not an ISO 8601 duration such as PT0.2S or P1DT2H", printable(text, 60)));
+    return fail(Errc::invalid,
+                fmt::format("'{}' is not an ISO 8601 duration such as PT0.2S or P1DT2H", printable(text, 60)));
   };
   Cursor at{text};
   if (!at.take('P') || at.rest.empty()) return wrong();

@@ -124,6 +124,7 @@ HostFacts HostFacts::look() {
 
 std::string compose_config(const InstanceSpec& spec, const Bundle& bundle, const HostFacts& host) {
   const bool build = spec.privileges == Privileges::build;
+  const bool limited = spec.limits.cpu_millis > 0;
   std::string masked;
   for (const auto& folder : host.thermal_throttle) masked += ", " + json_string(folder);
   const Values seccomp{{"ARCHITECTURE", std::string(architecture)},
@@ -149,8 +150,9 @@ std::string compose_config(const InstanceSpec& spec, const Bundle& bundle, const
       {"CGROUP", bundle.cgroup},
       {"MEMORY", std::to_string(spec.limits.memory_bytes)},
       {"SWAP", host.limits_swap ? fmt::format(R"(, "swap": {})", spec.limits.memory_bytes) : ""},
-      {"CPU_SHARES", std::to_string(std::max<std::uint64_t>(2, spec.limits.cpu_millis * 1024ULL / 1000))},
-      {"CPU_QUOTA", std::to_string(spec.limits.cpu_millis * 100ULL)},
+      {"CPU_SHARES",
+       std::to_string(limited ? std::max<std::uint64_t>(2, spec.limits.cpu_millis * 1024ULL / 1000) : 1024)},
+      {"CPU_QUOTA", limited ? std::to_string(spec.limits.cpu_millis * 100ULL) : "-1"},
       {"PIDS", std::to_string(spec.limits.pids)},
       {"MASKED", masked},
       {"SECCOMP", fill(embedded::seccomp, seccomp)},

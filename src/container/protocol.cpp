@@ -122,7 +122,7 @@ Result<void> check_numbers(const InstanceSpec& spec) {
   if (limits.memory_bytes < memory_bytes_min || limits.memory_bytes > memory_bytes_max)
     return fail(Errc::invalid, fmt::format("a memory limit is at least {}, not {}", human_bytes(memory_bytes_min),
                                            human_bytes(limits.memory_bytes)));
-  if (limits.cpu_millis < 10 || limits.cpu_millis > cpu_millis_max)
+  if ((limits.cpu_millis > 0 && limits.cpu_millis < 10) || limits.cpu_millis > cpu_millis_max)
     return fail(Errc::invalid,
                 fmt::format("a cpu limit goes from 10m to {}m, not {}m", cpu_millis_max, limits.cpu_millis));
   if (limits.pids < 1 || limits.pids > pids_max)

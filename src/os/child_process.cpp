@@ -89,7 +89,8 @@ Result<ChildProcess> ChildProcess::spawn(Executor executor, const ProcessOptions
     if (!target) posix_spawn_file_actions_addclose(&actions.raw, fd);
   }
   posix_spawn_file_actions_addclosefrom_np(&actions.raw, highest + 1);
-  if (!options.working_folder.empty()) posix_spawn_file_actions_addchdir_np(&actions.raw, options.working_folder.c_str());
+  if (!options.working_folder.empty())
+    posix_spawn_file_actions_addchdir_np(&actions.raw, options.working_folder.c_str());
 
   Attributes attributes;
   sigset_t none;
@@ -129,9 +130,13 @@ ChildProcess::~ChildProcess() {
 }
 
 awaitable<ExitStatus> ChildProcess::wait() {
-  co_await pidfd_.async_wait(asio::posix::stream_descriptor::wait_read, use_awaitable);
   siginfo_t info{};
-  while (::waitid(P_PIDFD, static_cast<id_t>(pidfd_.native_handle()), &info, WEXITED) < 0 && errno == EINTR) {
+  // A pidfd can wake its waiter early (a program of several threads that execs), so the wake-up is a reason to look, no
+  // more.
+  while (info.si_pid == 0) {
+    co_await pidfd_.async_wait(asio::posix::stream_descriptor::wait_read, use_awaitable);
+    if (::waitid(P_PIDFD, static_cast<id_t>(pidfd_.native_handle()), &info, WEXITED | WNOHANG) < 0 && errno != EINTR)
+      throw boost::system::system_error(errno, boost::system::system_category(), "waitid");
   }
   reaped_ = true;
   co_return status_of(info);
@@ -156,7 +161,8 @@ awaitable<Result<Finished>> run_process(ProcessOptions options, std::size_t outp
     auto got = co_await reader.async_read_some(asio::buffer(chunk), asio::as_tuple(use_awaitable));
     auto& [error, bytes] = got;
     finished.output.append(chunk.data(), bytes);
-    if (finished.output.size() > 2 * output_bytes_max) finished.output.erase(0, finished.output.size() - output_bytes_max);
+    if (finished.output.size() > 2 * output_bytes_max)
+      finished.output.erase(0, finished.output.size() - output_bytes_max);
     if (error == asio::error::operation_aborted) throw boost::system::system_error(error);
     if (error) break;
   }

@@ -40,7 +40,8 @@ Result<void> remove_entries(Fd folder, const fs::path& shown) {
     const std::string name = entry->d_name;
     if (is_dot(name)) continue;
     if (::unlinkat(raw, name.c_str(), 0) == 0 || errno == ENOENT) continue;
-    if (errno != EISDIR && errno != EPERM) return fail(system_error(fmt::format("remove {}", (shown / name).string()), errno));
+    if (errno != EISDIR && errno != EPERM)
+      return fail(system_error(fmt::format("remove {}", (shown / name).string()), errno));
     Fd child(::openat(raw, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     if (!child && errno == EACCES) {
       ::fchmodat(raw, name.c_str(), 0700, 0);
@@ -99,7 +100,8 @@ Result<void> write_all(int fd, std::string_view bytes) {
 Result<void> write_file(const fs::path& path, std::string_view bytes, mode_t mode) {
   auto fd = open_file(path, O_WRONLY | O_CREAT | O_TRUNC, mode);
   if (!fd) return fail(std::move(fd.error()));
-  if (auto written = write_all(fd->get(), bytes); !written) return fail(std::move(written.error()).within(path.string()));
+  if (auto written = write_all(fd->get(), bytes); !written)
+    return fail(std::move(written.error()).within(path.string()));
   return {};
 }
 
@@ -111,7 +113,8 @@ Result<void> write_file_atomically(const fs::path& path, std::string_view bytes,
   };
   auto fd = open_file(beside, O_WRONLY | O_CREAT | O_EXCL, mode);
   if (!fd) return fail(std::move(fd.error()));
-  if (auto written = write_all(fd->get(), bytes); !written) return give_up(std::move(written.error()).within(path.string()));
+  if (auto written = write_all(fd->get(), bytes); !written)
+    return give_up(std::move(written.error()).within(path.string()));
   if (::fsync(fd->get()) != 0) return give_up(system_error("fsync " + path.string(), errno));
   if (::rename(beside.c_str(), path.c_str()) != 0) return give_up(system_error("rename to " + path.string(), errno));
   const auto parent = path.has_parent_path() ? path.parent_path() : fs::path(".");
@@ -141,7 +144,8 @@ Result<void> make_folders(const fs::path& path, mode_t mode) {
   if (errno == EEXIST && fs::is_directory(path)) return {};
   if (errno != ENOENT || !path.has_parent_path()) return fail(system_error("make folder " + path.string(), errno));
   if (auto parent = make_folders(path.parent_path(), mode); !parent) return parent;
-  if (::mkdir(path.c_str(), mode) != 0 && errno != EEXIST) return fail(system_error("make folder " + path.string(), errno));
+  if (::mkdir(path.c_str(), mode) != 0 && errno != EEXIST)
+    return fail(system_error("make folder " + path.string(), errno));
   return {};
 }
 

@@ -9,13 +9,12 @@
 
 namespace wick {
 
-Seqpacket::Seqpacket(Executor executor, Fd socket) : socket_(executor, socket.release()) {
-  socket_.non_blocking(true);
-}
+Seqpacket::Seqpacket(Executor executor, Fd socket) : socket_(executor, socket.release()) { socket_.non_blocking(true); }
 
 Result<std::pair<Fd, Fd>> Seqpacket::pair() {
   int ends[2];
-  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) return fail(wick::system_error("socketpair", errno));
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
+    return fail(wick::system_error("socketpair", errno));
   return std::pair(Fd(ends[0]), Fd(ends[1]));
 }
 
@@ -29,7 +28,8 @@ Result<uid_t> Seqpacket::peer_uid() const {
 }
 
 awaitable<Result<void>> Seqpacket::send(std::string_view bytes, std::vector<int> fds) {
-  if (bytes.size() > bytes_max || fds.size() > fds_max) co_return fail(Errc::too_large, "message over the limit of the socket");
+  if (bytes.size() > bytes_max || fds.size() > fds_max)
+    co_return fail(Errc::too_large, "message over the limit of the socket");
   iovec part{.iov_base = const_cast<char*>(bytes.data()), .iov_len = bytes.size()};
   alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * fds_max)] = {};
   msghdr message{};
@@ -46,7 +46,8 @@ awaitable<Result<void>> Seqpacket::send(std::string_view bytes, std::vector<int>
   }
   while (::sendmsg(socket_.native_handle(), &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
     if (errno == EINTR) continue;
-    if (errno == EPIPE || errno == ECONNRESET || errno == EBADF) co_return fail(Errc::unavailable, "the other end of the socket is gone");
+    if (errno == EPIPE || errno == ECONNRESET || errno == EBADF)
+      co_return fail(Errc::unavailable, "the other end of the socket is gone");
     if (errno != EAGAIN && errno != EWOULDBLOCK) co_return fail(wick::system_error("sendmsg", errno));
     co_await socket_.async_wait(asio::posix::stream_descriptor::wait_write, use_awaitable);
   }
@@ -81,7 +82,8 @@ awaitable<Result<Packet>> Seqpacket::receive() {
         packet.fds.emplace_back(fd);
       }
     }
-    if (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) co_return fail(Errc::invalid, "message longer than the socket allows");
+    if (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC))
+      co_return fail(Errc::invalid, "message longer than the socket allows");
     packet.bytes.resize(static_cast<std::size_t>(got));
     co_return packet;
   }

@@ -355,6 +355,8 @@ awaitable<void> RevisionPool::live(Member member) {
 
 awaitable<void> RevisionPool::stop_now(Member member) {
   member->stop_sent = true;
+  // Nothing is in flight. A server that ends politely waits for its connections to go, so ours go first.
+  member->upstream.reset();
   co_await member->instance->stop(member->spec->stop_grace);
 }
 

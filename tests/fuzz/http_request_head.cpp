@@ -13,7 +13,8 @@ extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t siz
   RequestParser bytes(limits);
   const auto parsed = whole.parse(text);
   auto stepped = Parsed::incomplete;
-  for (std::size_t end = 1; end <= size && stepped == Parsed::incomplete; ++end) stepped = bytes.parse(text.substr(0, end));
+  for (std::size_t end = 1; end <= size && stepped == Parsed::incomplete; ++end)
+    stepped = bytes.parse(text.substr(0, end));
   if (size > 0 && parsed != stepped) std::abort();
   if (parsed == Parsed::complete) {
     if (whole.head_bytes() != bytes.head_bytes() || !(whole.framing() == bytes.framing())) std::abort();

@@ -17,7 +17,8 @@ extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t siz
   bytes.answers_head(head_request);
   const auto parsed = whole.parse(text);
   auto stepped = Parsed::incomplete;
-  for (std::size_t end = 1; end <= text.size() && stepped == Parsed::incomplete; ++end) stepped = bytes.parse(text.substr(0, end));
+  for (std::size_t end = 1; end <= text.size() && stepped == Parsed::incomplete; ++end)
+    stepped = bytes.parse(text.substr(0, end));
   if (!text.empty() && parsed != stepped) std::abort();
   if (parsed == Parsed::complete) {
     if (whole.head_bytes() != bytes.head_bytes() || !(whole.framing() == bytes.framing())) std::abort();

@@ -9,17 +9,21 @@
 
 namespace wick {
 
-/// `advance(d)` moves time, wakes every sleeper that is due in order of its time, and runs the loop until nothing is ready.
+/// `advance(d)` moves time, wakes every sleeper that is due in order of its time, and runs the loop until nothing is
+/// ready.
 class FakeClock final : public Clock {
  public:
   explicit FakeClock(asio::io_context& loop) : loop_(loop) {}
 
   TimePoint now() const override { return now_; }
-  WallTime wall() const override { return wall_ + std::chrono::duration_cast<std::chrono::nanoseconds>(now_ - TimePoint{}); }
+  WallTime wall() const override {
+    return wall_ + std::chrono::duration_cast<std::chrono::nanoseconds>(now_ - TimePoint{});
+  }
 
   awaitable<void> sleep_until(TimePoint when) override {
     if (when <= now_) co_return;
-    Sleeper me{.when = when, .timer = asio::steady_timer(co_await asio::this_coro::executor, asio::steady_timer::time_point::max())};
+    Sleeper me{.when = when,
+               .timer = asio::steady_timer(co_await asio::this_coro::executor, asio::steady_timer::time_point::max())};
     const Place place(sleepers_, me);
     auto waited = co_await me.timer.async_wait(asio::as_tuple(use_awaitable));
     if (!me.due) throw boost::system::system_error(std::get<0>(waited));

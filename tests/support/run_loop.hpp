@@ -13,7 +13,10 @@ template <class T>
 T run_on(asio::io_context& loop, awaitable<T> task) {
   std::exception_ptr error;
   if constexpr (std::is_void_v<T>) {
-    asio::co_spawn(loop, std::move(task), [&](std::exception_ptr e) { error = e; loop.stop(); });
+    asio::co_spawn(loop, std::move(task), [&](std::exception_ptr e) {
+      error = e;
+      loop.stop();
+    });
     loop.restart();
     loop.run();
     if (error) std::rethrow_exception(error);

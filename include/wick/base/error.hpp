@@ -1,4 +1,5 @@
-// What went wrong, as a value: a code for programs, a sentence for people, the path the failure took, and what to do next.
+// What went wrong, as a value: a code for programs, a sentence for people, the path the failure took, and what to do
+// next.
 #pragma once
 
 #include <expected>
@@ -8,7 +9,8 @@
 
 namespace wick {
 
-/// The kinds of failure a caller can tell apart. One table in `api` maps them to HTTP status, one in `app` to exit codes.
+/// The kinds of failure a caller can tell apart. One table in `api` maps them to HTTP status, one in `app` to exit
+/// codes.
 enum class Errc {
   internal,        // a bug or a broken machine; nothing the caller did
   invalid,         // the request itself is wrong

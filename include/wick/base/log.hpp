@@ -1,5 +1,5 @@
-// One event, one line, on stderr: fixed words first, then fields. `level=info msg="instance ready" revision=hello-00001`.
-// Lines are at most 8 KiB (longer values are cut), so one write(2) keeps them whole.
+// One event, one line, on stderr: fixed words first, then fields. `level=info msg="instance ready"
+// revision=hello-00001`. Lines are at most 8 KiB (longer values are cut), so one write(2) keeps them whole.
 #pragma once
 
 #include <concepts>
@@ -30,9 +30,17 @@ void set_json(bool json);
 
 void write(Level level, std::string_view message, std::initializer_list<Field> fields = {});
 
-inline void debug(std::string_view message, std::initializer_list<Field> fields = {}) { write(Level::debug, message, fields); }
-inline void info(std::string_view message, std::initializer_list<Field> fields = {}) { write(Level::info, message, fields); }
-inline void warn(std::string_view message, std::initializer_list<Field> fields = {}) { write(Level::warn, message, fields); }
-inline void error(std::string_view message, std::initializer_list<Field> fields = {}) { write(Level::error, message, fields); }
+inline void debug(std::string_view message, std::initializer_list<Field> fields = {}) {
+  write(Level::debug, message, fields);
+}
+inline void info(std::string_view message, std::initializer_list<Field> fields = {}) {
+  write(Level::info, message, fields);
+}
+inline void warn(std::string_view message, std::initializer_list<Field> fields = {}) {
+  write(Level::warn, message, fields);
+}
+inline void error(std::string_view message, std::initializer_list<Field> fields = {}) {
+  write(Level::error, message, fields);
+}
 
 }  // namespace wick::log

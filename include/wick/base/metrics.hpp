@@ -65,8 +65,8 @@ class Metrics {
     std::map<Labels, T> series;
   };
   template <class T>
-  static T& series(std::map<std::string, Family<T>, std::less<>>& families, std::string_view name, std::string_view help,
-                   Labels labels, T fresh);
+  static T& series(std::map<std::string, Family<T>, std::less<>>& families, std::string_view name,
+                   std::string_view help, Labels labels, T fresh);
 
   std::map<std::string, Family<Counter>, std::less<>> counters_;
   std::map<std::string, Family<Gauge>, std::less<>> gauges_;

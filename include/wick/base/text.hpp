@@ -29,7 +29,8 @@ bool is_dns_label(std::string_view text);
 /// RFC 1123 subdomain: labels joined by '.', at most 253 bytes.
 bool is_dns_subdomain(std::string_view text);
 
-/// Makes bytes from outside safe to print on one line: control bytes and invalid UTF-8 as \xNN, cut at `limit` bytes with "…".
+/// Makes bytes from outside safe to print on one line: control bytes and invalid UTF-8 as \xNN, cut at `limit` bytes
+/// with "…".
 std::string printable(std::string_view bytes, std::size_t limit = 200);
 
 /// Shell-like one-line rendering of a size: "41 MB", "512 B".

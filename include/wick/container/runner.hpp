@@ -40,7 +40,7 @@ struct Process {
 
 struct Limits {
   std::uint64_t memory_bytes = 512ull << 20;  // swap is never more than memory
-  std::uint32_t cpu_millis = 1000;            // 1000 is one core
+  std::uint32_t cpu_millis = 0;  // 1000 is one core; 0: as much as there is, an equal share where it is short
   std::uint32_t pids = 256;
 };
 

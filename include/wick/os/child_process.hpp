@@ -1,4 +1,5 @@
-// A child process with one owner: spawned with nothing inherited, watched by pidfd, killed and reaped when its owner goes.
+// A child process with one owner: spawned with nothing inherited, watched by pidfd, killed and reaped when its owner
+// goes.
 #pragma once
 
 #include <boost/asio/posix/stream_descriptor.hpp>
@@ -21,18 +22,19 @@ struct ExitStatus {
 };
 
 struct ProcessOptions {
-  std::vector<std::string> argv;                      // argv[0] is looked up in PATH unless it has a slash
+  std::vector<std::string> argv;                        // argv[0] is looked up in PATH unless it has a slash
   std::optional<std::vector<std::string>> environment;  // "K=V"; inherited when absent
-  std::string working_folder;                         // empty: inherited
-  int stdin_fd = -1;                                  // -1: /dev/null
-  int stdout_fd = -1;                                 // -1: /dev/null
-  int stderr_fd = -1;                                 // -1: /dev/null
-  std::vector<std::pair<int, int>> extra_fds;         // {ours, the number the child sees, >= 3}
+  std::string working_folder;                           // empty: inherited
+  int stdin_fd = -1;                                    // -1: /dev/null
+  int stdout_fd = -1;                                   // -1: /dev/null
+  int stderr_fd = -1;                                   // -1: /dev/null
+  std::vector<std::pair<int, int>> extra_fds;           // {ours, the number the child sees, >= 3}
 };
 
 class ChildProcess {
  public:
-  /// posix_spawn with reset signal mask and handlers, own process group, and every descriptor but the named ones closed.
+  /// posix_spawn with reset signal mask and handlers, own process group, and every descriptor but the named ones
+  /// closed.
   static Result<ChildProcess> spawn(Executor executor, const ProcessOptions& options);
 
   ChildProcess(ChildProcess&&) = default;

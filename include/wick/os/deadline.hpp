@@ -18,8 +18,8 @@ class DeadlineExceeded : public std::exception {
   const char* what() const noexcept override { return "deadline exceeded"; }
 };
 
-/// The value of `op`, or DeadlineExceeded after `limit`, or what `op` threw, at once. On a timeout `op` is cancelled and its
-/// end awaited, so nothing of it runs afterwards. Cancelling the caller cancels `op`.
+/// The value of `op`, or DeadlineExceeded after `limit`, or what `op` threw, at once. On a timeout `op` is cancelled
+/// and its end awaited, so nothing of it runs afterwards. Cancelling the caller cancels `op`.
 template <class T>
 awaitable<T> with_deadline(Clock& clock, Duration limit, awaitable<T> op) {
   auto executor = co_await asio::this_coro::executor;

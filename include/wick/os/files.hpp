@@ -18,7 +18,8 @@ Result<std::string> read_file(const std::filesystem::path& path, std::size_t byt
 /// Everything up to end of file.
 Result<std::string> read_all(int fd, std::size_t bytes_max = 64 << 20);
 Result<void> write_all(int fd, std::string_view bytes);
-/// Writes beside the target, fsyncs file and folder, renames over it: after a crash the old or the new content, never a mixture.
+/// Writes beside the target, fsyncs file and folder, renames over it: after a crash the old or the new content, never a
+/// mixture.
 Result<void> write_file_atomically(const std::filesystem::path& path, std::string_view bytes, mode_t mode = 0644);
 /// Plain create-or-truncate, no fsync; for what can be made again.
 Result<void> write_file(const std::filesystem::path& path, std::string_view bytes, mode_t mode = 0644);

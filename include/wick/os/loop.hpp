@@ -1,4 +1,5 @@
-// The words of Asio that the rooms share. One io_context runs on one thread and owns all live state; see STYLE.md, Coroutines.
+// The words of Asio that the rooms share. One io_context runs on one thread and owns all live state; see STYLE.md,
+// Coroutines.
 #pragma once
 
 #include <boost/asio/any_io_executor.hpp>

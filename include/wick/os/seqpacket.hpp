@@ -33,7 +33,8 @@ class Seqpacket {
 
   /// Waits while the socket is full. Errors: unavailable when the peer is gone.
   awaitable<Result<void>> send(std::string_view bytes, std::vector<int> fds = {});
-  /// One message. Errors: unavailable when the peer is gone, invalid when a message was cut (too long, too many descriptors).
+  /// One message. Errors: unavailable when the peer is gone, invalid when a message was cut (too long, too many
+  /// descriptors).
   awaitable<Result<Packet>> receive();
   void close();
 

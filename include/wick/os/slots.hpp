@@ -34,7 +34,8 @@ class Slots {
     Slots* slots_ = nullptr;
   };
 
-  Slots(Executor executor, std::size_t count, std::size_t queue_limit) : executor_(executor), free_(count), queue_limit_(queue_limit) {}
+  Slots(Executor executor, std::size_t count, std::size_t queue_limit)
+      : executor_(executor), free_(count), queue_limit_(queue_limit) {}
 
   /// Waits in order. Errc::overloaded at once when `queue_limit` callers already wait. Cancelling gives up the place.
   awaitable<Result<Slot>> acquire();

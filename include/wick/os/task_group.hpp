@@ -11,8 +11,8 @@
 
 namespace wick {
 
-/// A task that ends with an exception is logged with its name (cancellation is not). Destroying a group that still has tasks
-/// is a bug: `co_await join()` first.
+/// A task that ends with an exception is logged with its name (cancellation is not). Destroying a group that still has
+/// tasks is a bug: `co_await join()` first.
 class TaskGroup {
  public:
   explicit TaskGroup(Executor executor);

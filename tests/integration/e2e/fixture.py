@@ -184,7 +184,7 @@ class DaemonTest(unittest.TestCase):
                                        "server": self.static_program()})
         return self.wick.cli("deploy", folder, "--name", name, *flags, check=check)
 
-    def scaled_to_zero(self, name, limit=30):
+    def scaled_to_zero(self, name, limit=60):
         eventually(f"{name} has no instance", lambda: not self.wick.instances(name), limit)
 
 

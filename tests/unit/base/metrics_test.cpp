@@ -18,6 +18,7 @@ TEST_CASE("metrics are exposed in Prometheus' text format with escaped labels") 
 
 TEST_CASE("a family stops growing at its bound and folds the rest into one series") {
   Metrics metrics;
-  for (std::size_t i = 0; i < Metrics::series_max + 10; ++i) metrics.counter("c_total", "C.", {{"host", std::to_string(i)}}).add();
+  for (std::size_t i = 0; i < Metrics::series_max + 10; ++i)
+    metrics.counter("c_total", "C.", {{"host", std::to_string(i)}}).add();
   CHECK(metrics.counter("c_total", "C.", {{"host", "other"}}).value() == 10);
 }

@@ -7,7 +7,8 @@
 using namespace wick;
 
 TEST_CASE("base64 round-trips every length and refuses what RFC 4648 does not allow") {
-  for (std::string_view text : {"", "f", "fo", "foo", "foob", "fooba", "foobar"}) CHECK(base64_decode(base64_encode(text)) == text);
+  for (std::string_view text : {"", "f", "fo", "foo", "foob", "fooba", "foobar"})
+    CHECK(base64_decode(base64_encode(text)) == text);
   CHECK(base64_encode("foob") == "Zm9vYg==");
   for (std::string_view bad : {"Zg", "Zg=", "Z===", "=Zg=", "Zm9v\n", "Zm9*"}) CHECK_FALSE(base64_decode(bad));
 }
@@ -30,7 +31,8 @@ TEST_CASE("printable keeps UTF-8 and spells out what could break a line or a ter
 TEST_CASE("a number is a whole unsigned decimal or nothing") {
   CHECK(parse_unsigned("0") == 0u);
   CHECK(parse_unsigned("18446744073709551615") == 18446744073709551615ull);
-  for (std::string_view bad : {"", "-1", "+1", " 1", "1 ", "0x1", "18446744073709551616"}) CHECK_FALSE(parse_unsigned(bad));
+  for (std::string_view bad : {"", "-1", "+1", " 1", "1 ", "0x1", "18446744073709551616"})
+    CHECK_FALSE(parse_unsigned(bad));
 }
 
 TEST_CASE("a digest parses only in OCI's form and round-trips") {
@@ -38,7 +40,8 @@ TEST_CASE("a digest parses only in OCI's form and round-trips") {
   CHECK(digest.text() == "sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824");
   CHECK(Digest::parse(digest.text()).value() == digest);
   CHECK(Sha256().update("hel").update("lo").finish() == digest);
-  for (const std::string& bad : {std::string("sha256:"), digest.hex(), "sha256:" + std::string(64, 'G'), digest.text() + "0"})
+  for (const std::string& bad :
+       {std::string("sha256:"), digest.hex(), "sha256:" + std::string(64, 'G'), digest.text() + "0"})
     CHECK(Digest::parse(bad).error().code() == Errc::invalid);
 }
 

@@ -11,9 +11,10 @@ TEST_CASE("RFC 3339 times round-trip with offsets and fractions") {
 }
 
 TEST_CASE("what is not an RFC 3339 time is refused") {
-  for (std::string_view bad : {"", "2026-11-23", "2026-11-23 08:10:32Z", "2026-13-01T00:00:00Z", "2026-02-30T00:00:00Z",
-                               "2026-11-23T24:00:00Z", "2026-11-23T08:10:32", "2026-11-23T08:10:32.Z", "2026-11-23T08:10:32Zx",
-                               "2026-11-23T08:10:32.1234567890Z", "0000-01-01T00:00:00Z", "9999-01-01T00:00:00Z"})
+  for (std::string_view bad :
+       {"", "2026-11-23", "2026-11-23 08:10:32Z", "2026-13-01T00:00:00Z", "2026-02-30T00:00:00Z",
+        "2026-11-23T24:00:00Z", "2026-11-23T08:10:32", "2026-11-23T08:10:32.Z", "2026-11-23T08:10:32Zx",
+        "2026-11-23T08:10:32.1234567890Z", "0000-01-01T00:00:00Z", "9999-01-01T00:00:00Z"})
     CHECK_FALSE(parse_rfc3339(bad).has_value());
 }
 
@@ -23,7 +24,8 @@ TEST_CASE("Go durations as annotations use them") {
   CHECK(parse_go_duration("1.5h").value() == 90min);
   CHECK(parse_go_duration("250ms").value() == 250ms);
   CHECK(parse_go_duration("0").value() == 0s);
-  for (std::string_view bad : {"", "60", "s", "-1s", "1x", "1s ", "1..5s", "99999999999999h"}) CHECK_FALSE(parse_go_duration(bad).has_value());
+  for (std::string_view bad : {"", "60", "s", "-1s", "1x", "1s ", "1..5s", "99999999999999h"})
+    CHECK_FALSE(parse_go_duration(bad).has_value());
 }
 
 TEST_CASE("ISO 8601 durations as delivery specs use them") {

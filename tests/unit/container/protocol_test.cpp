@@ -127,7 +127,7 @@ TEST_CASE("numbers of a prepare stay in their bounds") {
       [](PrepareBody& b) { b.groups[0] = id_range_size; },
       [](PrepareBody& b) { b.memory_bytes = 4096; },
       [](PrepareBody& b) { b.memory_bytes = ~0ULL; },
-      [](PrepareBody& b) { b.cpu_millis = 0; },
+      [](PrepareBody& b) { b.cpu_millis = 9; },
       [](PrepareBody& b) { b.pids = 0; },
       [](PrepareBody& b) { b.pids = pids_max + 1; },
       [](PrepareBody& b) { b.network = 1; },  // the host's network is for steps
