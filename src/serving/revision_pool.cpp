@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/error.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/system/system_error.hpp>
 
 #include "wick/base/log.hpp"
@@ -478,6 +479,8 @@ void RevisionPool::keep_ticking() {
 }
 
 awaitable<void> RevisionPool::tick_loop() {
+  // One turn later: whoever made the pool may have instances to give it, and they count towards the minimum.
+  co_await asio::post(executor_, use_awaitable);
   if (spec_->scaling.min_scale > 0) scale_up(clock_.now());
   bool decide = false;
   for (auto at = autoscaler_.next_tick(clock_.now()); !closed_ && !idle(); at = autoscaler_.next_tick(clock_.now())) {

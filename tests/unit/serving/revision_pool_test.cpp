@@ -1,5 +1,7 @@
 #include <catch2/catch.hpp>
 
+#include <boost/asio/post.hpp>
+
 #include "pool_fixture.hpp"
 
 using namespace wick;
@@ -391,6 +393,22 @@ TEST_CASE("an adopted instance joins after its probe and is kept for a stable wi
   CHECK(f.launcher.running() == 1);
   f.clock.advance(5s);
   CHECK(f.launcher.running() == 0);
+}
+
+TEST_CASE("what is adopted in the turn a pool is made counts towards its minimum") {
+  PoolFixture f;
+  RevisionSpec spec{.key = {"default", "hello-00002"}, .service = "hello"};
+  spec.scaling.min_scale = 1;
+  std::unique_ptr<RevisionPool> made;
+  asio::post(f.loop, [&] {  // on the loop, as control does at a start
+    made = std::make_unique<RevisionPool>(f.loop.get_executor(), f.clock, f.launcher, f.metrics, spec, PoolOptions{},
+                                          nullptr);
+    made->adopt(f.launcher.make({}, {}));
+  });
+  f.clock.advance(3s);
+  CHECK(made->view().ready == 1);
+  CHECK(f.launcher.launches == 0);
+  f.run(made->drain());
 }
 
 TEST_CASE("several adopted instances begin in panic, so that a restart does not shrink") {
