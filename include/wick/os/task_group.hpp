@@ -20,7 +20,8 @@ class TaskGroup {
   TaskGroup& operator=(const TaskGroup&) = delete;
   ~TaskGroup();
 
-  /// Starts `task`: at once up to its first wait when called on the loop, at the loop's next turn otherwise. After close() the task is dropped unstarted.
+  /// Starts `task`: at once up to its first wait when called on the loop, at the loop's next turn otherwise. After
+  /// close() the task is dropped unstarted.
   void spawn(std::string name, awaitable<void> task);
   /// Cancels every task and takes no more.
   void close();
