@@ -9,7 +9,7 @@
 
 namespace wick {
 
-/// A small pool; values go in and come out, references to loop state do not.
+/// A small pool; values go in and come out, references to loop state do not. Every loop that used it must outlive it.
 class WorkerPool {
  public:
   explicit WorkerPool(std::size_t threads = 2) : pool_(threads) {}
