@@ -1,6 +1,7 @@
 // Blocking work (disk, hashing, compression, libgit2, DNS) off the loop.
 #pragma once
 
+#include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <utility>
@@ -20,7 +21,9 @@ class WorkerPool {
   awaitable<std::invoke_result_t<Work>> run(Work work) {
     auto task = [](Work job) -> awaitable<std::invoke_result_t<Work>> { co_return job(); };
     auto started = task(std::move(work));
-    co_return co_await asio::co_spawn(pool_, std::move(started), use_awaitable);
+    // No cancellation crosses to the pool: Asio posts it there, where it can arrive after the work is done and gone.
+    co_return co_await asio::co_spawn(pool_, std::move(started),
+                                      asio::bind_cancellation_slot(asio::cancellation_slot(), use_awaitable));
   }
 
  private:
