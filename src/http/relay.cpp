@@ -2,8 +2,6 @@
 //
 // The warm path (request wholly at hand, answer in one read) is one write and one read at the instance, one write to
 // the client, and no second coroutine. A request body that is still arriving is pumped beside the response.
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/experimental/parallel_group.hpp>
 #include <cerrno>
 #include <charconv>
 
@@ -13,6 +11,7 @@
 #include "upstream_pool.hpp"
 #include "wick/os/deadline.hpp"
 #include "wick/os/task_group.hpp"
+#include "wick/os/together.hpp"
 #include "wire_exchange.hpp"
 
 namespace wick::http {
@@ -339,25 +338,13 @@ awaitable<Relay::Step> Relay::switch_protocols() {
 
 // ---- a request body that is still arriving
 
-/// Ends the pair when the response is over, or when the request failed in a way that makes an answer pointless.
-struct EndOfExchange {
-  asio::cancellation_type operator()(std::exception_ptr error, bool ends) const {
-    return error || ends ? asio::cancellation_type::all : asio::cancellation_type::none;
-  }
-};
-
 awaitable<Relay::Step> Relay::response_beside_body() {
-  auto executor = co_await asio::this_coro::executor;
-  auto pump = pump_request();
-  auto answer = run_response();
-  auto pair = asio::experimental::make_parallel_group(asio::co_spawn(executor, std::move(pump), asio::deferred),
-                                                      asio::co_spawn(executor, std::move(answer), asio::deferred));
-  auto done = co_await pair.async_wait(EndOfExchange{}, use_awaitable);
-  auto& [order, pump_error, pumped, answer_error, answered] = done;
+  // Over when the response is, or when the request failed in a way that makes an answer pointless.
+  const auto end = co_await run_together(pump_request(), run_response());
   if (body_failure_) co_return Failed(std::move(body_failure_));
-  for (const auto& error : {pump_error, answer_error})
+  for (const auto& error : {end.first_error, end.second_error})
     if (error && !is_cancellation(error)) std::rethrow_exception(error);
-  if (answer_error) std::rethrow_exception(answer_error);
+  if (end.second_error) std::rethrow_exception(end.second_error);
   co_return std::move(response_result_);
 }
 

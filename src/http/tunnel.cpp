@@ -1,8 +1,8 @@
 #include "tunnel.hpp"
 
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/experimental/parallel_group.hpp>
 #include <cerrno>
+
+#include "wick/os/together.hpp"
 
 namespace wick::http {
 
@@ -44,14 +44,10 @@ awaitable<TunnelBytes> run_tunnel(Stream& client, Stream& upstream, std::string 
                                   std::function<void()> active) {
   Direction up{client, upstream, std::move(from_client), active};
   Direction down{upstream, client, std::move(from_upstream), active};
-  auto executor = co_await asio::this_coro::executor;
-  auto copy_up = copy(up);
-  auto copy_down = copy(down);
-  auto pair = asio::experimental::make_parallel_group(asio::co_spawn(executor, std::move(copy_up), asio::deferred),
-                                                      asio::co_spawn(executor, std::move(copy_down), asio::deferred));
-  auto done = co_await pair.async_wait(asio::experimental::wait_for_one_error(), use_awaitable);
-  auto& [order, up_error, down_error] = done;
-  for (const auto& error : {up_error, down_error})
+  auto copy_up = keep_value(copy(up), false);
+  auto copy_down = keep_value(copy(down), false);
+  const auto end = co_await run_together(std::move(copy_up), std::move(copy_down));
+  for (const auto& error : {end.first_error, end.second_error})
     if (error) std::rethrow_exception(error);
   co_return TunnelBytes{up.bytes, down.bytes};
 }

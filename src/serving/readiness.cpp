@@ -1,9 +1,5 @@
 #include "wick/serving/readiness.hpp"
 
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/deferred.hpp>
-#include <boost/asio/experimental/parallel_group.hpp>
-
 #include "wick/contract/plain_http.hpp"
 #include "wick/http/upstream.hpp"
 #include "wick/os/deadline.hpp"
@@ -103,20 +99,12 @@ struct Outcome {
 };
 
 awaitable<Outcome> ready_or_ended(Clock& clock, container::Instance& instance, const RevisionSpec& spec, Notes& notes) {
-  auto executor = co_await asio::this_coro::executor;
-  auto probing = probe_until_ready(clock, instance, spec, notes);
-  auto ending = instance.wait_exit();
-  auto group = asio::experimental::make_parallel_group(asio::co_spawn(executor, std::move(probing), asio::deferred),
-                                                       asio::co_spawn(executor, std::move(ending), asio::deferred));
-  auto done = co_await group.async_wait(asio::experimental::wait_for_one(), use_awaitable);
-  auto& [order, probe_error, connection, exit_error, exit] = done;
+  auto first = co_await first_of(probe_until_ready(clock, instance, spec, notes), instance.wait_exit());
   Outcome outcome;
-  if (order[0] == 1 && !exit_error) {
-    outcome.exit = exit;
-  } else {
-    if (const auto& error = order[0] == 0 ? probe_error : exit_error) std::rethrow_exception(error);
-    outcome.connection = std::move(connection);
-  }
+  if (auto* exit = std::get_if<1>(&first))
+    outcome.exit = std::move(*exit);
+  else
+    outcome.connection = std::move(std::get<0>(first));
   co_return outcome;
 }
 

@@ -7,9 +7,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/deferred.hpp>
-#include <boost/asio/experimental/parallel_group.hpp>
 #include <map>
 #include <set>
 
@@ -20,6 +17,7 @@
 #include "wick/http/upstream.hpp"
 #include "wick/os/deadline.hpp"
 #include "wick/os/task_group.hpp"
+#include "wick/os/together.hpp"
 #include "wick/serving/revision_pool.hpp"
 
 namespace wick::serving {
@@ -68,16 +66,13 @@ struct ResolvedRoute {
 /// A lease, or Errc::cancelled when the client left the queue.
 awaitable<Result<Lease>> lease_or_gone(http::Exchange& exchange, RevisionPool& pool, TimePoint now,
                                        TimePoint deadline) {
-  auto executor = co_await asio::this_coro::executor;
-  auto waiting = pool.acquire(now, deadline);
-  auto gone = exchange.wait_gone();
-  auto group = asio::experimental::make_parallel_group(asio::co_spawn(executor, std::move(waiting), asio::deferred),
-                                                       asio::co_spawn(executor, std::move(gone), asio::deferred));
-  auto done = co_await group.async_wait(asio::experimental::wait_for_one(), use_awaitable);
-  auto& [order, error, lease, gone_error] = done;
-  if (order[0] == 1 && !gone_error) co_return fail(Errc::cancelled, "the client went away");
-  if (error) std::rethrow_exception(error);
-  co_return std::move(lease);
+  std::optional<Result<Lease>> lease;
+  auto waiting = keep_value(pool.acquire(now, deadline), lease, true);
+  auto gone = keep_value(exchange.wait_gone(), true);
+  const auto end = co_await run_together(std::move(waiting), std::move(gone));
+  if (end.second_ended_first && !end.second_error) co_return fail(Errc::cancelled, "the client went away");
+  if (end.first_error) std::rethrow_exception(end.first_error);
+  co_return std::move(*lease);
 }
 
 }  // namespace

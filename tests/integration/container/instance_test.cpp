@@ -1,4 +1,6 @@
 // An instance's life, through a real runner and a real runc.
+#include <signal.h>
+
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>

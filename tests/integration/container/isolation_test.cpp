@@ -1,4 +1,6 @@
 // What an instance sees of the machine, asked from inside.
+#include <signal.h>
+
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
