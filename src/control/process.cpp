@@ -108,6 +108,10 @@ serving::Scaling scaling_of(const model::Autoscaling& autoscaling) {
   const auto take = [](auto& to, const auto& from) {
     if (from) to = *from;
   };
+  using Model = model::Autoscaling;
+  if (autoscaling.metric == Model::Metric::rps) scaling.metric = serving::Scaling::Metric::rps;
+  if (autoscaling.aggregation == Model::Aggregation::weighted_exponential)
+    scaling.aggregation = serving::Scaling::Aggregation::weighted_exponential;
   take(scaling.target, autoscaling.target);
   if (autoscaling.target_utilization_percentage) scaling.utilization = *autoscaling.target_utilization_percentage / 100;
   take(scaling.target_burst_capacity, autoscaling.target_burst_capacity);

@@ -130,14 +130,21 @@ void check_scales(Annotations& annotations, const Autoscaling& scaling, const st
   }
 }
 
-void check_choices(Annotations& annotations, FieldErrors& errors) {
+void read_choices(Annotations& annotations, Autoscaling& scaling, FieldErrors& errors) {
   if (const auto name = annotations.find("class"); name && name->value != "kpa.autoscaling.knative.dev")
     errors.invalid_value(printable(name->value), name->path, "the autoscaler here is kpa.autoscaling.knative.dev");
-  if (const auto metric = annotations.find("metric"); metric && metric->value != "concurrency")
-    errors.invalid_value(printable(metric->value), metric->path, "the metric here is concurrency");
-  if (const auto algorithm = annotations.find("metric-aggregation-algorithm");
-      algorithm && algorithm->value != "linear")
-    errors.invalid_value(printable(algorithm->value), algorithm->path, "the algorithm here is linear");
+  if (const auto metric = annotations.find("metric")) {
+    if (metric->value == "rps")
+      scaling.metric = Autoscaling::Metric::rps;
+    else if (metric->value != "concurrency")
+      errors.invalid_value(printable(metric->value), metric->path, "expected concurrency or rps");
+  }
+  if (const auto algorithm = annotations.find("metric-aggregation-algorithm")) {
+    if (algorithm->value == "weighted-exponential")
+      scaling.aggregation = Autoscaling::Aggregation::weighted_exponential;
+    else if (algorithm->value != "linear")
+      errors.invalid_value(printable(algorithm->value), algorithm->path, "expected linear or weighted-exponential");
+  }
 }
 
 }  // namespace
@@ -145,7 +152,7 @@ void check_choices(Annotations& annotations, FieldErrors& errors) {
 Autoscaling decode_autoscaling(const TextMap& map, const std::string& path, FieldErrors& errors) {
   Annotations annotations(map, path, errors);
   Autoscaling scaling;
-  check_choices(annotations, errors);
+  read_choices(annotations, scaling, errors);
   scaling.min_scale = annotations.count("min-scale");
   scaling.max_scale = annotations.count("max-scale");
   scaling.activation_scale = annotations.count("activation-scale");

@@ -1,6 +1,7 @@
 #include "wick/serving/autoscaler.hpp"
 
 #include <cmath>
+#include <utility>
 
 namespace wick::serving {
 
@@ -10,7 +11,12 @@ constexpr seconds delay_granularity{2};
 
 long whole_seconds(Duration duration) { return std::chrono::floor<seconds>(duration).count(); }
 
+// Of Knative's weighted buckets: what the weights of a whole window add up to, and the least newest weight.
+constexpr double weight_precision = 0.9999;
+constexpr double coefficient_min = 0.2;
+
 double total_of(const Scaling& scaling, int container_concurrency) {
+  if (scaling.metric == Scaling::Metric::rps) return scaling.target > 0 ? scaling.target : scaling.rps_target_default;
   double total = container_concurrency > 0 ? container_concurrency : scaling.target_default;
   if (scaling.target > 0) total = container_concurrency > 0 ? std::min(scaling.target, total) : scaling.target;
   return total;
@@ -26,13 +32,20 @@ double to_six_digits(double value) { return std::round(value * 1e6) / 1e6; }
 
 }  // namespace
 
-double LoadMeter::take_average(TimePoint now) {
+Load LoadMeter::take(TimePoint now) {
   change(now, 0);
   const double elapsed = std::chrono::duration<double>(now - since_).count();
   const double average = elapsed > 0 ? area_ / elapsed : current_;
   since_ = now;
   area_ = 0;
-  return average;
+  return {.in_flight = average, .requests = static_cast<double>(std::exchange(arrived_, 0))};
+}
+
+WindowAverage::WindowAverage(seconds length, Scaling::Aggregation aggregation)
+    : buckets_(static_cast<std::size_t>(std::max<long>(1, length.count()))) {
+  if (aggregation == Scaling::Aggregation::weighted_exponential)
+    coefficient_ =
+        std::max(1 - std::pow(1 - weight_precision, 1.0 / static_cast<double>(buckets_.size())), coefficient_min);
 }
 
 void WindowAverage::record(long second, double value) {
@@ -48,11 +61,23 @@ void WindowAverage::record(long second, double value) {
 
 double WindowAverage::average(long second, double unrecorded) const {
   const auto length = static_cast<long>(buckets_.size());
+  if (coefficient_ > 0) return weighted(second, unrecorded);
   if (!first_ || second - last_ >= length) return to_six_digits(unrecorded);
   const long oldest = std::max(*first_, second - length + 1);
   double sum = unrecorded;
   for (long each = oldest; each <= std::min(last_, second); ++each) sum += bucket(each);
   return to_six_digits(sum / static_cast<double>(second - oldest + 1));
+}
+
+double WindowAverage::weighted(long second, double unrecorded) const {
+  double sum = coefficient_ * unrecorded;
+  const auto length = static_cast<long>(buckets_.size());
+  if (!first_ || second - last_ >= length) return to_six_digits(sum);
+  const long oldest = std::max(*first_, second - length + 1);
+  double weight = coefficient_ * std::pow(1 - coefficient_, static_cast<double>(second - std::min(last_, second)));
+  for (long each = std::min(last_, second); each >= oldest; --each, weight *= 1 - coefficient_)
+    sum += weight * bucket(each);
+  return to_six_digits(sum);
 }
 
 Autoscaler::Autoscaler(const Scaling& scaling, int container_concurrency, TimePoint now)
@@ -63,16 +88,16 @@ Autoscaler::Autoscaler(const Scaling& scaling, int container_concurrency, TimePo
       panic_window_(panic_window_of(scaling)),
       origin_(now),
       proxied_since_(now),
-      stable_(std::chrono::duration_cast<seconds>(scaling.stable_window)),
-      panic_(panic_window_) {}
+      stable_(std::chrono::duration_cast<seconds>(scaling.stable_window), scaling.aggregation),
+      panic_(panic_window_, scaling.aggregation) {}
 
 TimePoint Autoscaler::next_tick(TimePoint now) const { return origin_ + seconds(whole_seconds(now - origin_) + 1); }
 
 long Autoscaler::second_ended_at(TimePoint now) const { return whole_seconds(now - origin_ - Duration(1)); }
 
-void Autoscaler::record(TimePoint now, double average_in_flight) {
-  stable_.record(second_ended_at(now), average_in_flight);
-  panic_.record(second_ended_at(now), average_in_flight);
+void Autoscaler::record(TimePoint now, Load load) {
+  stable_.record(second_ended_at(now), metric_of(load));
+  panic_.record(second_ended_at(now), metric_of(load));
 }
 
 void Autoscaler::became_active(TimePoint now) {
@@ -125,8 +150,9 @@ Decision Autoscaler::decide(TimePoint now, const Observation& seen) {
   return decision;
 }
 
-int Autoscaler::wanted_for_burst(TimePoint now, const Observation& seen, int in_flight) const {
-  const auto raw = formulas(whole_seconds(now - origin_), in_flight, seen);
+int Autoscaler::wanted_for_burst(TimePoint now, const Observation& seen, Load in_progress) const {
+  const int in_flight = static_cast<int>(in_progress.in_flight);
+  const auto raw = formulas(whole_seconds(now - origin_), metric_of(in_progress), seen);
   const int wanted = in_panic() || raw.over ? std::max({panic_highest_, raw.stable, raw.panic}) : raw.stable;
   const int occupied =
       container_concurrency_ > 0 ? (in_flight + container_concurrency_ - 1) / container_concurrency_ : 1;

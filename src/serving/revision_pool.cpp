@@ -255,7 +255,8 @@ bool RevisionPool::starts_keep_failing(TimePoint now) const {
 /// Starts what is missing: by the last decision, and at once for what waits.
 void RevisionPool::scale_up(TimePoint now) {
   if (closed_ || (alive() == 0 && !wanted_from_nothing())) return;
-  if (!waiting_.empty()) desired_ = std::max(desired_, autoscaler_.wanted_for_burst(now, observe(), load_.current()));
+  if (!waiting_.empty())
+    desired_ = std::max(desired_, autoscaler_.wanted_for_burst(now, observe(), load_.in_progress()));
   if (!ensuring_.empty()) desired_ = std::max(desired_, ready_wanted_to_begin());
   if (reachable_) desired_ = std::max(desired_, spec_->scaling.min_scale);
   if (now < retry_at_) {
@@ -474,7 +475,7 @@ bool RevisionPool::idle() const { return members_.empty() && !wanted_from_nothin
 void RevisionPool::keep_ticking() {
   if (ticking_ || closed_ || idle()) return;
   ticking_ = true;
-  load_.take_average(clock_.now());
+  load_.take(clock_.now());
   tasks_.spawn("ticks " + spec_->key.text(), tick_loop());
 }
 
@@ -494,7 +495,7 @@ awaitable<void> RevisionPool::tick_loop() {
 }
 
 void RevisionPool::tick(TimePoint at, TimePoint now, bool decide) {
-  autoscaler_.record(at, load_.take_average(now));
+  autoscaler_.record(at, load_.take(now));
   waiting_.fail_expired(now, Error(Errc::timed_out, "activator request timeout"));
   if (!decide || closed_) return;
   desired_ = autoscaler_.decide(at, observe()).desired;

@@ -10,6 +10,8 @@
 namespace wick::model {
 
 struct Autoscaling {
+  enum class Metric { concurrency, rps } metric = Metric::concurrency;
+  enum class Aggregation { linear, weighted_exponential } aggregation = Aggregation::linear;
   std::optional<double> target;
   std::optional<double> target_utilization_percentage;
   std::optional<double> target_burst_capacity;

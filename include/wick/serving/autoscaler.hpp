@@ -12,7 +12,13 @@
 
 namespace wick::serving {
 
-/// The exact average of a step function over time: requests in flight, waiting ones included.
+/// The load of one second: what either metric is read from.
+struct Load {
+  double in_flight = 0;  // the average; requests that wait count
+  double requests = 0;   // that arrived
+};
+
+/// The exact average of a step function over time: requests in flight, waiting ones included. Counts arrivals too.
 class LoadMeter {
  public:
   explicit LoadMeter(TimePoint now) : since_(now), last_(now) {}
@@ -20,37 +26,45 @@ class LoadMeter {
     area_ += current_ * std::chrono::duration<double>(now - last_).count();
     last_ = now;
     current_ += by;
+    if (by > 0) arrived_ += by;
   }
   int current() const { return current_; }
-  /// The average since the last call (the current value where no time has passed), and begins anew.
-  double take_average(TimePoint now);
+  /// What is in flight now and has arrived since the last take(): the second in progress, if it went on as it is.
+  Load in_progress() const { return {.in_flight = double(current_), .requests = double(arrived_)}; }
+  /// The load since the last call (the current value where no time has passed), and begins anew.
+  Load take(TimePoint now);
 
  private:
   TimePoint since_;
   TimePoint last_;
   int current_ = 0;
+  int arrived_ = 0;
   double area_ = 0;
 };
 
-/// Sums in buckets of one second and their linear average (serving.md 3.3).
+/// Sums in buckets of one second and their average (serving.md 3.3): linear, or with weights that fall geometrically
+/// from the newest second on.
 class WindowAverage {
  public:
-  explicit WindowAverage(seconds length) : buckets_(static_cast<std::size_t>(std::max<long>(1, length.count()))) {}
+  explicit WindowAverage(seconds length, Scaling::Aggregation aggregation = Scaling::Aggregation::linear);
 
   /// Adds to the bucket of `second`. Nothing recorded for a whole window forgets everything before.
   void record(long second, double value);
-  /// The sum over the window ending with `second`, by the seconds since the first record (at most the window), to six
-  /// digits. `unrecorded` counts as the value of `second` itself without being kept.
+  /// Linear: the sum over the window ending with `second`, by the seconds since the first record (at most the window).
+  /// Exponential: the sum of each second's value times c·(1−c)^age, c = max(1 − (1 − 0.9999)^(1/n), 0.2) for n buckets.
+  /// To six digits. `unrecorded` counts as the value of `second` itself without being kept.
   double average(long second, double unrecorded = 0) const;
   bool empty() const { return !first_; }
 
  private:
   double& bucket(long second) { return buckets_[static_cast<std::size_t>(second) % buckets_.size()]; }
   double bucket(long second) const { return buckets_[static_cast<std::size_t>(second) % buckets_.size()]; }
+  double weighted(long second, double unrecorded) const;
 
   std::vector<double> buckets_;
   std::optional<long> first_;  // the second of the first record
   long last_ = 0;              // the second of the last record
+  double coefficient_ = 0;     // of the newest second's weight; 0: linear
 };
 
 struct Observation {
@@ -79,13 +93,13 @@ class Autoscaler {
   /// When the next second ends: record() and decide() are called then. After `now`.
   TimePoint next_tick(TimePoint now) const;
   /// The load of the second that ends at `now`.
-  void record(TimePoint now, double average_in_flight);
+  void record(TimePoint now, Load load);
   /// To be called every two seconds, after record(). Keeps panic, delay and scale-to-zero state.
   Decision decide(TimePoint now, const Observation& seen);
   /// What the formulas would say now if the second in progress went on as it is: asked when a request has to wait, so
-  /// that a burst need not wait for the tick. Spare capacity is left to the tick: at most as many as `in_flight`
-  /// requests occupy.
-  int wanted_for_burst(TimePoint now, const Observation& seen, int in_flight) const;
+  /// that a burst need not wait for the tick. Spare capacity is left to the tick: at most as many as the requests in
+  /// flight occupy.
+  int wanted_for_burst(TimePoint now, const Observation& seen, Load in_progress) const;
   /// The revision became able to answer: scale to zero counts from here.
   void became_active(TimePoint now);
 
@@ -107,6 +121,7 @@ class Autoscaler {
   int held_from_zero(TimePoint now, int wanted, const Observation& seen);
   bool in_panic() const { return panic_since_.has_value(); }
   long second_ended_at(TimePoint now) const;
+  double metric_of(Load load) const { return scaling_.metric == Scaling::Metric::rps ? load.requests : load.in_flight; }
 
   Scaling scaling_;
   int container_concurrency_;

@@ -19,8 +19,11 @@ struct RevisionKey {
 
 /// Knative's autoscaling annotations with their defaults (serving.md 3.1, 1.5).
 struct Scaling {
-  double target_default = 100;  // container-concurrency-target-default
-  double target = 0;            // autoscaling.knative.dev/target; 0: not given
+  enum class Metric { concurrency, rps } metric = Metric::concurrency;
+  enum class Aggregation { linear, weighted_exponential } aggregation = Aggregation::linear;
+  double target_default = 100;      // container-concurrency-target-default
+  double rps_target_default = 200;  // requests-per-second-target-default
+  double target = 0;                // autoscaling.knative.dev/target; 0: not given
   double utilization = 0.7;
   double target_burst_capacity = 211;
   int min_scale = 0;

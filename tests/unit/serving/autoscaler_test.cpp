@@ -18,7 +18,7 @@ struct Feed {
   Decision seconds_of(double load, int count) {
     for (int i = 0; i < count; ++i) {
       now += 1s;
-      scaler.record(now, load);
+      scaler.record(now, {.in_flight = load, .requests = requests});
       if (++second % 2 == 0) last = scaler.decide(now, seen);
     }
     return last;
@@ -28,6 +28,7 @@ struct Feed {
   TimePoint now = start;
   Observation seen{.ready = 1};
   Decision last;
+  double requests = 0;
   int second = 0;
 };
 
@@ -57,6 +58,28 @@ TEST_CASE("the target is resolved from annotation, container concurrency and uti
   }
 }
 
+TEST_CASE("with requests a second as the metric the target is 200 or the annotation, whatever the concurrency") {
+  const auto scaler = [](double target, double utilization) {
+    const Scaling scaling{.metric = Scaling::Metric::rps, .target = target, .utilization = utilization};
+    return Autoscaler(scaling, 10, start);
+  };
+  CHECK(scaler(0, 0.7).total_value() == 200);
+  CHECK(scaler(0, 0.7).target_value() == Approx(140));
+  CHECK(scaler(50, 1).target_value() == 50);  // containerConcurrency 10 does not cap it
+}
+
+TEST_CASE("requests a second scale by arrivals, however short each request is") {
+  Feed feed({.metric = Scaling::Metric::rps});
+  feed.requests = 420;
+  feed.seen.ready = 3;
+  // 420 / 140 = 3; in flight (0.1) would want 1.
+  CHECK(feed.seconds_of(0.1, 60).desired == 3);
+  CHECK(feed.last.stable_average == Approx(420));
+  // A burst asks for what has arrived in this second so far: (5 × 420 + 5000) / 6 = 1183.3 → 9, of which the four
+  // requests in flight occupy one.
+  CHECK(feed.scaler.wanted_for_burst(feed.now, feed.seen, {.in_flight = 4, .requests = 5000}) == 1);
+}
+
 TEST_CASE("the panic window is a share of the stable one in whole seconds, at least one") {
   const auto window = [](milliseconds stable, double percentage) {
     const Scaling scaling{.stable_window = stable, .panic_window_percentage = percentage};
@@ -71,12 +94,15 @@ TEST_CASE("the panic window is a share of the stable one in whole seconds, at le
 TEST_CASE("the load meter averages over time exactly") {
   LoadMeter meter(start);
   meter.change(start, 1);
-  meter.change(start + 250ms, 2);                        // 1 for 0.25 s
-  meter.change(start + 500ms, -3);                       // 3 for 0.25 s
-  CHECK(meter.take_average(start + 1s) == Approx(1.0));  // 0.25 + 0.75 + 0 = 1.0
+  meter.change(start + 250ms, 2);                          // 1 for 0.25 s
+  meter.change(start + 500ms, -3);                         // 3 for 0.25 s
+  CHECK(meter.take(start + 1s).in_flight == Approx(1.0));  // 0.25 + 0.75 + 0 = 1.0
   meter.change(start + 1500ms, 4);
-  CHECK(meter.take_average(start + 2s) == Approx(2.0));  // 4 × 0.5
-  CHECK(meter.take_average(start + 2s) == Approx(4.0));  // no time: what is now
+  CHECK(meter.in_progress().requests == 4);
+  const auto second = meter.take(start + 2s);
+  CHECK(second.in_flight == Approx(2.0));  // 4 × 0.5
+  CHECK(second.requests == 4);
+  CHECK(meter.take(start + 2s).in_flight == Approx(4.0));  // no time: what is now
 }
 
 TEST_CASE("a window averages over the seconds since its first record, empty seconds count zero") {
@@ -98,6 +124,22 @@ TEST_CASE("a window averages over the seconds since its first record, empty seco
   CHECK(window.average(19) == 9);  // began anew: 9 / 1
   window.record(19, 1);
   CHECK(window.average(19) == 10);  // one bucket sums
+}
+
+TEST_CASE("weighted-exponential averages weigh the newest second most") {
+  // n = 6: 1 − 0.0001^(1/6) = 0.784557; n = 60: 1 − 0.0001^(1/60) = 0.142…, raised to 0.2.
+  WindowAverage panic(6s, Scaling::Aggregation::weighted_exponential);
+  panic.record(10, 100);
+  CHECK(panic.average(10) == Approx(78.455653).epsilon(1e-8));      // 0.784557 × 100
+  CHECK(panic.average(11) == Approx(16.902758).epsilon(1e-7));      // × 0.215443
+  CHECK(panic.average(10, 50) == Approx(117.68348).epsilon(1e-8));  // 0.784557 × 150
+  CHECK(panic.average(15) == Approx(0.036415).epsilon(1e-4));       // × 0.215443^5: still within the window
+  CHECK(panic.average(16) == 0);
+  WindowAverage stable(60s, Scaling::Aggregation::weighted_exponential);
+  for (long second = 0; second < 60; ++second) stable.record(second, 10);
+  CHECK(stable.average(59) == Approx(9.999985).epsilon(1e-6));  // 10 × (1 − 0.8^60)
+  stable.record(60, 110);
+  CHECK(stable.average(60) == Approx(29.999988).epsilon(1e-6));  // 22 + 0.8 × 9.999985
 }
 
 TEST_CASE("a steady load wants load over target, rounded up") {
@@ -278,7 +320,7 @@ TEST_CASE("a burst into nothing starts as many as have work, by the formula's nu
   for (const auto& each : cases) {
     CAPTURE(each.container_concurrency, each.in_flight);
     const Autoscaler scaler(each.scaling, each.container_concurrency, start);
-    CHECK(scaler.wanted_for_burst(start, {.ready = 0}, each.in_flight) == each.wanted);
+    CHECK(scaler.wanted_for_burst(start, {.ready = 0}, {.in_flight = double(each.in_flight)}) == each.wanted);
   }
 }
 
@@ -288,7 +330,7 @@ TEST_CASE("a burst on top of a steady load counts as the second in progress") {
   feed.seconds_of(1, 60);
   // Panic window with the second in progress: (5 × 1 + 50) / 6 = 9.166667 → ceil(9.166667 / 0.7) = 14; 14/2 ≥ 2: panic
   // counts.
-  CHECK(feed.scaler.wanted_for_burst(feed.now, feed.seen, 50) == 14);
+  CHECK(feed.scaler.wanted_for_burst(feed.now, feed.seen, {.in_flight = 50}) == 14);
   // It is asked, not kept: the next decision knows only what was recorded. 1 / 0.7 → 2.
   CHECK(feed.seconds_of(1, 2).desired == 2);
 }
