@@ -23,6 +23,15 @@ constexpr std::size_t kept_body_max = 1024;  // bytes of a failed answer
 std::string name_of(const TriggerSpec& spec) { return spec.name_space + "/" + spec.name; }
 std::string broker_of(const TriggerSpec& spec) { return spec.name_space + "/" + spec.broker; }
 
+/// Filters are checked when the Trigger is admitted; what slipped through matches nothing, and is told.
+Matcher compiled(const TriggerSpec& spec) {
+  auto matcher = Matcher::compile(spec.filter, spec.filters);
+  if (matcher) return *matcher;
+  log::error("the filter of a trigger does not compile: it matches nothing",
+             {{"trigger", name_of(spec)}, {"error", matcher.error().what()}});
+  return Matcher::compile({}, {{.dialect = Filter::Dialect::any}}).value();
+}
+
 double seconds_of(milliseconds elapsed) { return std::chrono::duration<double>(elapsed).count(); }
 
 }  // namespace
@@ -31,6 +40,7 @@ struct Dispatcher::Trigger {
   Trigger(Executor executor, TriggerSpec spec) : spec(std::move(spec)), wake(executor) {}
 
   TriggerSpec spec;
+  Matcher matcher = compiled(spec);
   Signal wake;
   bool removed = false;
   bool active = false;
@@ -79,6 +89,7 @@ void Dispatcher::set_trigger(TriggerSpec spec) {
   if (const auto found = triggers_.find(name); found != triggers_.end()) {
     if (found->second->broker() == broker_of(spec)) {
       found->second->spec = std::move(spec);
+      found->second->matcher = compiled(found->second->spec);
       found->second->wake.notify();
       return;
     }
@@ -189,7 +200,7 @@ bool Dispatcher::start_new(const TriggerPointer& trigger) {
     if (trigger->have_rows.erase(place.position) > 0 || place.broker != trigger->broker()) continue;
     auto event = log_.read(place.position);
     if (!event) continue;
-    if (const auto why = mismatch(trigger->spec.filter, event->event)) {
+    if (const auto why = trigger->matcher.mismatch(event->event)) {
       EventRecord record = record_for(*trigger, *event, EventRecord::Kind::no_match);
       record.detail = *why;
       note(std::move(record));

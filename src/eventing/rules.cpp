@@ -41,7 +41,7 @@ Judgement judge_success(http::Response response) {
 
 }  // namespace
 
-std::optional<std::string> mismatch(const Filter& filter, const CloudEvent& event) {
+std::optional<std::string> mismatch(const AttributeFilter& filter, const CloudEvent& event) {
   for (const auto& [name, wanted] : filter) {
     const std::string found = event.text(name);
     if (found.empty()) return fmt::format("attribute {} is not there", printable(name));

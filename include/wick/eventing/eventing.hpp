@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "wick/base/metrics.hpp"
+#include "wick/eventing/filter.hpp"
 #include "wick/http/handler.hpp"
 #include "wick/os/clock.hpp"
 #include "wick/store/database.hpp"
@@ -24,12 +25,23 @@ struct Destination {
   std::string url;      // absolute; with `service` set: a path on it
 };
 
+/// What happens when a subscriber does not take an event (eventing.md 1.3; knative/eventing delivery_types.go).
 struct Delivery {
   int retry = 10;  // attempts after the first
   enum class Backoff { linear, exponential } backoff = Backoff::exponential;
   milliseconds backoff_delay{200};
-  std::optional<milliseconds> timeout;  // per attempt
+  std::optional<milliseconds> timeout;  // per attempt, from when the subscriber is there to take it
   std::optional<Destination> dead_letter;
+  milliseconds backoff_max{300'000};            // no wait is longer, but for backoff_delay itself
+  std::optional<milliseconds> retry_after_max;  // absent: a Retry-After is ignored, as in Knative
+  enum class Format { binary, json } format = Format::binary;
+};
+
+/// Where a new trigger begins to look.
+struct StartFrom {
+  enum class Where { latest, earliest, position, time } where = Where::latest;
+  std::uint64_t position = 0;  // the first one looked at
+  WallTime time{};             // the first one received at or after it
 };
 
 struct TriggerSpec {
@@ -39,12 +51,24 @@ struct TriggerSpec {
   std::map<std::string, std::string> filter;  // exact attribute match, all must hold; "" matches any present value
   Destination subscriber;
   std::optional<Delivery> delivery;  // absent: the broker's
+  std::vector<Filter> filters;       // when there are any, `filter` is ignored
+  enum class Ordering {
+    none,
+    key,    // events with the same `partitionkey` one after the other; one without it has no order
+    strict  // all one after the other
+  } ordering = Ordering::none;
+  int in_flight_max = 0;        // 0: Limits::concurrent_deliveries_per_trigger
+  StartFrom start_from;         // of a new trigger
+  bool strict_replies = false;  // a 2xx answer with a body that is no event fails, as in Knative
 };
 
 struct BrokerSpec {
   std::string name_space;
   std::string name;
   Delivery delivery;
+  std::optional<std::chrono::seconds> retention;  // settled events are kept so long; absent: Limits::retained_age
+  std::optional<std::chrono::seconds>
+      dedup_window;  // an event with a (source, id) seen in it is acknowledged, not stored
 };
 
 /// Reaches a destination; `app` gives one that knows `serving`. The request is complete but for routing.

@@ -12,11 +12,9 @@
 
 namespace wick::eventing {
 
-using Filter = std::map<std::string, std::string>;
-
 /// Why an event does not pass ("type is 'a', wanted 'b'"); nullopt when it does.
-std::optional<std::string> mismatch(const Filter& filter, const CloudEvent& event);
-inline bool match(const Filter& filter, const CloudEvent& event) { return !mismatch(filter, event); }
+std::optional<std::string> mismatch(const AttributeFilter& filter, const CloudEvent& event);
+inline bool match(const AttributeFilter& filter, const CloudEvent& event) { return !mismatch(filter, event); }
 
 inline constexpr milliseconds backoff_max{300'000};
 /// The wait after the `failed`-th failed attempt (1 is the first). linear: delay × failed; exponential: delay ×

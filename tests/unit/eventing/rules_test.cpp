@@ -20,14 +20,15 @@ CloudEvent event() {
 }  // namespace
 
 TEST_CASE("a filter passes when every attribute is there and equal") {
-  const auto [filter, passes] = GENERATE(table<Filter, bool>({{{}, true},
-                                                              {{{"type", "com.x"}}, true},
-                                                              {{{"type", "com.X"}}, false},
-                                                              {{{"type", "com.x"}, {"source", "/other"}}, false},
-                                                              {{{"type", ""}}, true},
-                                                              {{{"missing", ""}}, false},
-                                                              {{{"empty", ""}}, false},
-                                                              {{{"n", "5"}}, true}}));
+  const auto [filter, passes] =
+      GENERATE(table<AttributeFilter, bool>({{{}, true},
+                                             {{{"type", "com.x"}}, true},
+                                             {{{"type", "com.X"}}, false},
+                                             {{{"type", "com.x"}, {"source", "/other"}}, false},
+                                             {{{"type", ""}}, true},
+                                             {{{"missing", ""}}, false},
+                                             {{{"empty", ""}}, false},
+                                             {{{"n", "5"}}, true}}));
   CHECK(match(filter, event()) == passes);
 }
 
