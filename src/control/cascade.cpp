@@ -23,7 +23,7 @@ awaitable<void> cascade(World& world, const model::Kind& kind, ObjectValue gone)
   const auto uid = uid_of(*gone);
   const auto name_space = whole_namespace ? name_of(*gone) : namespace_of(*gone);
   for (const auto& child_kind : model::kinds()) {
-    if (!child_kind.namespaced) continue;
+    if (!child_kind.namespaced || !child_kind.stored) continue;
     for (const auto& object : world.objects().list(child_kind.resource(), name_space))
       if (whole_namespace || (!uid.empty() && model::controller_uid(*object) == uid))
         children.push_back(key_of(child_kind, *object));
@@ -37,7 +37,7 @@ awaitable<void> collect_orphans(World& world) {
     for (const auto& object : world.objects().list(kind.resource())) alive.insert(uid_of(*object));
   std::vector<ObjectKey> orphans;
   for (const auto& kind : model::kinds())
-    for (const auto& object : world.objects().list(kind.resource()))
+    for (const auto& object : kind.stored ? world.objects().list(kind.resource()) : std::vector<ObjectValue>())
       if (const auto owner = model::controller_uid(*object); !owner.empty() && !alive.contains(owner))
         orphans.push_back(key_of(kind, *object));
   for (auto& orphan : orphans) co_await remove(world, std::move(orphan));

@@ -16,11 +16,7 @@ namespace {
 
 constexpr auto stop_unknown_grace = 10s;
 
-const model::Kind* kind_of(const ObjectKey& key) {
-  for (const auto& kind : model::kinds())
-    if (kind.resource() == key.resource) return &kind;
-  return nullptr;
-}
+const model::Kind* kind_of(const ObjectKey& key) { return model::find_stored_kind(key.resource); }
 
 bool refers_to(const json::object& object, std::initializer_list<std::string_view> list, std::string_view field,
                std::string_view name) {
@@ -69,7 +65,8 @@ class Control::Impl {
     auto broker = co_await ensure_broker("default", "default");
     if (!broker) co_return broker;
     for (const auto& kind : model::kinds())
-      for (const auto& object : world_.objects().list(kind.resource())) queue_.enqueue(key_of(kind, *object));
+      if (kind.stored)
+        for (const auto& object : world_.objects().list(kind.resource())) queue_.enqueue(key_of(kind, *object));
     co_return Result<void>();
   }
 
@@ -117,6 +114,7 @@ class Control::Impl {
     if (kind == &model::broker_kind()) return reconcile_broker(world_, std::move(key));
     if (kind == &model::trigger_kind()) return reconcile_trigger(world_, std::move(key));
     if (kind == &model::build_run_kind()) return build_runs_.reconcile(std::move(key));
+    if (is_kept_only(*kind)) return reconcile_kept(world_, *kind, std::move(key));
     return nothing();
   }
 

@@ -21,6 +21,9 @@ awaitable<Result<void>> reconcile_configuration(World& world, ObjectKey key);
 awaitable<Result<void>> reconcile_route(World& world, ObjectKey key);
 awaitable<Result<void>> reconcile_broker(World& world, ObjectKey key);
 awaitable<Result<void>> reconcile_trigger(World& world, ObjectKey key);
+/// A kind that is stored and checked while what acts on it is not part of this version: its status says so.
+bool is_kept_only(const model::Kind& kind);
+awaitable<Result<void>> reconcile_kept(World& world, const model::Kind& kind, ObjectKey key);
 /// Makes the Broker where it is missing.
 awaitable<Result<void>> ensure_broker(World& world, std::string name_space, std::string name);
 

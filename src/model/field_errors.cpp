@@ -34,7 +34,7 @@ std::string FieldErrors::text() const {
   std::string text;
   for (const auto& [what, paths] : merged) {
     if (!text.empty()) text += '\n';
-    text += fmt::format("{}: {}", what.first, fmt::join(paths, ", "));
+    text += paths.empty() ? what.first : fmt::format("{}: {}", what.first, fmt::join(paths, ", "));
     if (!what.second.empty()) text += '\n' + what.second;
   }
   return text;

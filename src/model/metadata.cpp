@@ -47,6 +47,11 @@ std::string dns1035_complaint(std::string_view text) {
   return std::string(dns1035_text);
 }
 
+std::string dns1123_complaint(std::string_view text) {
+  if (text.size() > 253) return "must be no more than 253 characters";
+  return is_dns_subdomain(text) ? std::string() : std::string(dns1123_text);
+}
+
 Metadata decode_metadata(ObjectReader reader) {
   auto& errors = reader.errors();
   Metadata metadata{.name = reader.text("name"),
@@ -93,8 +98,8 @@ void check_name_dns1035(const Metadata& metadata, FieldErrors& errors) {
 void check_name_dns1123(const Metadata& metadata, FieldErrors& errors) {
   if (metadata.name.empty() && metadata.generate_name.empty())
     errors.add("name or generateName is required", {"metadata.name"});
-  else if (!metadata.name.empty() && !is_dns_subdomain(metadata.name))
-    errors.invalid_value(printable(metadata.name), "metadata.name", std::string(dns1123_text));
+  else if (const auto complaint = dns1123_complaint(metadata.name); !metadata.name.empty() && !complaint.empty())
+    errors.invalid_value(printable(metadata.name), "metadata.name", complaint);
 }
 
 }  // namespace wick::model

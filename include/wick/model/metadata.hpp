@@ -34,5 +34,7 @@ void check_name_dns1123(const Metadata& metadata, FieldErrors& errors);
 
 /// Why `text` is no DNS-1035 label, in Kubernetes' words; "" when it is one.
 std::string dns1035_complaint(std::string_view text);
+/// Why `text` is no RFC 1123 subdomain, in Kubernetes' words; "" when it is one.
+std::string dns1123_complaint(std::string_view text);
 
 }  // namespace wick::model

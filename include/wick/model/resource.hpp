@@ -1,7 +1,9 @@
-// The kinds this API serves: one table that discovery, routing, admission and owner references share.
+// The kinds this API serves: one table that discovery, OpenAPI, Table output, routing, admission and owner references
+// share. A new kind is a new row in src/model/kinds.cpp.
 #pragma once
 
 #include <boost/json/object.hpp>
+#include <boost/json/value.hpp>
 #include <span>
 #include <string>
 #include <string_view>
@@ -11,6 +13,18 @@ namespace wick::model {
 
 namespace json = boost::json;
 
+class FieldErrors;
+
+/// A column of `kubectl get` after NAME (CustomResourceDefinition additionalPrinterColumns).
+struct PrinterColumn {
+  std::string_view name;
+  std::string_view type;       // "string", "integer", "date"
+  std::string_view json_path;  // what cell() understands
+  int priority = 0;            // above 0: with `-o wide` only
+};
+
+/// One kind at one version, and all that is particular to it. Kinds with several versions have one entry a version;
+/// they share resource() and with it their stored objects, which are those of the entry with `stored`.
 struct Kind {
   std::string_view group;  // "" is the core group
   std::string_view version;
@@ -21,10 +35,27 @@ struct Kind {
   bool namespaced = true;
   bool has_status = true;
   std::vector<std::string_view> categories;
+  std::vector<PrinterColumn> columns;
+  /// Labels of the CustomResourceDefinition: "duck.knative.dev/source" is how `kn source list-types` finds sources.
+  std::vector<std::string_view> ducks;
+  /// Name of Knative's webhook without the "validation." before it; "" where Kubernetes' own validation stands (422
+  /// Invalid there).
+  std::string_view webhook;
+  bool stored = true;
+
+  /// OpenAPI v3 (Kubernetes' structural flavour) of the whole object: what is not in it is an unknown field.
+  json::object (*schema)() = nullptr;
+  /// Fills what is missing, in place. What has the wrong type is left for `check`. May be null.
+  void (*defaults)(json::object& object) = nullptr;
+  /// Every rule of the kind; `old` is set for an update.
+  void (*check)(const json::object& object, const json::object* old, FieldErrors& errors) = nullptr;
+  /// Between this version and the stored one, in place; null where only apiVersion differs.
+  void (*to_stored)(json::object& object) = nullptr;
+  void (*from_stored)(json::object& object) = nullptr;
 
   /// "serving.knative.dev/v1", "v1".
   std::string api_version() const;
-  /// "services.serving.knative.dev", "namespaces": the object table's name for it.
+  /// "services.serving.knative.dev", "namespaces": the object table's name for it, the same for every version.
   std::string resource() const;
 };
 
@@ -32,13 +63,30 @@ std::span<const Kind> kinds();
 /// nullptr when unknown.
 const Kind* find_kind(std::string_view group, std::string_view version, std::string_view plural);
 const Kind* find_kind_by_name(std::string_view api_version, std::string_view kind);
+/// The stored version of a resource() ("pingsources.sources.knative.dev"); nullptr when unknown.
+const Kind* find_stored_kind(std::string_view resource);
+
+/// The kind's schema, built once.
+const json::object& schema_of(const Kind& kind);
+/// What an object says in a column: a string, an integer, or null where it says nothing. Understands ".a.b",
+/// ".a['k.with/dots']", ".a[?(@.type=='Ready')].b", ".a[*].b" (the first) and "count(.a)".
+json::value cell(const PrinterColumn& column, const json::object& object);
+/// Takes out every field that the kind's schema does not know. Their paths, in the document's order, as strict decoding
+/// names them: `spec.template.spec.containers[0].imagee`.
+std::vector<std::string> prune_unknown(const Kind& kind, json::object& object);
+/// To the stored version and its apiVersion, and back.
+void to_stored(const Kind& kind, json::object& object);
+void from_stored(const Kind& kind, json::object& object);
 
 /// The kinds as names, for code that means one in particular.
 const Kind& namespace_kind();
+const Kind& secret_kind();
+const Kind& config_map_kind();
 const Kind& service_kind();
 const Kind& configuration_kind();
 const Kind& revision_kind();
 const Kind& route_kind();
+const Kind& domain_mapping_kind();
 const Kind& broker_kind();
 const Kind& trigger_kind();
 const Kind& build_kind();

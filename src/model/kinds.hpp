@@ -1,0 +1,28 @@
+// One function a group of kinds; kinds.cpp makes the table of them.
+#pragma once
+
+#include <vector>
+
+#include "wick/model/resource.hpp"
+
+namespace wick::model {
+
+std::vector<Kind> core_kinds();
+std::vector<Kind> serving_kinds();
+std::vector<Kind> eventing_kinds();
+std::vector<Kind> flow_kinds();    // messaging.knative.dev and flows.knative.dev
+std::vector<Kind> source_kinds();  // sources.knative.dev and sinks.knative.dev
+std::vector<Kind> build_kinds();
+
+/// Columns that many kinds share.
+inline constexpr PrinterColumn ready_column{"Ready", "string", ".status.conditions[?(@.type=='Ready')].status"};
+inline constexpr PrinterColumn reason_column{"Reason", "string", ".status.conditions[?(@.type=='Ready')].reason"};
+inline constexpr PrinterColumn age_column{"Age", "date", ".metadata.creationTimestamp"};
+
+/// Of a duck.knative.dev Destination: ref or uri, complete, and in `own_namespace`.
+void check_destination(class ObjectReader reader, std::string_view own_namespace);
+/// Of a duck.knative.dev KReference.
+void check_reference(class ObjectReader reader, std::string_view own_namespace);
+void check_delivery(class ObjectReader reader, std::string_view own_namespace);
+
+}  // namespace wick::model
