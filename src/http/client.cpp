@@ -64,10 +64,12 @@ awaitable<Result<UpstreamLease>> begin_call(Upstream::Impl& pool, const Request&
     const auto sent = co_await upstream->stream.write_all(*text, request.body);
     upstream->request_sent = sent.ok();
     const bool answers_head = request.head.method == "HEAD";
-    auto got = co_await upstream->read_head(answers_head);
+    upstream->expect_head(answers_head);
+    auto got = co_await upstream->read_head();
     while (got && upstream->parser.status() < 200 && upstream->parser.status() != 101) {
       upstream->input.take(upstream->parser.head_bytes());
-      got = co_await upstream->read_head(answers_head);
+      upstream->expect_head(answers_head);
+      got = co_await upstream->read_head();
     }
     if (got && upstream->parser.status() == 101)
       co_return fail(Errc::corrupt, "the upstream switched protocols without being asked");

@@ -67,14 +67,37 @@ Connection::Connection(ServerState& server, Fd socket, std::string peer, long pe
 
 Connection::~Connection() = default;
 
+/// One frame that lives as long as the connection: a request costs it no coroutine of its own but the handler's.
 awaitable<void> Connection::run() {
   while (true) {
-    const bool have_request = co_await read_head();
-    if (!have_request) co_return;
-    const bool handled = co_await run_handler();
-    if (!handled) co_return;
-    const bool again = co_await end_exchange();
-    if (!again) co_return;
+    begin_head();
+    auto step = step_head();
+    while (step == HeadStep::wait) {
+      co_await stream_.readable();
+      step = step_head();
+    }
+    if (step == HeadStep::refused) co_await refuse();
+    if (step != HeadStep::complete) co_return;
+    begin_exchange();
+    if (head_.target == "*") {
+      const bool sent = co_await answer_about_server();
+      if (!sent) co_return;
+    } else {
+      std::exception_ptr failure;
+      ++server_.in_flight;
+      try {
+        co_await server_.handler(*this);
+      } catch (...) {
+        failure = std::current_exception();
+      }
+      --server_.in_flight;
+      release();
+      if (failure) log_failure(failure);
+    }
+    if (!ends_at_once()) {
+      const bool again = co_await end_exchange();
+      if (!again) co_return;
+    }
   }
 }
 
@@ -92,42 +115,41 @@ void Connection::check_limits(TimePoint now) {
 
 // ---- reading
 
-awaitable<bool> Connection::read_head() {
+void Connection::begin_head() {
   parser_.reset();
-  auto now = server_.clock.now();
-  read_deadline_ = now + server_.limits.keep_alive_limit;
-  bool begun = false;
+  read_deadline_ = server_.clock.now() + server_.limits.keep_alive_limit;
+  idle_ = input_.empty();
+}
+
+/// Reads and parses as far as it goes without waiting.
+Connection::HeadStep Connection::step_head() {
   while (true) {
     if (!input_.empty()) {
-      if (!begun) read_deadline_ = server_.clock.now() + server_.limits.head_limit;
-      begun = true;
+      if (idle_ || !parser_.begun()) read_deadline_ = server_.clock.now() + server_.limits.head_limit;
       idle_ = false;
       const auto parsed = parser_.parse(input_.received());
-      if (parsed == Parsed::complete) break;
-      if (parsed == Parsed::failed) {
-        co_await refuse(parser_.refusal());
-        co_return false;
+      if (parsed == Parsed::complete) {
+        read_deadline_ = TimePoint::max();
+        return HeadStep::complete;
       }
-    } else {
-      idle_ = true;
-      if (server_.draining && served_) co_return false;
+      if (parsed == Parsed::failed) {
+        refusal_ = parser_.refusal();
+        return HeadStep::refused;
+      }
+    } else if (server_.draining && served_) {
+      return HeadStep::ended;
     }
     const auto got = input_.try_receive();
     if (got.would_block()) {
       if (input_.empty()) input_.give_block();
-      co_await stream_.readable();
-      continue;
+      return HeadStep::wait;
     }
-    if (got.error == ETIMEDOUT && begun) {
-      co_await refuse({408, "the request head took too long"});
-      co_return false;
+    if (got.error == ETIMEDOUT && !idle_) {
+      refusal_ = {408, "the request head took too long"};
+      return HeadStep::refused;
     }
-    if (!got.ok() || got.ended()) co_return false;
+    if (!got.ok() || got.ended()) return HeadStep::ended;
   }
-  idle_ = false;
-  read_deadline_ = TimePoint::max();
-  begin_exchange();
-  co_return true;
 }
 
 void Connection::begin_exchange() {
@@ -204,6 +226,7 @@ awaitable<Result<std::size_t>> Connection::read_some(std::span<char> into) {
 
 // ---- answering
 
+/// What the socket does not take is kept.
 void Connection::send(std::string_view first, std::string_view second, std::string_view third) {
   if (write_error_) return;
   if (out_.empty()) {
@@ -424,28 +447,15 @@ awaitable<void> Connection::wait_gone() {
 
 // ---- the life of an exchange
 
-awaitable<bool> Connection::run_handler() {
-  if (head_.target == "*") {  // RFC 9110 9.3.7: about the server as a whole, so no service sees it
-    ResponseHead allowed{.status = 204, .fields = {{"Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"}}};
-    auto sent = co_await respond(std::move(allowed), {});
-    co_return sent.has_value();
-  }
-  struct InFlight {
-    explicit InFlight(std::size_t& count) : count(count) { ++count; }
-    ~InFlight() { --count; }
-    std::size_t& count;
-  };
-  std::exception_ptr failure;
-  {
-    const InFlight counted(server_.in_flight);
-    try {
-      co_await server_.handler(*this);
-    } catch (...) {
-      failure = std::current_exception();
-    }
-  }
-  release();
-  if (!failure) co_return true;
+/// OPTIONS * (RFC 9110 9.3.7) is about the server as a whole, so no service sees it.
+awaitable<bool> Connection::answer_about_server() {
+  ResponseHead allowed{.status = 204, .fields = {{"Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"}}};
+  auto sent = co_await respond(std::move(allowed), {});
+  co_return sent.has_value();
+}
+
+/// A cancelled handler is the connection's end and goes on as an exception.
+void Connection::log_failure(const std::exception_ptr& failure) {
   if (is_cancellation(failure)) std::rethrow_exception(failure);
   keep_ = false;
   try {
@@ -455,7 +465,14 @@ awaitable<bool> Connection::run_handler() {
   } catch (...) {
     log::error("a request handler failed", {{"request", id_}, {"error", "unknown exception"}});
   }
-  co_return true;
+}
+
+/// The usual end: everything read, answered and sent, and the connection may go on.
+bool Connection::ends_at_once() {
+  if (tunnelled_ || !answered_ || !keep_ || needs_flush() || !body_finished()) return false;
+  if (out_.capacity() > kept_output_bytes || scratch_.capacity() > kept_output_bytes) return false;
+  stream_.resume();
+  return true;
 }
 
 awaitable<bool> Connection::end_exchange() {
@@ -481,7 +498,8 @@ awaitable<bool> Connection::end_exchange() {
   co_return true;
 }
 
-awaitable<void> Connection::refuse(Refusal refusal) {
+awaitable<void> Connection::refuse() {
+  const auto refusal = refusal_;
   stream_.resume();
   read_deadline_ = TimePoint::max();
   keep_ = false;

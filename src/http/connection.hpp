@@ -63,11 +63,15 @@ class Connection final : public WireExchange {
   void release() override;
 
  private:
-  awaitable<bool> read_head();
+  enum class HeadStep { wait, complete, refused, ended };
+  void begin_head();
+  HeadStep step_head();
   void begin_exchange();
-  awaitable<bool> run_handler();
+  awaitable<bool> answer_about_server();
+  void log_failure(const std::exception_ptr& failure);
+  bool ends_at_once();
   awaitable<bool> end_exchange();
-  awaitable<void> refuse(Refusal refusal);
+  awaitable<void> refuse();
   awaitable<void> linger();
   void send(std::string_view first, std::string_view second = {}, std::string_view third = {});
   void begin_own(const ResponseHead& head, std::optional<std::uint64_t> length, std::string_view body, bool last);
@@ -99,6 +103,7 @@ class Connection final : public WireExchange {
 
   bool idle_ = true;
   bool served_ = false;
+  Refusal refusal_;                              // of a head, once step_head() says so
   TimePoint read_deadline_ = TimePoint::max();   // of the phase: idle, head, body, linger
   TimePoint write_deadline_ = TimePoint::max();  // the client must take some of the answer until then
   TimePoint request_deadline_ = TimePoint::max();

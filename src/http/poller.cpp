@@ -75,7 +75,7 @@ void Poller::wake(Waiter& waiter) {
   auto resume = std::exchange(waiter.resume_, nullptr);
   waits_ -= 1;
   resume();
-  if (waits_ == 0 && armed_ && !running_ && !shut_down_) epoll_.cancel();
+  if (waits_ == 0 && asleep_ && !shut_down_) epoll_.cancel();
 }
 
 void Poller::wake_soon(Waiter& waiter) {
@@ -83,31 +83,50 @@ void Poller::wake_soon(Waiter& waiter) {
   auto resume = std::exchange(waiter.resume_, nullptr);
   waits_ -= 1;
   asio::post(loop_, std::move(resume));
-  if (waits_ == 0 && armed_ && !running_) epoll_.cancel();
+  if (waits_ == 0 && asleep_) epoll_.cancel();
 }
 
-void Poller::arm() {
-  if (armed_ || running_ || shut_down_) return;
-  armed_ = true;
+void Poller::sleep() {
+  if (shut_down_) return;
+  asleep_ = true;
   epoll_.async_wait(asio::posix::stream_descriptor::wait_read, [this](boost::system::error_code error) {
-    armed_ = false;
-    if (shut_down_) return;
-    if (!error) run_ready();
-    if (waits_ > 0) arm();
+    asleep_ = false;
+    if (shut_down_ || waits_ == 0) return;
+    if (error) return sleep();  // cancelled when nobody waited; somebody does again
+    turn();
   });
 }
 
-void Poller::run_ready() {
+void Poller::turn_soon() {
+  turning_ = true;
+  asio::post(loop_, [this] { turn(); });
+}
+
+void Poller::turn() {
+  constexpr int rounds_max = 4;  // until the loop's other work gets its turn
+  turning_ = true;
+  int round = 0;
+  while (round < rounds_max && waits_ > 0 && run_ready()) ++round;
+  turning_ = false;
+  if (waits_ == 0) return;
+  if (round > 0) spin_.found();
+  if (round == rounds_max || spin_.go_on())
+    turn_soon();
+  else
+    sleep();
+}
+
+/// False when nothing was ready.
+bool Poller::run_ready() {
   constexpr int events_max = 256;
   epoll_event events[events_max];
   const int count = epoll_wait(epoll_.native_handle(), events, events_max, 0);
-  running_ = true;  // waits begun by what runs now are armed once, at the end
   for (int i = 0; i < count; ++i) {
     const auto index = static_cast<std::uint32_t>(events[i].data.u64);
     const auto generation = static_cast<std::uint32_t>(events[i].data.u64 >> 32);
     if (holds({index, generation})) slots_[index].stream->ready(events[i].events);
   }
-  running_ = false;
+  return count > 0;
 }
 
 }  // namespace wick::http

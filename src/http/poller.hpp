@@ -4,6 +4,12 @@
 // direction) or re-arms the descriptor (one epoll_ctl per message and direction). Registered once and edge-triggered,
 // with the readiness kept beside the socket, a keep-alive request costs one read and one write a side. Asio still runs
 // the loop and the coroutines.
+//
+// Between events the set is asked again a while before the thread goes to sleep in Asio's wait: waking a sleeping core
+// costs more than answering a request. The looking is bounded (spin.hpp) and goes through the loop's queue, so nothing
+// else waits for it.
+//
+//   asleep --event--> turn --events--> turn (posted) --none, worth a look--> turn (posted) --none--> asleep
 #pragma once
 
 #include <sys/epoll.h>
@@ -15,6 +21,7 @@
 #include <memory>
 #include <vector>
 
+#include "spin.hpp"
 #include "wick/base/error.hpp"
 #include "wick/os/fd.hpp"
 #include "wick/os/loop.hpp"
@@ -75,7 +82,7 @@ class Poller : public asio::execution_context::service {
       auto slot = asio::get_associated_cancellation_slot(handler);
       waiter.resume_ = [handler = std::move(handler)]() mutable { handler(); };
       waits_ += 1;
-      arm();
+      if (!asleep_ && !turning_) sleep();
       if (slot.is_connected()) slot.assign([this, &waiter](asio::cancellation_type) { wake_soon(waiter); });
     };
     return asio::async_initiate<const asio::deferred_t, void()>(std::move(begin), asio::deferred);
@@ -90,8 +97,10 @@ class Poller : public asio::execution_context::service {
 
  private:
   void shutdown() override;
-  void arm();
-  void run_ready();
+  void sleep();
+  void turn();
+  void turn_soon();
+  bool run_ready();
 
   struct Slot {
     Stream* stream = nullptr;
@@ -103,8 +112,9 @@ class Poller : public asio::execution_context::service {
   std::vector<Slot> slots_;
   std::vector<std::uint32_t> free_slots_;
   std::size_t waits_ = 0;
-  bool armed_ = false;
-  bool running_ = false;
+  bool asleep_ = false;   // an Asio wait for the set is pending
+  bool turning_ = false;  // turn() runs or is posted
+  Spin spin_;
   bool shut_down_ = false;
   Blocks blocks_;
 };

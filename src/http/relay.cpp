@@ -1,7 +1,9 @@
 // One exchange through an upstream connection and back.
 //
-// The warm path (request wholly at hand, answer in one read) is one write and one read at the instance, one write to
-// the client, and no second coroutine. A request body that is still arriving is pumped beside the response.
+// The warm path (a kept connection, request wholly at hand, answer in one read) is one write and one read at the
+// instance and one write to the client, in one coroutine frame: send_warm(), the wait for the head, end_warm(). Where
+// it does not hold, run() goes on from what has been done. A request body that is still arriving is pumped beside the
+// response.
 #include <cerrno>
 #include <charconv>
 
@@ -33,6 +35,14 @@ class Relay {
   Relay(WireExchange& client, Upstream::Impl& pool, const RelayOptions& options)
       : client_(client), pool_(pool), options_(options), until_(pool.clock().now() + options_.request_limit) {}
 
+  /// True when the whole request is on its way over a kept connection.
+  bool send_warm();
+  /// After that: waits for nothing.
+  bool have_head() { return upstream_->have_head(); }
+  auto readable() { return upstream_->stream.readable(); }
+  /// True when the whole answer was at hand and is passed on.
+  bool end_warm();
+  /// Everything else, from where that came to.
   awaitable<void> run();
   RelayOutcome take_outcome() { return std::move(outcome_); }
 
@@ -50,8 +60,12 @@ class Relay {
   awaitable<Step> attempt();
   void prepare_request();
   Io send_at_once();
+  bool whole_request_went(const Io& sent) const {
+    return sent.bytes == upstream_->head_out.size() + upstream_->body_out.size();
+  }
   awaitable<Step> send_rest(Io sent);
   awaitable<Step> response();
+  ResponseView response_view();
   awaitable<Step> response_body();
   awaitable<Step> switch_protocols();
   awaitable<Step> response_beside_body();
@@ -71,7 +85,9 @@ class Relay {
   TimePoint until_;
   UpstreamLease upstream_;
   Framing framing_;            // of the request towards the instance
+  bool sent_ = false;          // by send_warm()
   bool body_pending_ = false;  // the request's body is not wholly at hand
+  Io sent_at_once_;
   bool websocket_ = false;
   bool write_refused_ = false;  // not one byte of the request went out
   bool send_failed_ = false;    // the instance stopped reading the request
@@ -79,6 +95,39 @@ class Relay {
   Step response_result_;
   RelayOutcome outcome_;
 };
+
+bool Relay::send_warm() {
+  if (own_hops(client_.head()) >= own_hops_max) return false;
+  upstream_ = pool_.take_idle(is_idempotent(client_.head().method) ? InputCheck::noticed : InputCheck::now);
+  if (!upstream_) return false;
+  prepare_request();
+  if (body_pending_) return false;
+  client_.guard(&upstream_->stream, until_);
+  sent_at_once_ = send_at_once();
+  sent_ = true;
+  upstream_->request_sent = whole_request_went(sent_at_once_);
+  upstream_->expect_head(client_.head().method == "HEAD");
+  return upstream_->request_sent;
+}
+
+bool Relay::end_warm() {
+  const auto& parser = upstream_->parser;
+  if (upstream_->head_state != Parsed::complete || parser.status() < 200) return false;
+  const auto& framing = parser.framing();
+  const auto at_hand = upstream_->input.received().size() - parser.head_bytes();
+  if (framing.kind != BodyKind::none && (framing.kind != BodyKind::length || framing.length > at_hand)) return false;
+  const auto view = response_view();
+  upstream_->take_head();
+  auto& input = upstream_->input;
+  const auto body = input.slice();
+  outcome_.status = view.status;
+  outcome_.response_bytes = body.size();
+  input.drop_slice();
+  client_.begin(view, body, true);  // what the client does not take now is flushed by its connection
+  client_.release();
+  pool_.give_back(std::move(upstream_));
+  return true;
+}
 
 awaitable<void> Relay::run() {
   if (own_hops(client_.head()) >= own_hops_max) {
@@ -137,12 +186,11 @@ Relay::Failed Relay::upstream_failure(Error error) {
 }
 
 awaitable<Relay::Step> Relay::exchange() {
-  upstream_ = pool_.take_idle(is_idempotent(client_.head().method) ? InputCheck::noticed : InputCheck::now);
   if (!upstream_) {
     auto connected = co_await connect();
     if (!connected) co_return connected;
+    prepare_request();
   }
-  prepare_request();
   auto done = co_await attempt();
   if (done || !may_retry()) co_return done;
   client_.release();
@@ -168,10 +216,13 @@ awaitable<Relay::Step> Relay::connect() {
 }
 
 awaitable<Relay::Step> Relay::attempt() {
-  client_.guard(&upstream_->stream, until_);
-  const auto at_once = send_at_once();
-  if (at_once.bytes != upstream_->head_out.size() + upstream_->body_out.size()) {
-    auto sent = co_await send_rest(at_once);
+  if (!std::exchange(sent_, false)) {
+    client_.guard(&upstream_->stream, until_);
+    sent_at_once_ = send_at_once();
+    upstream_->expect_head(client_.head().method == "HEAD");
+  }
+  if (!whole_request_went(sent_at_once_)) {
+    auto sent = co_await send_rest(sent_at_once_);
     if (!sent) co_return sent;
   }
   if (body_pending_) co_return co_await response_beside_body();
@@ -246,7 +297,7 @@ awaitable<Relay::Step> Relay::send_rest(Io sent) {
 
 awaitable<Relay::Step> Relay::response() {
   for (int informational = 0;; ++informational) {
-    auto head = co_await upstream_->read_head(client_.head().method == "HEAD");
+    auto head = co_await upstream_->read_head();
     if (!head) co_return upstream_failure(std::move(head.error()));
     const int status = upstream_->parser.status();
     if (status >= 200) break;
@@ -259,6 +310,7 @@ awaitable<Relay::Step> Relay::response() {
       client_.put_informational(status, upstream_->fields);
     }
     upstream_->input.take(upstream_->parser.head_bytes());
+    upstream_->expect_head(client_.head().method == "HEAD");
     if (client_.needs_flush()) {
       auto flushed = co_await client_.flush();
       if (!flushed) co_return client_failure(std::move(flushed.error()));
@@ -266,14 +318,7 @@ awaitable<Relay::Step> Relay::response() {
   }
   if (send_failed_) upstream_->request_sent = false;
 
-  const auto& parser = upstream_->parser;
-  const auto text = upstream_->head_text();
-  ResponseView view{.status = parser.status(), .reason = HeadParser::text(text, parser.reason_phrase())};
-  view.has_date = forward_response_fields(parser, text, upstream_->fields);
-  view.fields = upstream_->fields;
-  view.framing = parser.framing();
-  if (view.framing.kind == BodyKind::none && view.status != 204) view.declared_length = parser.declared_length();
-  if (view.framing.kind == BodyKind::until_close) view.framing.kind = BodyKind::chunked;
+  const auto view = response_view();
   upstream_->take_head();
   auto& input = upstream_->input;
   const auto body = input.joined_slice();
@@ -290,6 +335,19 @@ awaitable<Relay::Step> Relay::response() {
   }
   if (last) co_return Step();
   co_return co_await response_body();
+}
+
+/// The final head as the client gets it. Views of the upstream's input and fields.
+ResponseView Relay::response_view() {
+  const auto& parser = upstream_->parser;
+  const auto text = upstream_->head_text();
+  ResponseView view{.status = parser.status(), .reason = HeadParser::text(text, parser.reason_phrase())};
+  view.has_date = forward_response_fields(parser, text, upstream_->fields);
+  view.fields = upstream_->fields;
+  view.framing = parser.framing();
+  if (view.framing.kind == BodyKind::none && view.status != 204) view.declared_length = parser.declared_length();
+  if (view.framing.kind == BodyKind::until_close) view.framing.kind = BodyKind::chunked;
+  return view;
 }
 
 awaitable<Relay::Step> Relay::response_body() {
@@ -387,6 +445,10 @@ awaitable<bool> Relay::pump_request() {
 
 awaitable<RelayOutcome> relay_wire(WireExchange& client, Upstream::Impl& pool, RelayOptions options) {
   Relay relay(client, pool, options);
+  if (relay.send_warm()) {
+    while (!relay.have_head()) co_await relay.readable();
+    if (relay.end_warm()) co_return relay.take_outcome();
+  }
   co_await relay.run();
   co_return relay.take_outcome();
 }
@@ -399,8 +461,7 @@ awaitable<RelayOutcome> relay_any(Exchange& exchange, Upstream::Impl& pool, Rela
 }  // namespace
 
 awaitable<RelayOutcome> relay(Exchange& exchange, Upstream& upstream, RelayOptions options) {
-  if (auto* client = dynamic_cast<WireExchange*>(&exchange))
-    return relay_wire(*client, upstream.impl(), std::move(options));
+  if (auto* client = exchange.wire()) return relay_wire(*client, upstream.impl(), std::move(options));
   return relay_any(exchange, upstream.impl(), std::move(options));
 }
 

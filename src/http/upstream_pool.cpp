@@ -17,24 +17,35 @@ Error UpstreamConnection::ended(const Io& got) const {
   return {Errc::unavailable, "the upstream closed the connection within its response"};
 }
 
-awaitable<Result<void>> UpstreamConnection::read_head(bool answers_head) {
+void UpstreamConnection::expect_head(bool answers_head) {
   parser.reset();
   parser.answers_head(answers_head);
-  while (true) {
-    if (!input.empty()) {
-      const auto parsed = parser.parse(input.received());
-      if (parsed == Parsed::complete) co_return Result<void>();
-      if (parsed == Parsed::failed)
-        co_return fail(Errc::corrupt, std::string("the upstream's response is malformed: ") + parser.refusal().reason);
-    }
+  head_state = Parsed::incomplete;
+  head_end_ = {};
+}
+
+bool UpstreamConnection::have_head() {
+  while (head_state == Parsed::incomplete) {
+    if (!input.empty()) head_state = parser.parse(input.received());
+    if (head_state != Parsed::incomplete) break;
     const auto got = input.try_receive();
-    if (got.would_block()) {
-      co_await stream.readable();
-      continue;
+    if (got.would_block()) return false;
+    if (!got.ok() || got.ended()) {
+      head_end_ = got;
+      head_state = Parsed::failed;
+      break;
     }
-    if (!got.ok() || got.ended()) co_return fail(ended(got));
     untouched = false;
   }
+  return true;
+}
+
+awaitable<Result<void>> UpstreamConnection::read_head() {
+  while (!have_head()) co_await stream.readable();
+  if (head_state == Parsed::complete) co_return Result<void>();
+  if (parser.refusal().status != 0)
+    co_return fail(Errc::corrupt, std::string("the upstream's response is malformed: ") + parser.refusal().reason);
+  co_return fail(ended(head_end_));
 }
 
 void UpstreamConnection::take_head() {

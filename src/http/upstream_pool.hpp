@@ -17,9 +17,13 @@ namespace wick::http {
 struct UpstreamConnection {
   UpstreamConnection(Poller& poller, Fd socket);
 
-  /// Reads to the end of the next response head, 1xx included. `parser` then describes it; its bytes are head_text().
+  /// Begins the next response head, 1xx included.
+  void expect_head(bool answers_head);
+  /// Reads as far as it goes without waiting: true once the head is complete or will never be.
+  bool have_head();
+  /// Waits for that. `parser` then describes the head; its bytes are head_text().
   /// Errors: unavailable (ended or reset; see `untouched`), timed_out, corrupt (malformed).
-  awaitable<Result<void>> read_head(bool answers_head);
+  awaitable<Result<void>> read_head();
   /// The head that read_head found: valid until take_head(). Views of it live until the next receive.
   std::string_view head_text() const { return input.received().substr(0, parser.head_bytes()); }
   /// Goes on to the body.
@@ -38,10 +42,13 @@ struct UpstreamConnection {
   bool reused = false;            // has served an exchange before
   bool untouched = true;          // no byte of the response has come
   bool request_sent = false;      // wholly
+  Parsed head_state = Parsed::incomplete;
   TimePoint idle_since{};
 
  private:
   Error ended(const Io& got) const;
+
+  Io head_end_;  // what ended the connection before the head was complete
 };
 
 using UpstreamLease = std::unique_ptr<UpstreamConnection>;

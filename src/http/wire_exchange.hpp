@@ -30,6 +30,8 @@ struct ResponseView {
 
 class WireExchange : public Exchange {
  public:
+  WireExchange* wire() override { return this; }
+
   virtual const Framing& body_framing() const = 0;
   /// Body bytes that are already here, decoded; empty when there are none. Valid until fill_body().
   virtual std::string_view buffered_body() = 0;

@@ -11,6 +11,8 @@
 
 namespace wick::http {
 
+class WireExchange;
+
 /// The request side is read and the response side written at the caller's pace; neither is ever held whole.
 /// A handler that returns without an answer gets 500 sent for it. Throwing does the same and closes the connection.
 class Exchange {
@@ -41,6 +43,9 @@ class Exchange {
   virtual bool started() const = 0;
   /// Returns when the client hung up (for handlers that stream for a long time and would not notice otherwise).
   virtual awaitable<void> wait_gone() = 0;
+
+  /// For the relay: this exchange as bytes on a connection; nullptr where it is none.
+  virtual WireExchange* wire() { return nullptr; }
 };
 
 using Handler = std::function<awaitable<void>(Exchange&)>;
