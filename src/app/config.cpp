@@ -16,7 +16,7 @@ namespace {
 struct Flag {
   std::string_view name;
   std::string_view value;  // empty: takes none
-  std::string_view help;
+  std::string help;
   std::function<Result<void>(Config&, std::string_view)> set;
 };
 
@@ -52,6 +52,23 @@ Result<void> set_on_stop(Config& config, std::string_view text) {
   return {};
 }
 
+Result<void> set_limits(Config& config, std::string_view text) {
+  while (!text.empty()) {
+    const auto comma = text.find(',');
+    if (auto set = http::set_limit(config.limits, text.substr(0, comma)); !set) return set;
+    if (comma == std::string_view::npos) break;
+    text.remove_prefix(comma + 1);
+  }
+  return {};
+}
+
+Result<void> set_trusted_proxies(Config& config, std::string_view text) {
+  auto proxies = http::TrustedProxies::parse(text);
+  if (!proxies) return fail(std::move(proxies.error()));
+  config.trusted_proxies = std::move(*proxies);
+  return {};
+}
+
 const std::vector<Flag>& flags() {
   static const std::vector<Flag> all{
       {"state", "DIR", "what must survive: databases, images, logs (default /var/lib/wick)", store(&Config::state)},
@@ -66,6 +83,9 @@ const std::vector<Flag>& flags() {
       {"runner", "SOCKET", "talk to a runner that has its own unit; default is to fork one",
        store(&Config::runner_socket)},
       {"on-stop", "stop|keep", "what SIGTERM does to running instances (default stop)", set_on_stop},
+      {"limit", "NAME=N,…", "limits of the edge: " + http::limit_names(), set_limits},
+      {"trusted-proxies", "NET,…", "whose Forwarded and X-Forwarded-* are taken, e.g. 10.0.0.0/8 (default nobody's)",
+       set_trusted_proxies},
       {"log-json", "", "log lines as JSON", turn_on(&Config::log_json)},
       {"help", "", "this text", turn_on(&Config::help)},
   };

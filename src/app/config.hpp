@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "wick/base/error.hpp"
+#include "wick/http/server.hpp"
 
 namespace wick::app {
 
@@ -24,6 +25,8 @@ struct Config {
   std::string runtime = "runc";
   std::string runner_socket;  // of a runner that has its own unit; empty: fork one
   OnStop on_stop = OnStop::stop;
+  http::ServerLimits limits;  // of the edge
+  http::TrustedProxies trusted_proxies;
   bool log_json = false;
   bool help = false;
   int runner_fd = -1;   // wick runner: the inherited socket

@@ -3,7 +3,11 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/signal_set.hpp>
 
+#include <sys/resource.h>
+
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <exception>
 #include <utility>
 
@@ -219,7 +223,9 @@ awaitable<Result<void>> Front::start() {
   if (!started) co_return fail(std::move(started.error()).within("start"));
   // From here on the stored state is in force: listeners may open.
   api_server_ = std::make_unique<http::Server>(executor_, clock_, http::ServerLimits{}, api::make_api(api_doors()));
-  edge_server_ = std::make_unique<http::Server>(executor_, clock_, http::ServerLimits{}, serving_->handler());
+  edge_server_ = std::make_unique<http::Server>(executor_, clock_, config_.limits, serving_->handler());
+  edge_server_->trust(config_.trusted_proxies);
+  edge_server_->count_in(metrics_, "edge");
   events_server_ = std::make_unique<http::Server>(executor_, clock_, http::ServerLimits{}, eventing_->ingress());
   edge_server_->listen(std::move(sockets_.http));
   events_server_->listen(std::move(sockets_.events));
@@ -267,7 +273,18 @@ awaitable<Result<void>> Front::run() {
 
 }  // namespace
 
+/// Every connection costs a file, and one more towards the instance: the usual soft limit of 1024 is for programs that
+/// use select(2).
+void allow_open_files() {
+  rlimit files{};
+  if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur == files.rlim_max) return;
+  files.rlim_cur = files.rlim_max;
+  if (setrlimit(RLIMIT_NOFILE, &files) != 0)
+    log::warn("the limit of open files stays as it is", {{"error", std::strerror(errno)}});
+}
+
 int run_front(const Config& config, FrontSockets sockets) {
+  allow_open_files();
   asio::io_context loop(1);
   int code = 1;
   auto front = Front::make(loop, config, std::move(sockets));

@@ -27,6 +27,8 @@ constexpr Named named[] = {
     {"sec-websocket-key", FieldName::sec_websocket_key},
     {"sec-websocket-version", FieldName::sec_websocket_version},
     {"te", FieldName::te},
+    {"traceparent", FieldName::traceparent},
+    {"tracestate", FieldName::tracestate},
     {"trailer", FieldName::trailer},
     {"transfer-encoding", FieldName::transfer_encoding},
     {"upgrade", FieldName::upgrade},

@@ -101,6 +101,8 @@ enum class FieldName : std::uint8_t {
   sec_websocket_key,
   sec_websocket_version,
   te,
+  traceparent,
+  tracestate,
   trailer,
   transfer_encoding,
   upgrade,

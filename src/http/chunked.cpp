@@ -88,7 +88,7 @@ bool ChunkDecoder::size_byte(char c) {
 bool ChunkDecoder::extension_byte(char c) {
   // chunk-ext = *( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] )
   reason_ = "chunk extension is malformed";
-  if (++extension_bytes_ > extension_bytes_max) {
+  if (++extension_bytes_ > limits_.extension_bytes_max) {
     reason_ = "chunk extensions are too long";
     return false;
   }
@@ -147,10 +147,12 @@ bool ChunkDecoder::end_size_line() {
 
 bool ChunkDecoder::trailer_byte(char c) {
   reason_ = "trailer field is malformed";
-  if (++trailer_bytes_ > trailer_bytes_max) {
+  if (++trailer_bytes_ > limits_.trailer_bytes_max) {
     reason_ = "trailer fields are too long";
     return false;
   }
+  const bool last_line = state_ == State::last_lf || (state_ == State::trailer_first && c == '\r');
+  if (trailers_ && !last_line) *trailers_ += c;
   const auto next = [this](State state) {
     state_ = state;
     return true;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 namespace wick::http {
@@ -12,8 +13,10 @@ class ChunkDecoder {
   /// Digits of one chunk size (leading zeros are legal), all chunk extensions of a message (RFC 9112 7.1.1 wants a
   /// limit), and its trailers.
   static constexpr std::size_t size_digits_max = 128;
-  static constexpr std::size_t extension_bytes_max = 4 << 10;
-  static constexpr std::size_t trailer_bytes_max = 8 << 10;
+  struct Limits {
+    std::size_t extension_bytes_max = 4 << 10;
+    std::size_t trailer_bytes_max = 8 << 10;
+  };
 
   enum class Status { need_more, data, done, failed };
   struct Step {
@@ -22,10 +25,15 @@ class ChunkDecoder {
     std::string_view data;     // body bytes, a part of the input
   };
 
+  ChunkDecoder() = default;
+  explicit ChunkDecoder(Limits limits) : limits_(limits) {}
+
   /// Decodes up to the next stretch of body bytes. After `done` the rest of the input belongs to the next message.
-  /// Trailer fields are checked and dropped.
+  /// Trailer fields are checked, and dropped unless keep_trailers() was called.
   Step step(std::string_view input);
-  void reset() { *this = {}; }
+  void reset() { *this = ChunkDecoder(limits_); }
+  /// Until reset(): the lines of the trailer section, each with its CRLF, are appended to `into`.
+  void keep_trailers(std::string& into) { trailers_ = &into; }
   bool done() const { return state_ == State::done; }
   /// After `failed`: what was wrong.
   const char* reason() const { return reason_; }
@@ -64,11 +72,13 @@ class ChunkDecoder {
   bool trailer_byte(char c);
   bool end_size_line();
 
+  Limits limits_;
   State state_ = State::size_first;
   std::uint64_t left_ = 0;
   std::size_t size_digits_ = 0;
   std::size_t extension_bytes_ = 0;
   std::size_t trailer_bytes_ = 0;
+  std::string* trailers_ = nullptr;
   const char* reason_ = "";
 };
 

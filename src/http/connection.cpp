@@ -3,12 +3,12 @@
 #include <sys/socket.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cstring>
 
 #include "wick/base/log.hpp"
 #include "wick/base/text.hpp"
 #include "wick/os/task_group.hpp"
+#include "wire_text.hpp"
 
 namespace wick::http {
 
@@ -18,34 +18,21 @@ constexpr auto linger_limit = 1s;
 constexpr std::size_t linger_bytes_max = 64 << 10;
 constexpr std::size_t kept_output_bytes = 8 << 10;  // capacity of the output buffers that an idle connection may keep
 
-void append_number(std::string& text, std::uint64_t value, int base = 10) {
-  char digits[24];
-  const auto end = std::to_chars(digits, digits + sizeof digits, value, base).ptr;
-  text.append(digits, end);
-}
-
-void append_status_line(std::string& text, int status, std::string_view reason) {
-  if (status == 200 && reason == "OK") {
-    text += "HTTP/1.1 200 OK\r\n";
-    return;
+/// Of a refused head, for Wick-Error.
+Errc kind_of(int status) {
+  switch (status) {
+    case 408:
+      return Errc::timed_out;
+    case 413:
+    case 414:
+    case 431:
+      return Errc::too_large;
+    case 501:
+    case 505:
+      return Errc::unsupported;
+    default:
+      return Errc::invalid;
   }
-  text += "HTTP/1.1 ";
-  append_number(text, static_cast<std::uint64_t>(status));
-  text += ' ';
-  text += reason;
-  text += "\r\n";
-}
-
-void append_field(std::string& text, std::string_view name, std::string_view value) {
-  text.append(name);
-  text += ": ";
-  text.append(value);
-  text += "\r\n";
-}
-
-/// A handler's field must not be able to break the framing of the answer.
-bool is_safe_field(const Field& field) {
-  return !field.name.empty() && chars::all<chars::token>(field.name) && chars::all<chars::value>(field.value);
 }
 
 void assign_lower(std::string& into, std::string_view text) {
@@ -60,7 +47,10 @@ Connection::Connection(ServerState& server, Fd socket, std::string peer, long pe
       stream_(server.poller, std::move(socket)),
       peer_(std::move(peer)),
       peer_uid_(peer_uid),
-      input_(stream_, server.poller.blocks()),
+      trusted_(server.trusted.contains(peer_)),
+      input_(stream_, server.poller.blocks(),
+             {.extension_bytes_max = server.limits.chunk_extension_bytes_max,
+              .trailer_bytes_max = server.limits.trailer_bytes_max}),
       parser_({.head_bytes_max = std::min(server.limits.head_bytes_max, Blocks::block_bytes - 512),
                .line_bytes_max = server.limits.line_bytes_max,
                .fields_max = server.limits.fields_max}) {}
@@ -79,7 +69,7 @@ awaitable<void> Connection::run() {
     if (step == HeadStep::refused) co_await refuse();
     if (step != HeadStep::complete) co_return;
     begin_exchange();
-    if (head_.target == "*") {
+    if (head_.target == "*" || server_.shedding) {
       const bool sent = co_await answer_about_server();
       if (!sent) co_return;
     } else {
@@ -174,6 +164,7 @@ void Connection::begin_exchange() {
   continue_wanted_ = parser_.expects_continue() && parser_.framing().kind != BodyKind::none;
   served_ = true;
   started_ = answered_ = tunnelled_ = false;
+  body_pace_ = answer_pace_ = {};
   keep_ = parser_.keep_alive();
   id_.assign(server_.id_prefix);
   append_number(id_, ++server_.next_id, 16);
@@ -188,10 +179,11 @@ awaitable<Result<void>> Connection::fill_body() {
     }
   }
   if (input_.slice().empty() && !input_.finished() && !input_.broken()) {
-    read_deadline_ = server_.clock.now() + server_.limits.body_idle_limit;
+    const auto since = server_.clock.now();
+    read_deadline_ = since + server_.limits.body_idle_limit;
     const auto got = co_await input_.receive();
     read_deadline_ = TimePoint::max();
-    if (got.error == ETIMEDOUT) {
+    if (got.error == ETIMEDOUT || (got.bytes > 0 && too_slow(body_pace_, since, got.bytes))) {
       keep_ = false;
       stream_.resume();
       co_return fail(Errc::timed_out, "the client sent no more of the request body in time");
@@ -209,6 +201,17 @@ awaitable<Result<void>> Connection::fill_body() {
   co_return Result<void>();
 }
 
+/// Fewer bytes than body_rate_min over a window of waiting; time in which the client was not waited for is not counted.
+bool Connection::too_slow(Pace& pace, TimePoint since, std::size_t bytes) {
+  pace.bytes += bytes;
+  pace.waited += server_.clock.now() - since;
+  if (pace.waited < server_.limits.body_rate_window) return false;
+  const auto waited = std::chrono::duration<double>(pace.waited).count();
+  const bool slow = static_cast<double>(pace.bytes) < waited * static_cast<double>(server_.limits.body_rate_min);
+  pace = {};
+  return slow;
+}
+
 awaitable<Result<std::size_t>> Connection::read_some(std::span<char> into) {
   while (true) {
     const auto slice = buffered_body();
@@ -224,231 +227,18 @@ awaitable<Result<std::size_t>> Connection::read_some(std::span<char> into) {
   }
 }
 
-// ---- answering
-
-/// What the socket does not take is kept.
-void Connection::send(std::string_view first, std::string_view second, std::string_view third) {
-  if (write_error_) return;
-  if (out_.empty()) {
-    iovec parts[3];
-    int count = 0;
-    for (const auto part : {first, second, third})
-      if (!part.empty()) parts[count++] = {const_cast<char*>(part.data()), part.size()};
-    if (count == 0) return;
-    const auto sent = stream_.try_write(parts, count);
-    if (!sent.ok() && !sent.would_block()) {
-      write_error_ = sent.error;
-      return;
-    }
-    auto skip = sent.bytes;
-    for (auto* part : {&first, &second, &third}) {
-      const auto of_part = std::min(skip, part->size());
-      part->remove_prefix(of_part);
-      skip -= of_part;
-    }
-  }
-  out_.append(first).append(second).append(third);
-}
-
-awaitable<Result<void>> Connection::flush() {
-  if (!write_error_ && !out_.empty()) {
-    write_deadline_ = server_.clock.now() + server_.limits.body_idle_limit;
-    std::size_t done = 0;
-    while (done < out_.size()) {
-      const auto sent = stream_.try_write(std::string_view(out_).substr(done));
-      if (sent.would_block()) {
-        co_await stream_.writable();
-        continue;
-      }
-      if (!sent.ok()) {
-        write_error_ = sent.error;
-        break;
-      }
-      done += sent.bytes;
-      write_deadline_ = server_.clock.now() + server_.limits.body_idle_limit;
-    }
-    write_deadline_ = TimePoint::max();
-    out_.clear();
-  }
-  if (write_error_) {
-    keep_ = false;
-    co_return fail(write_failure());
-  }
-  co_return Result<void>();
-}
-
-Error Connection::write_failure() const {
-  if (write_error_ == ETIMEDOUT) return {Errc::timed_out, "the client read no more of the response in time"};
-  return {Errc::unavailable, "the client went away"};
-}
-
-void Connection::begin(const ResponseView& head, std::string_view body, bool last) {
-  started_ = true;
-  // Whatever of the request's body is here already is dropped; what is still to come would be read as the next request.
-  if (last || head.framing.kind == BodyKind::none) {
-    drop_buffered_body();
-  }
-  if (!body_finished() || server_.draining) keep_ = false;
-  auto framing = head.framing;
-  if (framing.kind == BodyKind::chunked && head_.minor_version == 0) framing.kind = BodyKind::until_close;
-  if (framing.kind == BodyKind::until_close) keep_ = false;
-  answer_kind_ = framing.kind;
-  answer_left_ = framing.length;
-
-  auto& text = scratch_;
-  text.clear();
-  append_status_line(text, head.status, head.reason);
-  for (const auto& field : head.fields) append_field(text, field.name, field.value);
-  if (!head.has_date) append_field(text, "Date", server_.date.at(server_.clock));
-  if (framing.kind == BodyKind::length || head.declared_length) {
-    text += "Content-Length: ";
-    append_number(text, head.declared_length.value_or(framing.length));
-    text += "\r\n";
-  } else if (framing.kind == BodyKind::chunked) {
-    text += "Transfer-Encoding: chunked\r\n";
-  }
-  if (head.status == 101)
-    text += "Connection: Upgrade\r\n";
-  else if (!keep_)
-    text += "Connection: close\r\n";
-  else if (head_.minor_version == 0)
-    text += "Connection: keep-alive\r\n";
-  text += "\r\n";
-  if (framing.kind == BodyKind::none) {
-    answered_ = true;
-    send(text);
-    return;
-  }
-  put(body, last);
-}
-
-void Connection::put(std::string_view body, bool last) {
-  // scratch_ may hold a head that was not sent yet.
-  std::string_view after;
-  if (answer_kind_ == BodyKind::chunked) {
-    if (!body.empty()) {
-      append_number(scratch_, body.size(), 16);
-      scratch_ += "\r\n";
-      after = last ? "\r\n0\r\n\r\n" : "\r\n";
-    } else if (last) {
-      after = "0\r\n\r\n";
-    }
-  } else if (answer_kind_ == BodyKind::length) {
-    body = body.substr(0, std::min<std::uint64_t>(answer_left_, body.size()));
-    answer_left_ -= body.size();
-    if (last && answer_left_ > 0) {  // too short: the client must not take it for whole
-      cut();
-      return;
-    }
-  }
-  send(scratch_, body, after);
-  scratch_.clear();
-  if (last) answered_ = true;
-}
-
-void Connection::put_informational(int status, std::span<const FieldView> fields) {
-  if (head_.minor_version == 0) return;  // RFC 9110 15.2
-  scratch_.clear();
-  append_status_line(scratch_, status, reason_phrase(status));
-  for (const auto& field : fields) append_field(scratch_, field.name, field.value);
-  scratch_ += "\r\n";
-  send(scratch_);
-  scratch_.clear();
-  if (status == 100) continue_wanted_ = false;
-}
-
-void Connection::drop_buffered_body() {
-  while (!input_.slice().empty()) input_.drop_slice();
-}
-
-void Connection::cut() {
-  started_ = true;
-  keep_ = false;
-  answered_ = false;
-  write_error_ = ECONNABORTED;
-  out_.clear();
-}
-
-void Connection::begin_own(const ResponseHead& head, std::optional<std::uint64_t> length, std::string_view body,
-                           bool last) {
-  ResponseView view{.status = head.status, .reason = reason_phrase(head.status)};
-  std::vector<FieldView> fields;
-  fields.reserve(head.fields.size());
-  for (const auto& field : head.fields) {
-    switch (field_name(field.name)) {
-      case FieldName::connection:
-        if (iequals(field.value, "close")) keep_ = false;
-        continue;
-      case FieldName::transfer_encoding:
-      case FieldName::keep_alive:
-        continue;
-      case FieldName::content_length:
-        if (!length) length = parse_unsigned(field.value);
-        continue;
-      case FieldName::date:
-        view.has_date = true;
-        break;
-      default:
-        break;
-    }
-    if (!is_safe_field(field)) {
-      log::warn("a response field was left out: it would break the message", {{"field", printable(field.name)}});
-      continue;
-    }
-    fields.push_back({field.name, field.value});
-  }
-  view.fields = fields;
-  const bool never_a_body = head.status < 200 || head.status == 204 || head.status == 304;
-  if (never_a_body) {
-    view.framing = {};
-  } else if (head_request_) {
-    view.declared_length = length;
-  } else if (length) {
-    view.framing = {BodyKind::length, *length};
-  } else {
-    view.framing = {BodyKind::chunked, 0};
-  }
-  begin(view, body, last);
-}
-
-awaitable<Result<void>> Connection::respond(ResponseHead head, std::string body) {
-  if (started_) co_return fail(Errc::internal, "the exchange is answered already");
-  head.fields.erase("Content-Length");
-  begin_own(head, body.size(), body, true);
-  co_return co_await flush();
-}
-
-awaitable<Result<void>> Connection::start(ResponseHead head) {
-  if (started_) co_return fail(Errc::internal, "the exchange is answered already");
-  begin_own(head, std::nullopt, {}, false);
-  if (answered_ && !head_request_ && head.status >= 200) answered_ = false;  // finish() is still to come
-  co_return co_await flush();
-}
-
-awaitable<Result<void>> Connection::write(std::string_view bytes) {
-  if (!started_) co_return fail(Errc::internal, "write before start");
-  if (answer_kind_ == BodyKind::none || bytes.empty()) co_return Result<void>();
-  put(bytes, false);
-  co_return co_await flush();
-}
-
-awaitable<Result<void>> Connection::finish() {
-  if (answered_) co_return Result<void>();
-  if (answer_kind_ == BodyKind::none)
-    answered_ = true;
-  else
-    put({}, true);
-  co_return co_await flush();
-}
-
-awaitable<void> Connection::wait_gone() {
-  if (!stream_.peer_finished()) co_await stream_.gone();
-}
-
 // ---- the life of an exchange
 
-/// OPTIONS * (RFC 9110 9.3.7) is about the server as a whole, so no service sees it.
+/// No service sees these: OPTIONS * (RFC 9110 9.3.7), and anything while memory is short.
 awaitable<bool> Connection::answer_about_server() {
+  if (server_.shedding) {
+    ResponseHead busy{.status = 503,
+                      .fields = {{"Content-Type", "text/plain; charset=utf-8"},
+                                 {"Wick-Error", slug(Errc::overloaded)},
+                                 {"Retry-After", "1"}}};
+    auto refused = co_await respond(std::move(busy), "memory is short: try again\n");
+    co_return refused.has_value();
+  }
   ResponseHead allowed{.status = 204, .fields = {{"Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"}}};
   auto sent = co_await respond(std::move(allowed), {});
   co_return sent.has_value();
@@ -479,7 +269,8 @@ awaitable<bool> Connection::end_exchange() {
   if (tunnelled_) co_return false;
   stream_.resume();
   if (!started_) {
-    ResponseHead head{.status = 500, .fields = {{"Content-Type", "text/plain; charset=utf-8"}}};
+    ResponseHead head{.status = 500,
+                      .fields = {{"Content-Type", "text/plain; charset=utf-8"}, {"Wick-Error", slug(Errc::internal)}}};
     auto sent = co_await respond(std::move(head), "the server failed to answer this request\n");
     if (!sent) co_return false;
   }
@@ -500,6 +291,7 @@ awaitable<bool> Connection::end_exchange() {
 
 awaitable<void> Connection::refuse() {
   const auto refusal = refusal_;
+  if (server_.metrics) server_.metrics->refused_request(refusal.status);
   stream_.resume();
   read_deadline_ = TimePoint::max();
   keep_ = false;
@@ -509,7 +301,7 @@ awaitable<void> Connection::refuse() {
   append_field(text, "Content-Type", "text/plain; charset=utf-8");
   append_field(text, "Date", server_.date.at(server_.clock));
   append_field(text, "Content-Length", std::to_string(body.size()));
-  append_field(text, "Wick-Error", "E_INVALID");
+  append_field(text, "Wick-Error", slug(kind_of(refusal.status)));
   append_field(text, "Connection", "close");
   text += "\r\n";
   send(text, body);

@@ -35,6 +35,7 @@ class Connection final : public WireExchange {
   const RequestHead& head() const override { return head_; }
   std::string_view peer() const override { return peer_; }
   long peer_uid() const override { return peer_uid_; }
+  bool from_trusted_proxy() const override { return trusted_; }
   std::string_view id() const override { return id_; }
   awaitable<Result<std::size_t>> read_some(std::span<char> into) override;
   awaitable<Result<void>> respond(ResponseHead head, std::string body) override;
@@ -52,6 +53,8 @@ class Connection final : public WireExchange {
   awaitable<Result<void>> fill_body() override;
   void begin(const ResponseView& head, std::string_view body, bool last) override;
   void put(std::string_view body, bool last) override;
+  bool wants_trailers() const override;
+  void set_trailers(std::string lines) override { trailers_ = std::move(lines); }
   void put_informational(int status, std::span<const FieldView> fields) override;
   bool needs_flush() const override { return !out_.empty() || write_error_ != 0; }
   awaitable<Result<void>> flush() override;
@@ -82,6 +85,7 @@ class Connection final : public WireExchange {
   Stream stream_;
   std::string peer_;
   long peer_uid_;
+  bool trusted_;
   std::string id_;
 
   Input input_;
@@ -93,6 +97,7 @@ class Connection final : public WireExchange {
   // output
   std::string out_;  // what the socket did not take yet; its capacity is kept
   std::string scratch_;
+  std::string trailers_;
   int write_error_ = 0;
   BodyKind answer_kind_ = BodyKind::none;
   std::uint64_t answer_left_ = 0;
@@ -108,6 +113,15 @@ class Connection final : public WireExchange {
   TimePoint write_deadline_ = TimePoint::max();  // the client must take some of the answer until then
   TimePoint request_deadline_ = TimePoint::max();
   Stream* guarded_ = nullptr;
+
+  /// What waiting for the client brought: bytes and time since the last look.
+  struct Pace {
+    std::size_t bytes = 0;
+    Duration waited{0};
+  };
+  bool too_slow(Pace& pace, TimePoint since, std::size_t bytes);
+  Pace body_pace_;
+  Pace answer_pace_;
 };
 
 }  // namespace wick::http

@@ -2,17 +2,15 @@
 
 #include <charconv>
 
+#include "forwarded.hpp"
 #include "wick/base/text.hpp"
+#include "wire_text.hpp"
 
 namespace wick::http {
 
 namespace {
 
 constexpr std::string_view own_name = "wick";
-
-void append_field(std::string& text, std::string_view name, std::string_view value) {
-  text.append(name).append(": ").append(value).append("\r\n");
-}
 
 /// RFC 7239 section 6: an IPv6 address is quoted and in brackets.
 void append_node(std::string& text, std::string_view peer) {
@@ -64,15 +62,30 @@ bool is_named(const std::vector<std::string_view>& names, std::string_view name)
   return false;
 }
 
+/// What proxies before us wrote, each value followed by ", ". A malformed Forwarded would spoil ours: it is left out.
 void append_values(std::string& text, const RequestHead& head, FieldName name) {
-  for (const auto& field : head.fields)
-    if (field_name(field.name) == name && !field.value.empty()) text.append(field.value).append(", ");
+  for (const auto& field : head.fields) {
+    if (field_name(field.name) != name || field.value.empty()) continue;
+    if (name == FieldName::forwarded && !is_forwarded(field.value)) continue;
+    text.append(field.value).append(", ");
+  }
 }
 
 std::string_view first_value(const RequestHead& head, FieldName name) {
   for (const auto& field : head.fields)
     if (field_name(field.name) == name) return field.value;
   return {};
+}
+
+/// Exactly one traceparent, and a valid one.
+bool belongs_to_trace(const RequestHead& head) {
+  int valid = 0;
+  for (const auto& field : head.fields) {
+    if (field_name(field.name) != FieldName::traceparent) continue;
+    if (!is_traceparent(field.value)) return false;
+    ++valid;
+  }
+  return valid == 1;
 }
 
 void append_forwarded(std::string& text, const RequestHead& head, std::string_view host,
@@ -116,8 +129,11 @@ void append_request_head(std::string& text, const RequestHead& head, const Frami
   }
 
   bool has_request_id = false;
+  const bool traced = belongs_to_trace(head);
   for (const auto& field : head.fields) {
     const auto name = field_name(field.name);
+    // W3C Trace Context 3.2.2.3: without one valid traceparent, tracestate means nothing either.
+    if (!traced && (name == FieldName::traceparent || name == FieldName::tracestate)) continue;
     if (is_replaced(name, context)) continue;
     // Connection may not strip what the protocol or this proxy needs; those have names of their own here.
     if (name == FieldName::other && !hop_by_hop.empty() && is_named(hop_by_hop, field.name)) continue;
@@ -130,6 +146,11 @@ void append_request_head(std::string& text, const RequestHead& head, const Frami
   append_forwarded(text, head, host, context);
   append_field(text, "Via", head.minor_version == 0 ? "1.0 wick" : "1.1 wick");
   if (!has_request_id && !context.request_id.empty()) append_field(text, "X-Request-Id", context.request_id);
+  if (!traced && context.traces) {
+    text += "traceparent: ";
+    context.traces->append(text);
+    text += "\r\n";
+  }
   if (context.extra)
     for (const auto& field : *context.extra) append_field(text, field.name, field.value);
   if (context.websocket) text += "Connection: Upgrade\r\nUpgrade: websocket\r\n";
@@ -143,6 +164,25 @@ void append_request_head(std::string& text, const RequestHead& head, const Frami
     text += "Content-Length: 0\r\n";  // RFC 9110 8.6: methods that expect content say so when there is none
   }
   text += "\r\n";
+}
+
+std::string passed_trailers(std::string_view lines) {
+  constexpr std::string_view refused[] = {"authorization", "cache-control", "location",        "retry-after",
+                                          "set-cookie",    "vary",          "www-authenticate"};
+  std::string passed;
+  while (!lines.empty()) {
+    const auto end = lines.find("\r\n");
+    if (end == std::string_view::npos) break;
+    const auto line = lines.substr(0, end + 2);
+    lines.remove_prefix(end + 2);
+    const auto name = line.substr(0, line.find(':'));
+    if (field_name(name) != FieldName::other || name.find('_') != std::string_view::npos) continue;
+    if (name.size() > 8 && iequals(name.substr(0, 8), "content-")) continue;
+    bool pass = true;
+    for (const auto each : refused) pass = pass && !chars::equals_lower(name, each);
+    if (pass) passed += line;
+  }
+  return passed;
 }
 
 int own_hops(const RequestHead& head) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "head_parser.hpp"
+#include "trace_context.hpp"
 #include "wick/http/message.hpp"
 #include "wire_exchange.hpp"
 
@@ -17,7 +18,8 @@ struct ForwardContext {
   std::string_view request_id;
   std::string_view proto;  // "http" or "https", as the client came
   bool trust_forwarded = false;
-  bool websocket = false;  // pass the upgrade on
+  bool websocket = false;         // pass the upgrade on
+  TraceSource* traces = nullptr;  // starts a trace where the request belongs to none
   const Fields* extra = nullptr;
 };
 
@@ -32,6 +34,10 @@ inline constexpr int own_hops_max = 10;
 /// Appends a request head towards the instance to `text`, with one framing field at most.
 void append_request_head(std::string& text, const RequestHead& head, const Framing& framing,
                          const ForwardContext& context);
+
+/// Trailer lines of a response that may be passed on: none that frames, routes, authenticates or describes the content
+/// (RFC 9110 6.5.1). `lines` as ChunkDecoder::keep_trailers gives them.
+std::string passed_trailers(std::string_view lines);
 
 /// How often this proxy is named in the request's Via fields.
 int own_hops(const RequestHead& head);

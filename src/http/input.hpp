@@ -12,7 +12,8 @@ namespace wick::http {
 
 class Input {
  public:
-  Input(Stream& stream, Blocks& blocks) : stream_(stream), blocks_(blocks) {}
+  Input(Stream& stream, Blocks& blocks, ChunkDecoder::Limits limits = {})
+      : stream_(stream), blocks_(blocks), chunks_(limits) {}
   ~Input() { give_block(); }
   Input(const Input&) = delete;
 
@@ -29,6 +30,8 @@ class Input {
 
   /// From here on received bytes are the body of this framing.
   void begin_body(const Framing& framing);
+  /// After begin_body: see ChunkDecoder::keep_trailers.
+  void keep_trailers(std::string& into) { chunks_.keep_trailers(into); }
   /// Decoded body bytes at hand; empty when none are. Valid until the next receive.
   std::string_view slice();
   /// The same with as many chunks as are at hand moved together.

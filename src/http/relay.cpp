@@ -21,7 +21,8 @@ namespace wick::http {
 namespace {
 
 constexpr std::size_t body_at_hand_max = 32 << 10;  // sent with the head
-constexpr int informational_max = 16;
+constexpr int informational_max = 16;               // interim responses, and …
+constexpr std::size_t informational_bytes_max = 32 << 10;
 constexpr auto connect_limit = 10s;
 
 void append_chunk_size(std::string& text, std::size_t size) {
@@ -90,7 +91,8 @@ class Relay {
   Io sent_at_once_;
   bool websocket_ = false;
   bool write_refused_ = false;  // not one byte of the request went out
-  bool send_failed_ = false;    // the instance stopped reading the request
+  bool trailers_kept_ = false;
+  bool send_failed_ = false;  // the instance stopped reading the request
   std::unique_ptr<Failure> body_failure_;
   Step response_result_;
   RelayOutcome outcome_;
@@ -255,8 +257,9 @@ void Relay::prepare_request() {
   const ForwardContext context{.peer = client_.peer(),
                                .request_id = client_.id(),
                                .proto = options_.forwarded_proto,
-                               .trust_forwarded = options_.trust_forwarded,
+                               .trust_forwarded = options_.trust_forwarded || client_.from_trusted_proxy(),
                                .websocket = websocket_,
+                               .traces = &pool_.traces(),
                                .extra = &options_.extra_fields};
   upstream_->head_out.clear();
   append_request_head(upstream_->head_out, client_.head(), framing_, context);
@@ -296,14 +299,16 @@ awaitable<Relay::Step> Relay::send_rest(Io sent) {
 // ---- the response
 
 awaitable<Relay::Step> Relay::response() {
+  std::size_t informational_bytes = 0;
   for (int informational = 0;; ++informational) {
     auto head = co_await upstream_->read_head();
     if (!head) co_return upstream_failure(std::move(head.error()));
     const int status = upstream_->parser.status();
     if (status >= 200) break;
     if (status == 101) co_return co_await switch_protocols();
-    if (informational == informational_max)
-      co_return upstream_failure({Errc::corrupt, "the upstream sent more than 16 interim responses"});
+    informational_bytes += upstream_->parser.head_bytes();
+    if (informational == informational_max || informational_bytes > informational_bytes_max)
+      co_return upstream_failure({Errc::corrupt, "the upstream sent more than 16 interim responses, or 32 KB of them"});
     // 100 answers an Expect that was ours to answer; the others are the client's (RFC 9110 15.2).
     if (status != 100) {
       forward_response_fields(upstream_->parser, upstream_->head_text(), upstream_->fields);
@@ -321,6 +326,11 @@ awaitable<Relay::Step> Relay::response() {
   const auto view = response_view();
   upstream_->take_head();
   auto& input = upstream_->input;
+  if (view.framing.kind == BodyKind::chunked && client_.wants_trailers()) {
+    upstream_->trailers.clear();
+    input.keep_trailers(upstream_->trailers);
+    trailers_kept_ = true;
+  }
   const auto body = input.joined_slice();
   outcome_.status = view.status;
   outcome_.response_bytes = body.size();
@@ -328,6 +338,7 @@ awaitable<Relay::Step> Relay::response() {
   const bool last = input.finished();
   if (input.broken())
     co_return upstream_failure({Errc::corrupt, std::string("the upstream's response: ") + input.broken()});
+  if (last && trailers_kept_) client_.set_trailers(passed_trailers(upstream_->trailers));
   client_.begin(view, body, last);
   if (client_.needs_flush()) {
     auto flushed = co_await client_.flush();
@@ -359,6 +370,7 @@ awaitable<Relay::Step> Relay::response_body() {
     input.drop_slice();
     const bool last = input.finished();
     outcome_.response_bytes += body.size();
+    if (last && trailers_kept_) client_.set_trailers(passed_trailers(upstream_->trailers));
     if (!body.empty() || last) client_.put(body, last);
     if (client_.needs_flush()) {
       auto flushed = co_await client_.flush();

@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include <boost/asio/as_tuple.hpp>
@@ -12,6 +13,7 @@
 #include <cstring>
 
 #include "connection.hpp"
+#include "memory_share.hpp"
 #include "server_state.hpp"
 #include "wick/base/log.hpp"
 #include "wick/base/text.hpp"
@@ -24,7 +26,13 @@ namespace {
 
 constexpr auto sweep_interval = 100ms;      // how late a limit may be noticed
 constexpr auto out_of_files_pause = 100ms;  // EMFILE, ENFILE, ENOMEM: accepting goes on after this
+constexpr auto memory_interval = 1s;
 constexpr int accepts_a_turn = 64;
+constexpr std::size_t files_kept_back = 256;  // for instances, databases and whoever needs a file next
+constexpr std::string_view too_many =
+    "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 49\r\n"
+    "Wick-Error: E_OVERLOADED\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
+    "this address has too many connections open to us\n";
 
 std::string address_text(const sockaddr_storage& address) {
   char text[INET6_ADDRSTRLEN] = "";
@@ -50,7 +58,36 @@ long uid_of_peer(int fd) {
   return static_cast<long>(credentials.uid);
 }
 
+std::size_t connections_allowed() {
+  rlimit files{};
+  if (getrlimit(RLIMIT_NOFILE, &files) < 0) return files_kept_back;
+  const auto all = static_cast<std::size_t>(files.rlim_cur);
+  return all > 2 * files_kept_back ? all - files_kept_back : std::max<std::size_t>(all / 2, 1);
+}
+
+bool is_loopback(std::string_view address) { return address == "::1" || address.starts_with("127."); }
+
 }  // namespace
+
+ServerMetrics::ServerMetrics(Metrics& metrics, std::string_view listener)
+    : metrics(metrics),
+      listener(listener),
+      connections(metrics.gauge("wick_http_connections", "Client connections open.", {{"listener", this->listener}})),
+      accepted(metrics.counter("wick_http_connections_accepted_total", "Client connections accepted.",
+                               {{"listener", this->listener}})),
+      over_client_limit(metrics.counter("wick_http_connections_refused_total",
+                                        "Client connections turned away or kept waiting, by reason.",
+                                        {{"listener", this->listener}, {"reason", "client_limit"}})),
+      out_of_files(metrics.counter("wick_http_connections_refused_total",
+                                   "Client connections turned away or kept waiting, by reason.",
+                                   {{"listener", this->listener}, {"reason", "out_of_files"}})) {}
+
+void ServerMetrics::refused_request(int status) {
+  metrics
+      .counter("wick_http_requests_refused_total", "Requests refused before any service saw them, by status.",
+               {{"listener", listener}, {"code", std::to_string(status)}})
+      .add();
+}
 
 std::string_view DateText::at(Clock& clock) {
   const auto now = clock.now();
@@ -78,7 +115,9 @@ ServerState::ServerState(Executor executor, Clock& clock, ServerLimits limits, H
       handler(std::move(handler)),
       poller(Poller::of(executor)),
       id_prefix(random_hex(4) + "-"),
-      changed(executor, asio::steady_timer::time_point::max()) {}
+      changed(executor, asio::steady_timer::time_point::max()) {
+  if (this->limits.connections_max == 0) this->limits.connections_max = connections_allowed();
+}
 
 class Server::Impl {
  public:
@@ -106,7 +145,7 @@ class Server::Impl {
     co_await serving_.stop();
   }
 
-  const ServerState& state() const { return state_; }
+  ServerState& state() { return state_; }
 
  private:
   awaitable<void> all_closed() {
@@ -130,6 +169,7 @@ class Server::Impl {
       if (error == EAGAIN) {
         co_await listener->readable();
       } else if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM) {
+        if (state_.metrics) state_.metrics->out_of_files.add();
         log::warn("no connection can be accepted for now", {{"error", std::strerror(error)}});
         co_await state_.clock.sleep(out_of_files_pause);
       } else if (error == EBADF || error == EINVAL || error == ENOTSOCK) {
@@ -147,16 +187,30 @@ class Server::Impl {
     } else {
       uid = uid_of_peer(socket.get());
     }
-    serving_.spawn("http connection", serve(std::move(socket), address_text(address), uid));
+    auto peer = address_text(address);
+    if (state_.metrics) state_.metrics->accepted.add();
+    if (uid >= 0 || is_loopback(peer) || state_.trusted.contains(peer))
+      return serving_.spawn("http connection", serve(std::move(socket), std::move(peer), uid, ClientShare()));
+    const auto open = state_.per_client.find(peer);
+    if (open != state_.per_client.end() && open->second >= state_.limits.connections_per_client_max) {
+      if (state_.metrics) state_.metrics->over_client_limit.add();
+      ::send(socket.get(), too_many.data(), too_many.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+      return;
+    }
+    ClientShare share(state_.per_client, peer);
+    serving_.spawn("http connection", serve(std::move(socket), std::move(peer), uid, std::move(share)));
   }
 
-  awaitable<void> serve(Fd socket, std::string peer, long uid) {
+  awaitable<void> serve(Fd socket, std::string peer, long uid, ClientShare) {
     Connection connection(state_, std::move(socket), std::move(peer), uid);
     struct Listed {
       Listed(ServerState& state, Connection* connection)
-          : state(state), place(state.connections.insert(state.connections.end(), connection)) {}
+          : state(state), place(state.connections.insert(state.connections.end(), connection)) {
+        if (state.metrics) state.metrics->connections.add(1);
+      }
       ~Listed() {
         state.connections.erase(place);
+        if (state.metrics) state.metrics->connections.add(-1);
         state.changed.cancel();
       }
       ServerState& state;
@@ -167,11 +221,24 @@ class Server::Impl {
   }
 
   awaitable<void> sweep() {
+    auto memory_due = state_.clock.now();
     while (true) {
       co_await state_.clock.sleep(sweep_interval);
       const auto now = state_.clock.now();
+      if (state_.limits.memory_percent_max > 0 && now >= memory_due) {
+        memory_due = now + memory_interval;
+        look_at_memory();
+      }
       for (auto* connection : state_.connections) connection->check_limits(now);
     }
+  }
+
+  void look_at_memory() {
+    const auto percent = memory_percent();
+    const bool shedding = percent && static_cast<std::size_t>(*percent) >= state_.limits.memory_percent_max;
+    if (shedding != std::exchange(state_.shedding, shedding))
+      log::warn(shedding ? "new requests are refused: memory is short" : "memory is enough again: requests are taken",
+                {{"percent_of_limit", percent.value_or(0)}});
   }
 
   ServerState state_;
@@ -183,6 +250,10 @@ class Server::Impl {
 Server::Server(Executor executor, Clock& clock, ServerLimits limits, Handler handler)
     : impl_(std::make_unique<Impl>(executor, clock, limits, std::move(handler))) {}
 Server::~Server() = default;
+void Server::trust(TrustedProxies proxies) { impl_->state().trusted = std::move(proxies); }
+void Server::count_in(Metrics& metrics, std::string_view listener) {
+  impl_->state().metrics.emplace(metrics, listener);
+}
 void Server::listen(Fd listener) { impl_->listen(std::move(listener)); }
 awaitable<void> Server::stop(std::chrono::milliseconds grace) { co_await impl_->stop(grace); }
 std::size_t Server::connections() const { return impl_->state().connections.size(); }

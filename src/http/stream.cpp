@@ -1,6 +1,8 @@
 #include "stream.hpp"
 
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 
 #include <boost/system/system_error.hpp>
@@ -98,6 +100,15 @@ void Stream::shutdown_send() {
   if (fd_) ::shutdown(fd_.get(), SHUT_WR);
 }
 
+/// A peer that sends no more may still read, or may be gone: its kernel answers for a closed socket only so long
+/// (net.ipv4.tcp_fin_timeout), then a probe meets a reset. Fails harmlessly on a unix socket.
+void Stream::probe_peer() {
+  constexpr std::pair<int, int> options[] = {{TCP_KEEPIDLE, 10}, {TCP_KEEPINTVL, 10}, {TCP_KEEPCNT, 3}};
+  const int on = 1;
+  if (setsockopt(fd_.get(), SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on) < 0) return;
+  for (const auto& [option, seconds] : options) setsockopt(fd_.get(), IPPROTO_TCP, option, &seconds, sizeof seconds);
+}
+
 void Stream::interrupt(int error) {
   interrupted_ = error;
   poller_.wake_soon(read_waiter_);
@@ -120,6 +131,7 @@ void Stream::ready(std::uint32_t events) {
   if (events & (EPOLLHUP | EPOLLERR)) hung_up_ = true;
   if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) readable_ = true;
   if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) writable_ = true;
+  if (peer_finished_ && !hung_up_ && tied_) probe_peer();
   if (hung_up_ && tied_) std::exchange(tied_, nullptr)->interrupt(ECONNRESET);
   if (readable_) poller.wake(read_waiter_);
   if (poller.holds(me) && writable_) poller.wake(write_waiter_);

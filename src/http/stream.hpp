@@ -67,6 +67,7 @@ class Stream {
  private:
   friend class Poller;
   void ready(std::uint32_t events);
+  void probe_peer();
 
   Poller& poller_;
   Fd fd_;

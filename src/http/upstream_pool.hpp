@@ -8,6 +8,7 @@
 
 #include "head_parser.hpp"
 #include "input.hpp"
+#include "trace_context.hpp"
 #include "wick/http/upstream.hpp"
 #include "wire_exchange.hpp"
 
@@ -39,6 +40,7 @@ struct UpstreamConnection {
   std::string head_out;           // the request head being sent; capacity is kept
   std::string body_out;           // body bytes that were at hand with the head
   std::vector<FieldView> fields;  // of the response being passed on
+  std::string trailers;           // of the response, as received
   bool reused = false;            // has served an exchange before
   bool untouched = true;          // no byte of the response has come
   bool request_sent = false;      // wholly
@@ -64,6 +66,7 @@ class Upstream::Impl {
   /// Keeps the connection if it is reusable(), else closes it.
   void give_back(UpstreamLease connection);
   Clock& clock() { return clock_; }
+  TraceSource& traces() { return traces_; }
 
  private:
   void expire_later();
@@ -75,6 +78,7 @@ class Upstream::Impl {
   std::size_t idle_max_;
   Duration idle_limit_;
   Poller& poller_;
+  TraceSource traces_;
   std::vector<UpstreamLease> idle_;  // the most recently used last
   bool expiring_ = false;
   asio::steady_timer expiry_;

@@ -45,6 +45,10 @@ class WireExchange : public Exchange {
   /// Puts the head and `body` on the wire as far as the socket takes them; what it does not take is kept for flush().
   virtual void begin(const ResponseView& head, std::string_view body, bool last) = 0;
   virtual void put(std::string_view body, bool last) = 0;
+  /// The client said that it reads trailers (RFC 9110 10.1.4) and can be sent some.
+  virtual bool wants_trailers() const { return false; }
+  /// Before the last put(): whole field lines that follow a chunked body.
+  virtual void set_trailers(std::string) {}
   /// Passes a 1xx response on.
   virtual void put_informational(int status, std::span<const FieldView> fields) = 0;
   virtual bool needs_flush() const = 0;

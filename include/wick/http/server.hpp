@@ -4,21 +4,34 @@
 #include <chrono>
 #include <memory>
 
+#include "wick/base/metrics.hpp"
 #include "wick/http/handler.hpp"
+#include "wick/http/trusted_proxies.hpp"
 #include "wick/os/clock.hpp"
 #include "wick/os/fd.hpp"
 
 namespace wick::http {
 
 struct ServerLimits {
-  std::size_t head_bytes_max = 32 << 10;         // 431
-  std::size_t line_bytes_max = 16 << 10;         // 414 for the request line, 431 for a field
-  std::size_t fields_max = 100;                  // 431
-  std::size_t connections_max = 10'000;          // past it the listener waits
-  std::chrono::milliseconds head_limit{10'000};  // from the first byte: 408
-  std::chrono::milliseconds body_idle_limit{60'000};
+  std::size_t head_bytes_max = 32 << 10;               // 431
+  std::size_t line_bytes_max = 16 << 10;               // 414 for the request line, 431 for a field
+  std::size_t fields_max = 100;                        // 431
+  std::size_t chunk_extension_bytes_max = 4 << 10;     // of one message: 400
+  std::size_t trailer_bytes_max = 8 << 10;             // 400
+  std::size_t connections_max = 0;                     // past it the listener waits; 0: open files allowed less 256
+  std::size_t connections_per_client_max = 512;        // past it 503; loopback and trusted proxies are not counted
+  std::chrono::milliseconds head_limit{10'000};        // from the first byte: 408
+  std::chrono::milliseconds body_idle_limit{60'000};   // without a byte of body, or with none taken of an answer
+  std::size_t body_rate_min = 256;                     // bytes a second, over …
+  std::chrono::milliseconds body_rate_window{30'000};  // … so much time spent waiting for the client
   std::chrono::milliseconds keep_alive_limit{75'000};
+  std::size_t memory_percent_max = 90;  // of our own cgroup's limit: past it new requests get 503; 0: never
 };
+
+/// Sets one limit by its name, e.g. "head-bytes=16384" or "head-ms=5000". Errors: invalid, with the names there are.
+Result<void> set_limit(ServerLimits& limits, std::string_view assignment);
+/// "head-bytes, line-bytes, …"
+std::string limit_names();
 
 class Server {
  public:
@@ -26,6 +39,11 @@ class Server {
   Server(Executor executor, Clock& clock, ServerLimits limits, Handler handler);
   ~Server();
   Server(const Server&) = delete;
+
+  /// Before listen(): whose forwarding fields are taken, and where connections and refusals are counted (`listener` is
+  /// their label; the series are few and fixed).
+  void trust(TrustedProxies proxies);
+  void count_in(Metrics& metrics, std::string_view listener);
 
   /// Accepts on a listening TCP or unix socket until stopped. Several listeners may share one server.
   void listen(Fd listener);

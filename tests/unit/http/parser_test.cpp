@@ -100,6 +100,7 @@ TEST_CASE("request lines are judged by RFC 9112 section 3") {
   CHECK(verdict("\r\n\r\n" + line("GET / HTTP/1.1")) == 400);
   CHECK(verdict(line("PURGE /x HTTP/1.1")) == 0);
   CHECK(verdict(line("GET / HTTP/1.2")) == 0);
+  CHECK(verdict(line("GET /a%00b HTTP/1.1")) == 0);  // an application's matter
   for (const auto* bad : {"GET  / HTTP/1.1", "GET / HTTP/1.1 ", " GET / HTTP/1.1", "GET\t/ HTTP/1.1", "GET /",
                           "GET / http/1.1", "GET / HTTP/1.10", "GET / HTTP/+1.1", "G@T / HTTP/1.1", "GET x HTTP/1.1",
                           "GET * HTTP/1.1", "GET v.test:80 HTTP/1.1", "GET /a\tb HTTP/1.1", "GET /\xc3\xa9 HTTP/1.1",

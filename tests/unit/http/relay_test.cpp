@@ -48,16 +48,19 @@ const std::string ok = "HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: 2\r\n\r\
 TEST_CASE("requests are written anew: hop-by-hop fields dropped, forwarding fields set") {
   RelayFixture f;
   auto client = f.connect();
+  const std::string trace = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n";
   client.send(
       get("/a?b",
           "Connection: keep-alive, X-Hop, Host, X-Forwarded-For\r\nX-Hop: 1\r\nKeep-Alive: 5\r\nX-Keep: 1\r\n"
           "X-Forwarded-For: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\nX_Forwarded_For: 6.6.6.6\r\nX-Real-IP: 6.6.6.6\r\n"
           "Proxy: evil\r\nProxy-Authorization: x\r\nTE: gzip, trailers\r\nUpgrade: h2c\r\nHTTP2-Settings: x\r\n"
-          "X-Request-Id: mine\r\nWick-Error: forged\r\n"));
+          "X-Request-Id: mine\r\nWick-Error: forged\r\n" +
+              trace));
   CHECK(f.received() ==
-        "GET /a?b HTTP/1.1\r\nHost: v.test\r\nX-Keep: 1\r\nX-Request-Id: mine\r\nX-Forwarded-For: 127.0.0.1\r\n"
-        "X-Forwarded-Proto: http\r\nX-Forwarded-Host: v.test\r\nForwarded: for=_unix;host=\"v.test\";proto=http\r\n"
-        "Via: 1.1 wick\r\n\r\n");
+        "GET /a?b HTTP/1.1\r\nHost: v.test\r\nX-Keep: 1\r\nX-Request-Id: mine\r\n" + trace +
+            "X-Forwarded-For: 127.0.0.1\r\n"
+            "X-Forwarded-Proto: http\r\nX-Forwarded-Host: v.test\r\nForwarded: for=_unix;host=\"v.test\";proto=http\r\n"
+            "Via: 1.1 wick\r\n\r\n");
   f.answer(ok);
   CHECK(client.read() == ok);
 }
@@ -71,6 +74,33 @@ TEST_CASE("forwarding fields are appended to where they are trusted, and extra f
   CHECK_THAT(text, Contains("X-Forwarded-For: 6.6.6.6, 127.0.0.1\r\n") && Contains("X-Forwarded-Proto: http\r\n") &&
                        Contains("Forwarded: for=6.6.6.6, for=_unix;") && Contains("K-Revision: r-1\r\n"));
   CHECK(text.find("forged") == std::string::npos);
+}
+
+TEST_CASE("a valid trace is passed on, and one is started where there is none") {
+  RelayFixture f;
+  auto client = f.connect();
+  const std::string own = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00\r\n";
+  f.talk(client, get("/", own + "tracestate: a=b\r\n"));
+  const auto traced = f.received();
+  CHECK_THAT(traced, Contains(own) && Contains("tracestate: a=b\r\n"));
+  CHECK(count(traced, "traceparent") == 1);
+  f.answer(ok);
+  for (const auto& bad : {std::string(), std::string("traceparent: 00-00-00-00\r\n"), own + own}) {
+    client.read();
+    f.talk(client, get("/", bad + "tracestate: a=b\r\n"));
+    const auto started = f.received();
+    CHECK(count(started, "traceparent: 00-") == 1);
+    CHECK(count(started, own) == 0);
+    CHECK(count(started, "tracestate") == 0);
+    f.answer(ok);
+  }
+}
+
+TEST_CASE("a malformed Forwarded of a trusted proxy is left out") {
+  RelayFixture f({.trust_forwarded = true});
+  auto client = f.connect();
+  f.talk(client, get("/", "Forwarded: for=\"a\r\nForwarded: for=b\r\n"));
+  CHECK_THAT(f.received(), Contains("Forwarded: for=b, for=_unix;host="));
 }
 
 TEST_CASE("a chunked request that is at hand gets a length, one that is not stays chunked") {
@@ -137,6 +167,24 @@ TEST_CASE("responses are written anew, in each framing") {
   CHECK(f.instances.size() == 1);
 }
 
+TEST_CASE("trailers reach a client that says it reads them, but none that frames or routes") {
+  RelayFixture f;
+  auto client = f.connect();
+  const std::string answer =
+      "HTTP/1.1 200 OK\r\nDate: now\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nServer-Timing: db\r\n"
+      "Content-Length: 7\r\nSet-Cookie: a=b\r\nHost: x\r\nX-Sum: 1\r\n\r\n";
+  f.talk(client, get("/", "TE: trailers\r\n"));
+  f.answer(answer);
+  CHECK_THAT(client.read(), EndsWith("2\r\nok\r\n0\r\nServer-Timing: db\r\nX-Sum: 1\r\n\r\n"));
+  f.talk(client, get("/", "TE: trailers\r\n"));
+  f.answer(answer.substr(0, answer.size() - 30));
+  f.answer(answer.substr(answer.size() - 30));
+  CHECK_THAT(client.read(), EndsWith("0\r\nServer-Timing: db\r\nX-Sum: 1\r\n\r\n"));
+  f.talk(client, get("/"));
+  f.answer(answer);
+  CHECK_THAT(client.read(), EndsWith("2\r\nok\r\n0\r\n\r\n"));
+}
+
 TEST_CASE("interim responses are passed on, 100 is not, and too many are an error") {
   RelayFixture f;
   auto client = f.connect();
@@ -152,6 +200,10 @@ TEST_CASE("interim responses are passed on, 100 is not, and too many are an erro
   for (int i = 0; i < 20; ++i) many += "HTTP/1.1 102 Processing\r\n\r\n";
   f.answer(many);
   CHECK_THAT(client.read(), Contains("HTTP/1.1 502 "));
+  client.send(get("/"));
+  f.settle();
+  for (int i = 0; i < 4; ++i) f.answer("HTTP/1.1 103 Early Hints\r\nLink: " + std::string(9000, 'x') + "\r\n\r\n");
+  CHECK_THAT(client.read(), Contains("HTTP/1.1 502 ") && Contains("32 KB"));
 }
 
 TEST_CASE("connections are kept when a response ended cleanly, and only then") {

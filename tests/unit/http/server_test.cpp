@@ -160,6 +160,38 @@ TEST_CASE("a body that stops coming is an error for the handler after its limit"
   CHECK_THAT(client.read(), StartsWith("HTTP/1.1 400 ") && Contains("E_TIMED_OUT") && Contains("Connection: close"));
 }
 
+TEST_CASE("a body that only trickles is an error after the window of the rate") {
+  HttpFixture f;
+  f.serve(echo, {.body_rate_min = 10, .body_rate_window = 30s});
+  auto slow = f.connect();
+  auto steady = f.connect();
+  const std::string head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 500\r\n\r\n";
+  slow.send(head);
+  steady.send(head);
+  f.settle();
+  for (int second = 0; second < 36; ++second) {
+    slow.send_some("x");
+    steady.send(std::string(12, 'x'));
+    f.clock.advance(1s);
+  }
+  CHECK_THAT(slow.read(), StartsWith("HTTP/1.1 400 ") && Contains("E_TIMED_OUT"));
+  CHECK(steady.read() == "");
+  CHECK_THAT(f.talk(steady, std::string(500 - 36 * 12, 'x')), StartsWith("HTTP/1.1 200 "));
+}
+
+TEST_CASE("connections and refused requests are counted by listener, with few series") {
+  HttpFixture f;
+  Metrics metrics;
+  f.serve(echo);
+  f.server->count_in(metrics, "edge");
+  auto one = f.connect();
+  auto two = f.connect();
+  f.talk(two, "GET / HTTP/1.1\r\nHost: a b\r\n\r\n");
+  const auto text = metrics.expose();
+  CHECK_THAT(text, Contains("wick_http_connections_accepted_total{listener=\"edge\"} 2") &&
+                       Contains("wick_http_requests_refused_total{listener=\"edge\",code=\"400\"} 1"));
+}
+
 TEST_CASE("a client that reads nothing is given up after the limit, with bounded memory") {
   HttpFixture f;
   std::size_t written = 0;
