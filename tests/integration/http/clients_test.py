@@ -25,7 +25,7 @@ class Instance:
             self.open += 1
         try:
             self.serve(connection)
-        except OSError:
+        except (OSError, ValueError):  # ValueError: the body was cut
             pass
         with self.lock:
             self.open -= 1
