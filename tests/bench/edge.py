@@ -1,93 +1,101 @@
-"""Warm requests a second: wrk, 64 connections, 100-byte answers, through Wick ÷ through nginx to the same program.
+"""Warm requests through Wick, nginx and HAProxy to the same program: requests a second, p50, p99 and CPU a request at 1, 64 and 256
+connections, 100-byte and 100-KB answers; the memory of 10,000 idle connections.
 
-nginx: one worker, keep-alive to the upstream, no access log; its upstream runs outside a sandbox, which is in its favour. The runs
-take turns.
+One worker and one loop each; the runs take turns and every figure is a ratio of medians. The peers' upstream runs outside a sandbox,
+which is in their favour. WICK_BENCH_RUNS (3) and WICK_BENCH_SECONDS (2) set how long, WICK_BENCH_CELLS ("1/small 64/large memory")
+which part.
 """
 import os
 import re
+import resource
 import socket
 import statistics
 import subprocess
 import time
 
-from bench import Bench, figure, say, summary
+from bench import Bench, figure, say
+from peers import CONNECTIONS_MAX, Peers, Side, answers
 
-CONNECTIONS = 64
-RUNS = int(os.environ.get("WICK_BENCH_RUNS", "5"))
-SECONDS = int(os.environ.get("WICK_BENCH_SECONDS", "4"))
-
-NGINX = """
-worker_processes 1;
-daemon off;
-pid {folder}/nginx.pid;
-error_log {folder}/nginx.log error;
-events {{ worker_connections 1024; }}
-http {{
-  access_log off;
-  client_body_temp_path {folder}/body;
-  proxy_temp_path {folder}/proxy;
-  fastcgi_temp_path {folder}/fastcgi;
-  uwsgi_temp_path {folder}/uwsgi;
-  scgi_temp_path {folder}/scgi;
-  keepalive_requests 1000000000;
-  upstream program {{ server 127.0.0.1:{upstream}; keepalive {connections}; keepalive_requests 1000000000; }}
-  server {{
-    listen 127.0.0.1:{port};
-    location / {{
-      proxy_pass http://program;
-      proxy_http_version 1.1;
-      proxy_set_header Connection "";
-      proxy_set_header Host $host;
-      proxy_set_header X-Forwarded-For $remote_addr;
-    }}
-  }}
-}}
-"""
+RUNS = int(os.environ.get("WICK_BENCH_RUNS", "3"))
+SECONDS = int(os.environ.get("WICK_BENCH_SECONDS", "2"))
+PATHS = {"small": "/", "large": "/large"}
+CELLS = [f"{connections}/{size}" for size in PATHS for connections in (1, 64, 256)] + ["memory"]
+IDLE = 10_000
+UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def requests_a_second(address):
-    done = subprocess.run(["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "-H", "Host: bench.localhost", f"http://{address}/"],
-                          check=True, capture_output=True, text=True).stdout
+def measure(side, connections, path):
+    before = side.cpu_seconds()
+    done = subprocess.run(["wrk", "-t1", f"-c{connections}", f"-d{SECONDS}s", "--latency", "-H", "Host: bench.localhost",
+                           f"http://{side.address}{path}"], check=True, capture_output=True, text=True).stdout
+    cpu = side.cpu_seconds() - before
     bad = re.search(r"Non-2xx.*|Socket errors: .*", done)
     if bad:
-        raise RuntimeError(f"wrk against {address}: {bad.group(0)}")
-    return float(re.search(r"Requests/sec:\s*([0-9.]+)", done).group(1))
+        raise RuntimeError(f"wrk against {side.name}: {bad.group(0)}")
+    quantile = {at: float(value) * UNITS[unit] for at, value, unit in re.findall(r"(50|99)%\s+([0-9.]+)(us|ms|s)\b", done)}
+    requests = int(re.search(r"(\d+) requests in", done).group(1))
+    return {"rate": float(re.search(r"Requests/sec:\s*([0-9.]+)", done).group(1)), "p50": quantile["50"], "p99": quantile["99"],
+            "cpu": cpu / requests}
 
 
-def answers(port):
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+def run_cell(cell, sides):
+    connections, size = cell.split("/")
+    samples = {side.name: [] for side in sides}
+    for turn in range(RUNS + 1):
+        for side in sides:
+            sample = measure(side, connections, PATHS[size])
+            if turn:  # the first of each warms up
+                samples[side.name].append(sample)
+            time.sleep(0.1)
+    median = {name: {key: statistics.median(sample[key] for sample in of) for key in of[0]} for name, of in samples.items()}
+    for name, of in median.items():
+        say(f"{cell:10} {name:8} {of['rate']:9.0f} requests/s   p50 {of['p50'] * 1e6:7.0f} us   p99 {of['p99'] * 1e6:8.0f} us   "
+            f"CPU a request {of['cpu'] * 1e6:6.1f} us")
+    wick, nginx, direct = median["wick"], median["nginx"], median["direct"]
+    tag = f"{size}_{connections}"
+    figure(f"edge_rate_to_nginx_{tag}", wick["rate"] / nginx["rate"], 1.0, at_most=False)
+    figure(f"edge_p99_to_nginx_{tag}", wick["p99"] / nginx["p99"], 1.0, at_most=True)
+    figure(f"edge_rate_to_haproxy_{tag}", wick["rate"] / median["haproxy"]["rate"], 1.0, at_most=False)
+    figure(f"edge_cpu_to_nginx_{tag}", wick["cpu"] / nginx["cpu"], 1.0, at_most=True)
+    if connections == "1" and size == "small":
+        added = max(nginx["p50"] - direct["p50"], 1e-6)
+        figure("edge_added_p50_to_nginx", (wick["p50"] - direct["p50"]) / added, 0.5, at_most=True)
+
+
+def idle_memory(side):
+    """KB a connection: each has made one request and waits."""
+    host, port = side.address.rsplit(":", 1)
+    request = b"GET / HTTP/1.1\r\nHost: bench.localhost\r\n\r\n"
+    before = side.memory_kb()
+    clients = []
+    try:
+        for _ in range(IDLE):
+            client = socket.create_connection((host, int(port)), 20)
+            clients.append(client)
+            client.sendall(request)
+            if not client.recv(4096).startswith(b"HTTP/1.1 200"):
+                raise RuntimeError(f"{side.name} did not answer connection {len(clients)}")
+        time.sleep(0.5)
+        return (side.memory_kb() - before) / IDLE
+    finally:
+        for client in clients:
+            client.close()
+
+
+def run_memory(sides):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (CONNECTIONS_MAX, max(CONNECTIONS_MAX, resource.getrlimit(resource.RLIMIT_NOFILE)[1])))
+    used = {side.name: idle_memory(side) for side in sides if side.name != "direct"}
+    for name, kb in used.items():
+        say(f"{IDLE} idle connections through {name:8} {kb:.2f} KB each")
+    figure("edge_idle_kb_a_connection", used["wick"], 40, at_most=True)  # trust-and-ux.md 10.1
 
 
 def run():
-    with Bench() as bench:
-        port, upstream = free_port(), free_port()
-        (bench.folder / "nginx.conf").write_text(
-            NGINX.format(folder=bench.folder, port=port, upstream=upstream, connections=CONNECTIONS))
-        program = subprocess.Popen([bench.program], env=dict(os.environ, PORT=str(upstream)))
-        nginx = subprocess.Popen(["nginx", "-p", bench.folder, "-c", bench.folder / "nginx.conf"], stderr=subprocess.DEVNULL)
-        try:
-            bench.eventually("nginx and the program listen", lambda: answers(port) and answers(upstream), 10)
-            places = {"wick": bench.daemon.listen, "nginx": f"127.0.0.1:{port}"}
-            rates = {name: [] for name in places}
-            for turn in range(RUNS + 1):
-                for name, address in places.items():
-                    rate = requests_a_second(address)
-                    if turn:  # the first of each is warming up
-                        rates[name].append(rate)
-                    time.sleep(0.3)
-            direct = requests_a_second(f"127.0.0.1:{upstream}")
-        finally:
-            for process in (nginx, program):
-                process.terminate()
-                process.wait()
-        for name, values in rates.items():
-            say(f"through {name:6} {summary(values, 'requests/s')}")
-        say(f"direct         {direct:.0f} requests/s")
-        figure("edge_to_nginx", statistics.median(rates["wick"]) / statistics.median(rates["nginx"]), 1.0, at_most=False)
+    cells = os.environ.get("WICK_BENCH_CELLS", " ".join(CELLS)).split()
+    with Bench() as bench, Peers(bench.folder, bench.program) as sides:
+        for side in sides:
+            bench.eventually(f"{side.name} listens", lambda port=int(side.address.rsplit(":", 1)[1]): answers(port), 10)
+        pid = bench.daemon.process.pid
+        sides.append(Side("wick", bench.daemon.listen, pid, only=os.readlink(f"/proc/{pid}/exe")))
+        for cell in cells:
+            run_memory(sides) if cell == "memory" else run_cell(cell, sides)
