@@ -77,10 +77,46 @@ Delivery decode_delivery(ObjectReader reader, std::string_view own_namespace) {
     errors.invalid_value(printable(policy), reader.path("backoffPolicy"));
   delivery.backoff_delay = decode_duration(reader, "backoffDelay", 0ms);
   delivery.timeout = decode_duration(reader, "timeout", 1ms);
+  delivery.retry_after_max = decode_duration(reader, "retryAfterMax", 0ms);
+  if (const auto format = reader.text("format"); format == "json")
+    delivery.format = Delivery::Format::json;
+  else if (format == "binary")
+    delivery.format = Delivery::Format::binary;
+  else if (!format.empty())
+    errors.invalid_value(printable(format), reader.path("format"));
   if (auto sink = reader.object("deadLetterSink"); sink.present())
     delivery.dead_letter = decode_destination(std::move(sink), own_namespace);
   reader.refuse_rest();
   return delivery;
+}
+
+constexpr int filter_depth_max = 32;  // as deep as eventing follows
+
+void check_attributes(ObjectReader& filter, std::string_view dialect) {
+  auto& errors = filter.errors();
+  for (const auto& [name, value] : filter.text_map(dialect)) {
+    if (!is_attribute_name(name)) errors.invalid_key(printable(name), filter.path(dialect));
+    if (value.empty()) errors.invalid_value("", fmt::format("{}.{}", filter.path(dialect), printable(name)));
+  }
+}
+
+/// One element of `filters`: one dialect, or nothing.
+void check_filter(ObjectReader filter, int depth) {
+  auto& errors = filter.errors();
+  if (depth > filter_depth_max) {
+    errors.add(fmt::format("filters are at most {} deep", filter_depth_max), {filter.path()});
+    return;
+  }
+  std::size_t dialects = 0;
+  for (const auto dialect : {"all", "any", "not", "exact", "prefix", "suffix", "cesql", "sql"})
+    if (filter.has(dialect)) ++dialects;
+  if (dialects > 1) errors.add("multiple dialects found, filters can have only one dialect set", {filter.path()});
+  for (const auto dialect : {"all", "any"})
+    for (auto& child : filter.objects(dialect)) check_filter(std::move(child), depth + 1);
+  if (auto child = filter.object("not"); child.present()) check_filter(std::move(child), depth + 1);
+  for (const auto dialect : {"exact", "prefix", "suffix"}) check_attributes(filter, dialect);
+  for (const auto dialect : {"cesql", "sql"}) filter.text(dialect);
+  filter.refuse_rest();
 }
 
 }  // namespace
@@ -109,6 +145,9 @@ Trigger decode_trigger(const json::object& object, FieldErrors& errors) {
     if (!is_attribute_name(name))
       errors.add(fmt::format("Invalid attribute name: \"{}\"", printable(name)), {"spec.filter.attributes"});
   filter.refuse_rest();
+  for (auto& element : spec.objects("filters")) check_filter(std::move(element), 1);
+  if (const auto* filters = spec.value("filters"); filters && filters->is_array())
+    trigger.filters = filters->get_array();
   trigger.subscriber = decode_destination(spec.object("subscriber"), trigger.metadata.name_space);
   if (auto delivery = spec.object("delivery"); delivery.present())
     trigger.delivery = decode_delivery(std::move(delivery), trigger.metadata.name_space);

@@ -106,10 +106,15 @@ TextMap ObjectReader::text_map(std::string_view key) {
   return map;
 }
 
-void ObjectReader::refuse_rest() {
-  if (!object_) return;
-  for (const auto& [key, value] : *object_)
-    if (!seen_.contains(std::string_view(key)) && !value.is_null()) errors_->not_allowed(path(key));
+std::size_t ObjectReader::refuse_rest() {
+  if (!object_) return 0;
+  std::size_t refused = 0;
+  for (const auto& [key, value] : *object_) {
+    if (seen_.contains(std::string_view(key)) || value.is_null()) continue;
+    errors_->not_allowed(path(key));
+    ++refused;
+  }
+  return refused;
 }
 
 const json::value* find_value(const json::object& object, std::initializer_list<std::string_view> keys) {

@@ -6,7 +6,9 @@
 #include <array>
 #include <boost/json/array.hpp>
 #include <boost/json/serialize.hpp>
+#include <set>
 
+#include "model/template_annotations.hpp"
 #include "wick/base/text.hpp"
 #include "wick/model/image_reference.hpp"
 #include "wick/model/resource.hpp"
@@ -17,7 +19,6 @@ namespace {
 
 // Ports of Knative's queue-proxy: reserved so that a manifest means the same on a cluster.
 constexpr std::array<std::int64_t, 6> reserved_ports{8008, 8012, 8013, 8022, 9090, 9091};
-constexpr std::array<std::string_view, 4> reserved_variables{"K_CONFIGURATION", "K_REVISION", "K_SERVICE", "PORT"};
 constexpr std::int64_t id_max = 2147483647;
 constexpr std::int64_t concurrency_max = 1000;
 constexpr std::int64_t timeout_seconds_max = 600;
@@ -46,22 +47,6 @@ void decode_port(ObjectReader port, Container& container) {
     errors.add(fmt::format("Port name {} is not allowed", printable(name)), {at},
                "Name must be empty, or one of: 'h2c', 'http1'");
   port.refuse_rest();
-}
-
-void decode_environment(ObjectReader& container, Container& into) {
-  for (auto& variable : container.objects("env")) {
-    auto name = variable.text("name");
-    if (name.empty())
-      variable.errors().missing(variable.path("name"));
-    else if (std::ranges::find(reserved_variables, name) != reserved_variables.end())
-      variable.errors().add(fmt::format("\"{}\" is a reserved environment variable", name), {variable.path("name")});
-    else if (name.find('=') != name.npos || name.find('\0') != name.npos)
-      variable.errors().invalid_value(printable(name), variable.path("name"));
-    auto value = variable.text("value");
-    if (value.find('\0') != value.npos) variable.errors().invalid_value(printable(value), variable.path("value"));
-    variable.refuse_rest();
-    into.environment.push_back({std::move(name), std::move(value)});
-  }
 }
 
 std::optional<Quantity> decode_quantity(ObjectReader& reader, std::string_view key) {
@@ -197,7 +182,8 @@ Container decode_container(ObjectReader reader) {
   container.working_folder = reader.text("workingDir");
   if (!container.working_folder.empty() && !container.working_folder.starts_with('/'))
     errors.invalid_value(printable(container.working_folder), reader.path("workingDir"), "an absolute path");
-  decode_environment(reader, container);
+  container.environment = decode_environment(reader, PortVariable::reserved);
+  container.environment_sources = decode_environment_sources(reader);
   auto ports = reader.objects("ports");
   if (ports.size() > 1) {
     const auto all = reader.path("ports");
@@ -247,6 +233,15 @@ RevisionSpec decode_revision_spec(ObjectReader reader) {
                          reader.path("timeoutSeconds"));
   else if (timeout > 0)
     spec.timeout = seconds(timeout);
+  spec.service_account = reader.text("serviceAccountName");
+  if (!spec.service_account.empty() && !is_dns_subdomain(spec.service_account))
+    errors.invalid_value(printable(spec.service_account), reader.path("serviceAccountName"));
+  for (auto& secret : reader.objects("imagePullSecrets")) {
+    auto name = secret.text("name");
+    if (name.empty()) errors.missing(secret.path("name"));
+    spec.image_pull_secrets.push_back(std::move(name));
+    secret.refuse_rest();
+  }
   if (reader.boolean("enableServiceLinks").value_or(false))
     errors.invalid_value("true", reader.path("enableServiceLinks"));
   if (reader.boolean("automountServiceAccountToken").value_or(false))
@@ -261,13 +256,8 @@ RevisionTemplate decode_revision_template(ObjectReader reader, const Metadata& p
   revision.spec = decode_revision_spec(reader.object("spec"));
   const auto annotations = reader.path("metadata.annotations");
   revision.autoscaling = decode_autoscaling(revision.metadata.annotations, annotations, errors);
-  if (const auto text = revision.metadata.annotation(names::progress_deadline); !text.empty()) {
-    const auto deadline = parse_go_duration(text);
-    if (!deadline || deadline->count() % 1000 != 0 || *deadline <= 0s)
-      errors.invalid_value(printable(text), field_path(annotations, names::progress_deadline), "whole seconds above 0");
-    else
-      revision.progress_deadline = std::chrono::duration_cast<seconds>(*deadline);
-  }
+  if (const auto deadline = check_template_annotations(revision.metadata.annotations, annotations, errors))
+    revision.progress_deadline = *deadline;
   if (const auto& name = revision.metadata.name; !name.empty()) {
     const auto path = reader.path("metadata.name");
     if (const auto complaint = dns1035_complaint(name); !complaint.empty())
@@ -281,6 +271,31 @@ RevisionTemplate decode_revision_template(ObjectReader reader, const Metadata& p
   return revision;
 }
 
+namespace {
+
+/// Names what has none: "user-container" where there is one of them, else user-container-0, -1, … past those taken.
+void default_names(json::object& spec, std::string_view key, std::string_view base) {
+  auto* list = spec.contains(key) ? spec[key].if_array() : nullptr;
+  if (!list) return;
+  std::set<std::string> taken;
+  for (const auto& element : *list)
+    if (element.is_object()) taken.insert(text_at(element.get_object(), {"name"}));
+  std::size_t next = 0;
+  for (auto& element : *list) {
+    auto* container = element.if_object();
+    if (!container || !text_at(*container, {"name"}).empty() ||
+        (container->contains("name") && !container->at("name").is_string() && !container->at("name").is_null()))
+      continue;
+    auto name = std::string(base);
+    if (list->size() > 1) do
+        name = fmt::format("{}-{}", base, next++);
+      while (taken.contains(name));
+    (*container)["name"] = name;
+  }
+}
+
+}  // namespace
+
 void default_revision_spec(json::object& spec) {
   const auto absent = [](const json::object& object, std::string_view key) {
     const auto* value = object.if_contains(key);
@@ -289,17 +304,16 @@ void default_revision_spec(json::object& spec) {
   if (absent(spec, "containerConcurrency")) spec["containerConcurrency"] = 0;
   if (absent(spec, "timeoutSeconds") || spec["timeoutSeconds"] == 0) spec["timeoutSeconds"] = 300;
   if (absent(spec, "enableServiceLinks")) spec["enableServiceLinks"] = false;
-  auto* containers = spec["containers"].if_array();
+  default_names(spec, "containers", "user-container");
+  default_names(spec, "initContainers", "init-container");
+  auto* containers = spec.contains("containers") ? spec["containers"].if_array() : nullptr;
   if (!containers) {
-    if (spec["containers"].is_null()) spec.erase("containers");
+    if (find_value(spec, {"containers"}) == nullptr) spec.erase("containers");
     return;
   }
-  for (std::size_t i = 0; i < containers->size(); ++i) {
-    auto* container = (*containers)[i].if_object();
+  for (auto& element : *containers) {
+    auto* container = element.if_object();
     if (!container) continue;
-    if (absent(*container, "name") || (*container)["name"] == "")
-      (*container)["name"] =
-          containers->size() == 1 ? std::string("user-container") : fmt::format("user-container-{}", i);
     if (absent(*container, "resources")) (*container)["resources"].emplace_object();
     auto& value = (*container)["readinessProbe"];
     if (value.is_null()) value.emplace_object();

@@ -4,6 +4,7 @@
 
 #include <map>
 
+#include "model/template_annotations.hpp"
 #include "wick/base/text.hpp"
 #include "wick/model/resource.hpp"
 
@@ -50,6 +51,7 @@ TrafficTarget decode_target(ObjectReader reader, TrafficOwner owner) {
 void check_creation_names(const Metadata& metadata, FieldErrors& errors) {
   check_name_dns1035(metadata, errors);
   refuse_autoscaling(metadata.annotations, errors);
+  check_networking_annotations(metadata.annotations, "metadata.annotations", errors);
 }
 
 void check_visibility(const Metadata& metadata, FieldErrors& errors) {

@@ -87,8 +87,7 @@ spec
     namespace
     group
     address
-  tls
-    secretName               | A Secret of type kubernetes.io/tls.
+  tls any                    | Refused: not supported.
 status
   @conditions
 )",

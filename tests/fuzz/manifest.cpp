@@ -1,5 +1,5 @@
-// Manifests as a client sends them: YAML to JSON, defaults, validation. Nothing may crash, and defaulting twice is
-// defaulting once.
+// Manifests as a client sends them: YAML to JSON, unknown fields, versions, defaults, validation. Nothing may crash;
+// defaulting or pruning twice is doing it once.
 #include <cstdint>
 #include <cstdlib>
 
@@ -24,6 +24,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if (once != twice) std::abort();
     validate(*kind, once, nullptr);
     validate(*kind, once, &*object);
+    auto known = *object;
+    prune_unknown(*kind, known);
+    if (!prune_unknown(*kind, known).empty()) std::abort();
+    if (auto admitted = admit(*kind, known, {})) from_stored(*kind, *admitted);
   }
   return 0;
 }

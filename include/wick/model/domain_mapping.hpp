@@ -12,7 +12,6 @@ struct DomainMapping {
   std::string ref_kind;  // Service or Route of serving.knative.dev/v1
   std::string ref_name;
   std::string ref_namespace;
-  std::string tls_secret;  // "": the box brings its own certificate, or none
 };
 
 DomainMapping decode_domain_mapping(const json::object& object, FieldErrors& errors);

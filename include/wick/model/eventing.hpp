@@ -1,6 +1,7 @@
 // Broker and Trigger (eventing.knative.dev/v1) as values.
 #pragma once
 
+#include <boost/json/array.hpp>
 #include <optional>
 #include <string>
 
@@ -23,6 +24,8 @@ struct Delivery {
   std::optional<milliseconds> backoff_delay;
   std::optional<milliseconds> timeout;
   std::optional<Destination> dead_letter;
+  std::optional<milliseconds> retry_after_max;
+  enum class Format { as_it_came, binary, json } format = Format::as_it_came;
 };
 
 struct Broker {
@@ -35,6 +38,7 @@ struct Trigger {
   Metadata metadata;
   std::string broker;
   TextMap filter;
+  json::array filters;  // checked in shape here; what a CESQL expression means is eventing's to say
   Destination subscriber;
   std::optional<Delivery> delivery;
 };

@@ -44,8 +44,8 @@ class ObjectReader {
 
   /// Accepts the field whatever it holds.
   void ignore(std::string_view key) { find(key); }
-  /// Every field not asked for so far is "must not set the field(s)".
-  void refuse_rest();
+  /// Every field not asked for so far is "must not set the field(s)". How many there were.
+  std::size_t refuse_rest();
 
  private:
   const json::value* find(std::string_view key);

@@ -7,17 +7,13 @@
 #include <vector>
 
 #include "wick/model/autoscaling.hpp"
+#include "wick/model/environment.hpp"
 #include "wick/model/metadata.hpp"
 #include "wick/model/quantity.hpp"
 
 namespace wick::model {
 
 inline constexpr std::uint16_t default_port = 8080;
-
-struct EnvironmentVariable {
-  std::string name;
-  std::string value;
-};
 
 struct ReadinessProbe {
   enum class Kind { tcp, http } kind = Kind::tcp;
@@ -35,6 +31,7 @@ struct Container {
   std::vector<std::string> args;
   std::string working_folder;
   std::vector<EnvironmentVariable> environment;
+  std::vector<EnvironmentSource> environment_sources;  // envFrom; `environment` wins
   std::uint16_t port = default_port;
   std::optional<Quantity> memory_limit;
   std::optional<Quantity> cpu_limit;
@@ -46,6 +43,8 @@ struct Container {
 
 struct RevisionSpec {
   Container container;
+  std::string service_account;
+  std::vector<std::string> image_pull_secrets;
   int container_concurrency = 0;
   seconds timeout{300};
 };

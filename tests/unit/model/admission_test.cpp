@@ -60,7 +60,30 @@ TEST_CASE("a container that breaks Knative's rules is refused with Knative's tex
        "\"PORT\" is a reserved environment variable: spec.template.spec.containers[0].env[0].name"},
       {"env: [{value: x}]", "missing field(s): spec.template.spec.containers[0].env[0].name"},
       {"env: [{name: A, valueFrom: {}}]",
-       "must not set the field(s): spec.template.spec.containers[0].env[0].valueFrom"},
+       "expected exactly one, got neither: spec.template.spec.containers[0].env[0].valueFrom.configMapKeyRef, "
+       "spec.template.spec.containers[0].env[0].valueFrom.secretKeyRef"},
+      {"env: [{name: A, valueFrom: {secretKeyRef: {name: s, key: k}}}, {name: B, valueFrom: {configMapKeyRef: {name: "
+       "c, "
+       "key: k, optional: true}}}]",
+       ""},
+      {"env: [{name: A, valueFrom: {secretKeyRef: {name: s}}}]",
+       "missing field(s): spec.template.spec.containers[0].env[0].valueFrom.secretKeyRef.key"},
+      {"env: [{name: A, valueFrom: {configMapKeyRef: {key: s}}}]",
+       "missing field(s): spec.template.spec.containers[0].env[0].valueFrom.configMapKeyRef.name"},
+      {"env: [{name: A, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]",
+       "must not set the field(s): spec.template.spec.containers[0].env[0].valueFrom.fieldRef"},
+      {"env: [{name: A, value: x, valueFrom: {secretKeyRef: {name: s, key: k}}}]",
+       "expected exactly one, got both: spec.template.spec.containers[0].env[0].value, "
+       "spec.template.spec.containers[0].env[0].valueFrom"},
+      {"env: [{name: K_SERVICE, value: x}]",
+       "\"K_SERVICE\" is a reserved environment variable: spec.template.spec.containers[0].env[0].name"},
+      {"envFrom: [{prefix: P_, secretRef: {name: s}}, {configMapRef: {name: c, optional: true}}]", ""},
+      {"envFrom: [{}]",
+       "expected exactly one, got neither: spec.template.spec.containers[0].envFrom[0].configMapRef, "
+       "spec.template.spec.containers[0].envFrom[0].secretRef"},
+      {"envFrom: [{secretRef: {}}]", "missing field(s): spec.template.spec.containers[0].envFrom[0].secretRef.name"},
+      {"volumeMounts: [{name: v, mountPath: /v}]",
+       "must not set the field(s): spec.template.spec.containers[0].volumeMounts"},
       {"env: [{name: A, value: 5}]",
        "invalid value: 5: spec.template.spec.containers[0].env[0].value\nexpected a string"},
       {"stdin: true, tty: true",
@@ -102,6 +125,33 @@ TEST_CASE("a revision spec and its annotations are refused with Knative's text")
       {"containerConcurrency: 1001,", "", "expected 0 <= 1001 <= 1000: spec.template.spec.containerConcurrency"},
       {"timeoutSeconds: 601,", "", "expected 0 <= 601 <= 600: spec.template.spec.timeoutSeconds"},
       {"volumes: [],", "", "must not set the field(s): spec.template.spec.volumes"},
+      {"serviceAccountName: foo@bar.baz,", "", "invalid value: foo@bar.baz: spec.template.spec.serviceAccountName"},
+      {"serviceAccountName: builder, imagePullSecrets: [{name: registry}],", "", ""},
+      {"imagePullSecrets: [{}],", "", "missing field(s): spec.template.spec.imagePullSecrets[0].name"},
+      {"automountServiceAccountToken: false,", "", ""},
+      {"automountServiceAccountToken: true,", "",
+       "must not set the field(s): spec.template.spec.automountServiceAccountToken"},
+      {"enableServiceLinks: true,", "", "invalid value: true: spec.template.spec.enableServiceLinks"},
+      {"", "serving.knative.dev/progress-deadline: 1.5s",
+       "progress-deadline=1.5s is not at second precision: "
+       "spec.template.metadata.annotations.serving.knative.dev/progress-deadline"},
+      {"", "serving.knative.dev/progress-deadline: 0s",
+       "progress-deadline=0s must be positive: "
+       "spec.template.metadata.annotations.serving.knative.dev/progress-deadline"},
+      {"", "serving.knative.dev/progressDeadline: soon",
+       "invalid value: soon: spec.template.metadata.annotations.serving.knative.dev/progressDeadline"},
+      {"", "networking.knative.dev/disable-auto-tls: 'true'", ""},
+      {"", "networking.knative.dev/nonsense: 'true'",
+       "invalid key name \"networking.knative.dev/nonsense\": spec.template.metadata.annotations"},
+      {"", "queue.sidecar.serving.knative.dev/cpu-resource-request: 100m", ""},
+      {"", "queue.sidecar.serving.knative.dev/memory-resource-limit: lots",
+       "invalid value: lots: "
+       "spec.template.metadata.annotations.queue.sidecar.serving.knative.dev/memory-resource-limit"},
+      {"", "queue.sidecar.serving.knative.dev/resource-percentage: '101'",
+       "expected 0.1 <= 101 <= 100: "
+       "spec.template.metadata.annotations.queue.sidecar.serving.knative.dev/resource-percentage"},
+      {"", "features.knative.dev/http-full-duplex: maybe",
+       "invalid value: maybe: spec.template.metadata.annotations.features.knative.dev/http-full-duplex"},
       {"nodeName: x, hostNetwork: true,", "",
        "must not set the field(s): spec.template.spec.hostNetwork, spec.template.spec.nodeName"},
       {"", "autoscaling.knative.dev/min-scale: '-1'",
@@ -243,7 +293,16 @@ TEST_CASE("brokers and triggers get their defaults and refuse what is wrong") {
   CHECK(trigger("broker: b") == "expected at least one, got none: spec.subscriber.ref, spec.subscriber.uri");
   CHECK(trigger(subscriber + ", filter: {attributes: {Type: x}}") ==
         "Invalid attribute name: \"Type\": spec.filter.attributes");
-  CHECK(trigger(subscriber + ", filters: [{exact: {type: x}}]") == "must not set the field(s): spec.filters");
+  CHECK(trigger(subscriber +
+                ", filters: [{exact: {type: x}}, {any: [{prefix: {source: /a}}, {not: {cesql: 'id > 1'}}]}, {}]")
+            .empty());
+  CHECK(trigger(subscriber + ", filters: [{exact: {type: x}, prefix: {type: y}}]") ==
+        "multiple dialects found, filters can have only one dialect set: spec.filters[0]");
+  CHECK(trigger(subscriber + ", filters: [{all: [{exact: {Type: x}}]}]") ==
+        "invalid key name \"Type\": spec.filters[0].all[0].exact");
+  CHECK(trigger(subscriber + ", filters: [{like: {type: x}}]") == "must not set the field(s): spec.filters[0].like");
+  CHECK(trigger(subscriber + ", delivery: {format: xml, retryAfterMax: PT5S}") ==
+        "invalid value: xml: spec.delivery.format");
   CHECK(trigger(subscriber + ", delivery: {retry: -1}") == "invalid value: -1: spec.delivery.retry");
   CHECK(trigger(subscriber + ", delivery: {backoffPolicy: random, backoffDelay: 1s}") ==
         "invalid value: 1s: spec.delivery.backoffDelay\ninvalid value: random: spec.delivery.backoffPolicy");
@@ -272,4 +331,78 @@ TEST_CASE("a build run names exactly one build, a source, and a manifest that wo
             deploy(R"({"apiVersion":"serving.knative.dev/v1","kind":"Service","metadata":{"name":"NO"}})"))
             .starts_with(
                 "invalid value: the Service manifest: metadata.annotations.wick.dev/deploy\nnot a DNS 1035 label"));
+}
+
+TEST_CASE("a domain mapping's name is a domain of somebody else's, and it refers to one thing") {
+  const auto mapping = [](std::string metadata, std::string spec) {
+    return complaint(domain_mapping_kind(),
+                     yaml("metadata: {namespace: default, " + metadata + "}\nspec: {" + spec + "}"));
+  };
+  const std::string ref = "ref: {apiVersion: serving.knative.dev/v1, kind: Service, name: hello}";
+  CHECK(mapping("name: shop.example.org", ref) == "");
+  CHECK(mapping("name: shop.svc.cluster.local", ref) ==
+        "invalid value: shop.svc.cluster.local: metadata.name\nmust not be a subdomain of cluster local domain "
+        "\"cluster.local\"");
+  CHECK(mapping("name: shop", ref)
+            .starts_with("not a DNS 1123 subdomain: [should be a domain with at least two segments"));
+  CHECK(mapping("generateName: shop-", ref).find("must not set the field(s): metadata.generateName") !=
+        std::string::npos);
+  CHECK(mapping("name: shop.example.org", "") == "missing field(s): spec.ref.apiVersion, spec.ref.kind, spec.ref.name");
+  CHECK(mapping("name: shop.example.org",
+                "ref: {apiVersion: serving.knative.dev/v1, kind: Service, name: a, namespace: b}") ==
+        "mismatched namespaces: spec.ref.namespace\nparent namespace: \"default\" does not match ref: \"b\"");
+  CHECK(mapping("name: shop.example.org", "ref: {apiVersion: v1, kind: Pod, name: a}") ==
+        "invalid value: v1 Pod: spec.ref\na domain maps to a serving.knative.dev/v1 Service or Route here");
+  CHECK(mapping("name: shop.example.org", ref + ", tls: {secretName: s}") == "must not set the field(s): spec.tls");
+}
+
+TEST_CASE("containers without a name get one that is not taken") {
+  const auto names_of = [](std::string containers) {
+    auto object = yaml("metadata: {name: a}\nspec: {template: {spec: {containers: [" + containers + "]}}}");
+    apply_defaults(service_kind(), object);
+    std::string text;
+    for (const auto& container : object.at("spec").at("template").at("spec").at("containers").as_array())
+      text += text_at(container.as_object(), {"name"}) + " ";
+    return text;
+  };
+  CHECK(names_of("{image: a}") == "user-container ");
+  CHECK(names_of("{image: a}, {image: b}") == "user-container-0 user-container-1 ");
+  CHECK(names_of("{image: a}, {image: b, name: user-container-0}, {image: c, name: ''}") ==
+        "user-container-1 user-container-0 user-container-2 ");
+}
+
+TEST_CASE("what this version does not run is refused by name, never ignored") {
+  for (const std::string field :
+       {"initContainers: [{image: a}]", "volumes: [{name: a}]", "securityContext: {runAsUser: 1}", "affinity: {}",
+        "nodeSelector: {a: b}", "tolerations: []", "hostNetwork: true", "shareProcessNamespace: true",
+        "restartPolicy: Never", "terminationGracePeriodSeconds: 5", "hostname: a", "priorityClassName: a",
+        "schedulerName: a", "dnsPolicy: None", "hostAliases: []", "topologySpreadConstraints: []"}) {
+    const auto name = field.substr(0, field.find(':'));
+    CHECK(complaint(service_kind(), service("", field + ",")) ==
+          "must not set the field(s): spec.template.spec." + name);
+  }
+  for (const std::string field :
+       {"volumeDevices: []", "stdinOnce: true", "resizePolicy: []", "lifecycle: {}", "restartPolicy: Always"}) {
+    const auto name = field.substr(0, field.find(':'));
+    CHECK(complaint(service_kind(), service(field)) ==
+          "must not set the field(s): spec.template.spec.containers[0]." + name);
+  }
+  CHECK(complaint(service_kind(), service("securityContext: {seLinuxOptions: {level: a}, procMount: Default}")) ==
+        "must not set the field(s): spec.template.spec.containers[0].securityContext.procMount, "
+        "spec.template.spec.containers[0].securityContext.seLinuxOptions");
+  CHECK(complaint(service_kind(), service("resources: {claims: [{name: a}]}")) ==
+        "must not set the field(s): spec.template.spec.containers[0].resources.claims");
+  auto two = service();
+  object_at(two, {"spec", "template", "spec"})["containers"].as_array().push_back({{"image", "b"}});
+  CHECK(complaint(service_kind(), two) ==
+        "multi-container is off, but found 2 containers: spec.template.spec.containers");
+}
+
+TEST_CASE("visibility is cluster-local or not said") {
+  CHECK(complaint(service_kind(),
+                  service("", "", "", "", "name: a, labels: {networking.knative.dev/visibility: cluster-local}"))
+            .empty());
+  CHECK(complaint(service_kind(),
+                  service("", "", "", "", "name: a, labels: {networking.knative.dev/visibility: public}")) ==
+        "invalid value: public: metadata.labels.networking.knative.dev/visibility");
 }
