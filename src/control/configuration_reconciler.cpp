@@ -1,7 +1,9 @@
 // A Configuration stamps out a Revision for every generation of its spec, follows the newest, and forgets the oldest.
 #include <fmt/format.h>
+#include <openssl/evp.h>
 
 #include <set>
+#include <stdexcept>
 
 #include "control/reconcilers.hpp"
 #include "control/revision_gc.hpp"
@@ -14,15 +16,22 @@ namespace {
 
 using model::Truth;
 
-/// `<configuration>-%05d`; a name that would pass 63 characters is cut and gets its hash (Knative's kmeta.ChildName,
-/// with our hash).
+std::string md5_hex(std::string_view text) {
+  unsigned char bytes[EVP_MAX_MD_SIZE];
+  std::size_t size = 0;
+  if (!EVP_Q_digest(nullptr, "MD5", nullptr, text.data(), text.size(), bytes, &size))
+    throw std::runtime_error("OpenSSL has no MD5");
+  return to_hex({reinterpret_cast<const char*>(bytes), size});
+}
+
+/// `<configuration>-%05d`; a name that would pass 63 characters is cut and gets its MD5 (Knative's kmeta.ChildName).
 std::string revision_name(const json::object& configuration) {
   const auto own = model::text_at(configuration, {"spec", "template", "metadata", "name"});
   if (!own.empty()) return own;
   const auto name = name_of(configuration);
   const auto suffix = fmt::format("-{:05}", generation_of(configuration));
   if (name.size() + suffix.size() <= 63) return name + suffix;
-  const auto hash = Digest::of(name).hex().substr(0, 32);
+  const auto hash = md5_hex(name);
   return name.substr(0, 63 - suffix.size() - hash.size()) + hash + suffix;
 }
 
@@ -191,8 +200,8 @@ awaitable<Result<void>> reconcile_configuration(World& world, ObjectKey key) {
   else if (model::controller_uid(*revision) != uid_of(*configuration))
     conditions.mark_false(
         "Ready", "RevisionFailed",
-        fmt::format("Revision \"{}\" failed with message: There is an existing Revision \"{}\" that we do not own..",
-                    name, name));
+        fmt::format("Revision creation failed with message: revisions.serving.knative.dev \"{}\" already exists.",
+                    name));
   else
     judge(conditions, *revision);
 

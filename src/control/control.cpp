@@ -6,6 +6,7 @@
 
 #include "control/reconcilers.hpp"
 #include "control/routes.hpp"
+#include "control/values.hpp"
 #include "control/work_queue.hpp"
 #include "wick/base/log.hpp"
 #include "wick/base/text.hpp"
@@ -111,6 +112,7 @@ class Control::Impl {
     if (kind == &model::configuration_kind()) return reconcile_configuration(world_, std::move(key));
     if (kind == &model::revision_kind()) return revisions_.reconcile(std::move(key));
     if (kind == &model::route_kind()) return reconcile_route(world_, std::move(key));
+    if (kind == &model::domain_mapping_kind()) return reconcile_domain_mapping(world_, std::move(key));
     if (kind == &model::broker_kind()) return reconcile_broker(world_, std::move(key));
     if (kind == &model::trigger_kind()) return reconcile_trigger(world_, std::move(key));
     if (kind == &model::build_run_kind()) return build_runs_.reconcile(std::move(key));
@@ -130,6 +132,7 @@ class Control::Impl {
     }
     queue_.enqueue(change.key);
     touch_dependents(*kind, change);
+    if (kind == &model::secret_kind() || kind == &model::config_map_kind()) touch_readers(*kind, change.key);
   }
 
   /// Who else looks at this object: its controller, and whoever refers to it by name.
@@ -141,6 +144,16 @@ class Control::Impl {
         if (const auto* owner_kind = model::find_kind_by_name(model::text_at(owner.as_object(), {"apiVersion"}),
                                                               model::text_at(owner.as_object(), {"kind"})))
           queue_.enqueue(key_of(*owner_kind, key.name_space, model::text_at(owner.as_object(), {"name"})));
+    // A mapping may sit in another namespace than what holds its name.
+    const auto touch_mappings = [&](auto&& refers) {
+      for (const auto& mapping : world_.objects().list(model::domain_mapping_kind().resource()))
+        if (refers(*mapping)) queue_.enqueue(key_of(model::domain_mapping_kind(), *mapping));
+    };
+    if (&kind == &model::service_kind() || &kind == &model::route_kind())
+      touch_mappings(
+          [&](const json::object& mapping) { return model::text_at(mapping, {"spec", "ref", "name"}) == key.name; });
+    if (&kind == &model::domain_mapping_kind())
+      touch_mappings([&](const json::object& mapping) { return name_of(mapping) == key.name; });
     const auto touch = [&](const model::Kind& other, auto&& refers) {
       for (const auto& object : world_.objects().list(other.resource(), key.name_space))
         if (refers(*object)) queue_.enqueue(key_of(other, *object));
@@ -159,6 +172,15 @@ class Control::Impl {
       touch(model::trigger_kind(), [&](const json::object& trigger) {
         return model::text_at(trigger, {"spec", "subscriber", "ref", "name"}) == key.name;
       });
+  }
+
+  /// Revisions that read this Secret or ConfigMap.
+  void touch_readers(const model::Kind& kind, const ObjectKey& key) {
+    const auto which =
+        &kind == &model::secret_kind() ? model::ValueObject::Kind::secret : model::ValueObject::Kind::config_map;
+    for (const auto& revision : world_.objects().list(model::revision_kind().resource(), key.name_space))
+      if (refers_to_values(*revision, which, key.name))
+        revisions_.values_changed(key_of(model::revision_kind(), *revision));
   }
 
   using Running = std::vector<container::RunnerLauncher::Adopted>;
@@ -218,8 +240,9 @@ class Control::Impl {
   void publish() {
     publish_pending_ = false;
     std::vector<std::string> conflicts;
-    world_.with.serving.publish(
-        make_route_table(world_.objects().list(model::route_kind().resource()), world_.options.domain, &conflicts));
+    world_.with.serving.publish(make_route_table(world_.objects().list(model::route_kind().resource()),
+                                                 world_.options.domain, &conflicts,
+                                                 world_.objects().list(model::domain_mapping_kind().resource())));
     for (const auto& host : conflicts) log::warn("two routes claim a host, the first keeps it", {{"host", host}});
   }
 

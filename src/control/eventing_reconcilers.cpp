@@ -28,6 +28,8 @@ eventing::Delivery to_eventing(const model::Delivery& delivery, const std::strin
                          .timeout = delivery.timeout};
   out.backoff = delivery.backoff == model::Delivery::Backoff::linear ? eventing::Delivery::Backoff::linear
                                                                      : eventing::Delivery::Backoff::exponential;
+  out.retry_after_max = delivery.retry_after_max;
+  if (delivery.format == model::Delivery::Format::json) out.format = eventing::Delivery::Format::json;
   if (delivery.dead_letter) out.dead_letter = to_eventing(*delivery.dead_letter, name_space);
   return out;
 }
@@ -150,13 +152,18 @@ awaitable<Result<void>> reconcile_trigger(World& world, ObjectKey key) {
 
   // A subscriber that is not there yet is still subscribed: events wait for it (retries, then the dead letter sink),
   // none is missed.
-  if (broker) {
+  auto filters = eventing::filters_from_json(trigger.filters);
+  if (broker && !filters) {
+    world.with.eventing.remove_trigger(key.name_space, key.name);
+    conditions.mark_false("SubscriptionReady", "FilterInvalid", filters.error().what());
+  } else if (broker) {
     eventing::TriggerSpec spec{.name_space = key.name_space,
                                .name = key.name,
                                .broker = trigger.broker,
                                .filter = trigger.filter,
                                .subscriber = to_eventing(trigger.subscriber, key.name_space),
                                .delivery = {}};
+    spec.filters = std::move(*filters);
     if (trigger.delivery) spec.delivery = to_eventing(*trigger.delivery, key.name_space);
     // A trigger with a delivery of its own still falls back to the broker's dead letter sink, as Knative's code does.
     if (spec.delivery && !spec.delivery->dead_letter)

@@ -1,7 +1,9 @@
 // Kinds that are kept for their users (manifests apply, list and export as on a cluster) and not acted on yet: Ready is
-// False and says so, so that nobody waits for events that will not come.
+// False and says so, so that nobody waits for events that will not come. Some need no more than to be there: an
+// EventType is an entry of a registry, a Build is what BuildRuns refer to.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 
 #include "control/reconcilers.hpp"
@@ -10,26 +12,28 @@ namespace wick::control {
 
 namespace {
 
-constexpr std::array<std::string_view, 9> kept{"Channel",     "InMemoryChannel", "Subscription",
-                                               "Sequence",    "Parallel",        "PingSource",
-                                               "SinkBinding", "ApiServerSource", "ContainerSource"};
+constexpr std::array<std::string_view, 13> kept{
+    "Channel",         "InMemoryChannel", "Subscription", "Sequence",  "Parallel",      "PingSource", "SinkBinding",
+    "ApiServerSource", "ContainerSource", "JobSink",      "EventType", "BuildStrategy", "Build"};
 
 }  // namespace
 
-bool is_kept_only(const model::Kind& kind) {
-  return std::ranges::find(kept, kind.kind) != kept.end() || kind.kind == "JobSink" || kind.kind == "EventType";
-}
+bool is_kept_only(const model::Kind& kind) { return std::ranges::find(kept, kind.kind) != kept.end(); }
 
 awaitable<Result<void>> reconcile_kept(World& world, const model::Kind& kind, ObjectKey key) {
   const auto object = world.objects().find(key);
   if (!object) co_return Result<void>();
+  json::object status;
   model::Conditions conditions("Ready", {"Ready"}, *object, world.now());
   if (kind.kind == "EventType")
-    conditions.mark_true("Ready");  // a registry entry does nothing but be there
+    conditions.mark_true("Ready");
   else
     conditions.mark_false("Ready", "NotSupported",
                           fmt::format("This version stores a {} and does not act on it yet.", kind.kind));
-  json::object status{{"observedGeneration", generation_of(*object)}, {"conditions", conditions.to_json()}};
+  if (kind.kind == "Build")  // Shipwright's word for a Build that BuildRuns may name; admission has checked the rest
+    status = {{"registered", "True"}, {"reason", "Succeeded"}, {"message", "all validations succeeded"}};
+  else
+    status = {{"observedGeneration", generation_of(*object)}, {"conditions", conditions.to_json()}};
   auto written = co_await world.objects().update_status(std::move(key), std::move(status));
   if (!written && written.error().code() != Errc::not_found) co_return fail(std::move(written.error()));
   co_return Result<void>();

@@ -19,6 +19,8 @@ awaitable<Result<void>> reconcile_service(World& world, ObjectKey key);
 awaitable<Result<void>> reconcile_configuration(World& world, ObjectKey key);
 /// Route → status.traffic, routing state of the revisions, the route table.
 awaitable<Result<void>> reconcile_route(World& world, ObjectKey key);
+/// DomainMapping → the claim on its name, and the name in the route table.
+awaitable<Result<void>> reconcile_domain_mapping(World& world, ObjectKey key);
 awaitable<Result<void>> reconcile_broker(World& world, ObjectKey key);
 awaitable<Result<void>> reconcile_trigger(World& world, ObjectKey key);
 /// A kind that is stored and checked while what acts on it is not part of this version: its status says so.
@@ -34,6 +36,8 @@ class RevisionReconciler {
   awaitable<Result<void>> reconcile(ObjectKey key);
   /// At once, without waiting for a reconcile in progress: what waits for its start ends.
   void forget(const ObjectKey& key);
+  /// A Secret or ConfigMap that the revision refers to changed: what starts from now on gets the new values.
+  void values_changed(const ObjectKey& key);
   /// Makes the revision known to serving without waiting for an instance: for the start of the daemon.
   awaitable<Result<void>> restore(ObjectKey key);
 
@@ -43,6 +47,7 @@ class RevisionReconciler {
     serving::RevisionSpec spec;
     std::string image_digest;            // "repo@sha256:…"
     std::optional<bool> told_reachable;  // what serving was last told
+    bool stale = false;                  // its values changed: to be learnt anew
   };
   awaitable<Result<void>> learn(const ObjectKey& key, const json::object& object);
   awaitable<Result<void>> write_status(ObjectKey key, model::Conditions conditions,

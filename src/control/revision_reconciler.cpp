@@ -8,6 +8,7 @@
 
 #include "control/process.hpp"
 #include "control/reconcilers.hpp"
+#include "control/values.hpp"
 #include "wick/base/log.hpp"
 #include "wick/base/text.hpp"
 #include "wick/model/image_reference.hpp"
@@ -80,9 +81,18 @@ model::Failure failure_of(const Error& error, std::string step, WallTime now) {
           .when = now};
 }
 
+/// Missing things may still come; what was missing before is not a verdict.
+constexpr std::string_view image_missing = "ContainerMissing";
+constexpr std::string_view values_missing = "CreateContainerConfigError";  // the kubelet's word for a Secret not there
+
 bool failed_for_good(const json::object& revision) {
   const auto healthy = model::find_condition(revision, "ContainerHealthy");
-  return healthy.status == Truth::no && healthy.reason != "ContainerMissing";
+  return healthy.status == Truth::no && healthy.reason != image_missing && healthy.reason != values_missing;
+}
+
+std::string reason_not_learnt(const Error& error) {
+  if (error.code() != Errc::not_found) return reason_of(slug(error.code()));
+  return std::string(error.what().starts_with("Unable to fetch image") ? image_missing : values_missing);
 }
 
 /// Serving's word for the deployment that a cluster would have.
@@ -129,10 +139,11 @@ awaitable<Result<container::UserIds>> resolve_user(World& world, const image::Im
 
 awaitable<Result<void>> RevisionReconciler::learn(const ObjectKey& key, const json::object& object) {
   const auto uid = uid_of(object);
-  if (const auto found = known_.find(key); found != known_.end() && found->second.uid == uid) co_return Result<void>();
+  if (const auto found = known_.find(key); found != known_.end() && found->second.uid == uid && !found->second.stale)
+    co_return Result<void>();
   model::FieldErrors ignored;
-  const auto revision = model::decode_revision(object, ignored);
-  const auto& wanted = revision.spec.container;
+  auto revision = model::decode_revision(object, ignored);
+  auto& wanted = revision.spec.container;
   const auto labels = labels_of(object);
   const auto label = [&](std::string_view name) {
     const auto found = labels.find(std::string(name));
@@ -152,15 +163,19 @@ awaitable<Result<void>> RevisionReconciler::learn(const ObjectKey& key, const js
   if (!image)
     co_return fail(std::move(image.error()).within(fmt::format("Unable to fetch image \"{}\"", wanted.image)));
 
+  auto imported = co_await import_layers(world_, *image);
+  if (!imported) co_return fail(std::move(imported.error()));
+  auto ids = co_await resolve_user(world_, *image, wanted);
+  if (!ids) co_return fail(std::move(ids.error()));
+  // Nothing is awaited from here to known_: a value that changes later finds what it makes stale.
+  auto variables = resolve_environment(world_.objects(), key.name_space, wanted);
+  if (!variables) co_return fail(std::move(variables.error()));
+  wanted.environment = std::move(*variables);
   auto process = make_process(image->config, wanted,
                               {.service = label(model::names::service),
                                .configuration = label(model::names::configuration),
                                .revision = key.name});
   if (!process) co_return fail(std::move(process.error()));
-  auto imported = co_await import_layers(world_, *image);
-  if (!imported) co_return fail(std::move(imported.error()));
-  auto ids = co_await resolve_user(world_, *image, wanted);
-  if (!ids) co_return fail(std::move(ids.error()));
   process->uid = ids->uid;
   process->gid = ids->gid;
   process->groups = ids->groups;
@@ -202,6 +217,11 @@ void RevisionReconciler::set_in_force(const ObjectKey& key, const json::object& 
   auto spec = known.spec;
   if (!reachable) spec.scaling.min_scale = 0;
   world_.with.serving.set_revision(std::move(spec));
+}
+
+void RevisionReconciler::values_changed(const ObjectKey& key) {
+  if (const auto found = known_.find(key); found != known_.end()) found->second.stale = true;
+  world_.enqueue(key);
 }
 
 void RevisionReconciler::forget(const ObjectKey& key) {
@@ -246,9 +266,7 @@ awaitable<Result<void>> RevisionReconciler::reconcile(ObjectKey key) {
       auto written = co_await write_status(key, std::move(conditions), std::nullopt);
       co_return written ? learned : written;
     }
-    conditions.mark_false("ContainerHealthy",
-                          error.code() == Errc::not_found ? "ContainerMissing" : reason_of(slug(error.code())),
-                          error.what());
+    conditions.mark_false("ContainerHealthy", reason_not_learnt(error), error.what());
     auto written =
         co_await write_status(key, std::move(conditions),
                               failure_of(error, error.code() == Errc::not_found ? "fetch" : "start", world_.now()));

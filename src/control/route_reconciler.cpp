@@ -76,31 +76,39 @@ std::expected<json::array, Missing> resolve(World& world, const json::object& ro
   return traffic;
 }
 
-std::set<std::string> routed_revisions(World& world, const std::string& name_space) {
-  std::set<std::string> names;
+/// Every revision that a route sends to, with the names of those routes.
+std::map<std::string, std::set<std::string>> routed_revisions(World& world, const std::string& name_space) {
+  std::map<std::string, std::set<std::string>> routed;
   for (const auto& route : world.objects().list(model::route_kind().resource(), name_space))
     if (const auto* traffic = model::find_value(*route, {"status", "traffic"}); traffic && traffic->is_array())
-      for (const auto& entry : traffic->get_array()) names.insert(model::text_at(entry.as_object(), {"revisionName"}));
-  return names;
+      for (const auto& entry : traffic->get_array())
+        routed[model::text_at(entry.as_object(), {"revisionName"})].insert(name_of(*route));
+  return routed;
 }
 
-/// Labels every revision of the configurations in question active or reserve. A pending one stays so until a route has
-/// decided.
+/// Labels every revision of the configurations in question active or reserve, and names its routes. A pending one stays
+/// so until a route has decided.
 awaitable<Result<void>> label_revisions(World& world, std::string name_space, std::set<std::string> configurations) {
   const auto routed = routed_revisions(world, name_space);
   for (const auto& revision : world.objects().list(model::revision_kind().resource(), name_space)) {
-    const auto labels = labels_of(*revision);
-    const auto configuration = labels.find(std::string(model::names::configuration));
-    if (configuration == labels.end() || !configurations.contains(configuration->second)) continue;
-    const auto state = labels.find(std::string(model::names::routing_state));
-    const auto before = state == labels.end() ? std::string() : state->second;
-    const bool active = routed.contains(name_of(*revision));
+    if (!configurations.contains(model::text_at(*revision, {"metadata", "labels", model::names::configuration})))
+      continue;
+    const auto before = model::text_at(*revision, {"metadata", "labels", model::names::routing_state});
+    const auto routes = routed.find(name_of(*revision));
+    const bool active = routes != routed.end();
     if (!active && before == "pending" && model::find_condition(*revision, "Ready").status == Truth::unknown) continue;
-    const std::string wanted = active ? "active" : "reserve";
-    if (before == wanted) continue;
+    const std::string state = active ? "active" : "reserve";
+    const auto names = active ? fmt::format("{}", fmt::join(routes->second, ",")) : std::string();
+    if (before == state && model::text_at(*revision, {"metadata", "annotations", model::names::routes}) == names)
+      continue;
     auto next = *revision;
-    model::object_at(next, {"metadata", "labels"})[model::names::routing_state] = wanted;
-    model::object_at(next, {"metadata", "annotations"})[model::names::routing_state_modified] = to_rfc3339(world.now());
+    model::object_at(next, {"metadata", "labels"})[model::names::routing_state] = state;
+    auto& annotations = model::object_at(next, {"metadata", "annotations"});
+    if (before != state) annotations[model::names::routing_state_modified] = to_rfc3339(world.now());
+    if (active)
+      annotations[model::names::routes] = names;
+    else
+      annotations.erase(model::names::routes);
     const auto version = version_of(*revision);
     auto written = co_await world.objects().update(key_of(model::revision_kind(), *revision), std::move(next), version);
     if (!written && written.error().code() != Errc::not_found) co_return fail(std::move(written.error()));

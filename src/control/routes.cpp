@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "wick/base/text.hpp"
+#include "wick/model/condition.hpp"
 #include "wick/model/object_reader.hpp"
 #include "wick/model/resource.hpp"
 
@@ -46,6 +47,20 @@ std::vector<serving::RouteTarget> split_of(const json::array& traffic, const std
   return targets;
 }
 
+/// Its name answers as the local name of what it refers to does.
+void add_mapping(serving::RouteTable& table, const json::object& mapping, std::vector<std::string>* conflicts) {
+  for (const auto condition : {"DomainClaimed", "ReferenceResolved"})
+    if (model::find_condition(mapping, condition).status != model::Truth::yes) return;
+  const auto at = [&](std::string_view key) { return model::text_at(mapping, {"spec", "ref", key}); };
+  auto name_space = at("namespace");
+  if (name_space.empty()) name_space = model::text_at(mapping, {"metadata", "namespace"});
+  const auto* target = table.match(fmt::format("{}.{}.svc.cluster.local", at("name"), name_space));
+  if (!target) return;
+  auto entry = *target;
+  auto host = model::text_at(mapping, {"metadata", "name"});
+  if (!table.add(host, std::move(entry)) && conflicts) conflicts->push_back(std::move(host));
+}
+
 }  // namespace
 
 std::string local_url(const std::string& name_space, const std::string& name) {
@@ -61,7 +76,8 @@ std::string url_of(const json::object& route, const std::string& domain, const s
 
 std::shared_ptr<const serving::RouteTable> make_route_table(const std::vector<store::ObjectValue>& routes,
                                                             const std::string& domain,
-                                                            std::vector<std::string>* conflicts) {
+                                                            std::vector<std::string>* conflicts,
+                                                            const std::vector<store::ObjectValue>& mappings) {
   auto table = std::make_shared<serving::RouteTable>();
   for (const auto& route : routes) {
     const auto* traffic = model::find_value(*route, {"status", "traffic"});
@@ -83,6 +99,7 @@ std::shared_ptr<const serving::RouteTable> make_route_table(const std::vector<st
         add(tag, {{.revision = {name_space, model::text_at(target, {"revisionName"})}, .percent = 100, .tag = tag}});
     }
   }
+  for (const auto& mapping : mappings) add_mapping(*table, *mapping, conflicts);
   return table;
 }
 

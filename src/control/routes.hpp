@@ -17,9 +17,10 @@ std::string url_of(const boost::json::object& route, const std::string& domain, 
 std::string local_url(const std::string& name_space, const std::string& name);
 
 /// Every host of every Route by its status.traffic: what was last found to work. Hosts that two Routes claim stay with
-/// the first and are reported.
+/// the first and are reported. A DomainMapping that has its name adds that to the hosts of what it refers to.
 std::shared_ptr<const serving::RouteTable> make_route_table(const std::vector<store::ObjectValue>& routes,
                                                             const std::string& domain,
-                                                            std::vector<std::string>* conflicts = nullptr);
+                                                            std::vector<std::string>* conflicts = nullptr,
+                                                            const std::vector<store::ObjectValue>& mappings = {});
 
 }  // namespace wick::control

@@ -80,10 +80,23 @@ void judge(model::Conditions& conditions, const json::object& configuration, con
     conditions.copy("RoutesReady", route_ready);
 }
 
+/// The name that the template brings along, when a Revision of somebody else has it.
+std::string taken_revision_name(World& world, const json::object& service, const json::object& configuration) {
+  auto name = model::text_at(service, {"spec", "template", "metadata", "name"});
+  const auto revision =
+      name.empty() ? nullptr : world.objects().find(key_of(model::revision_kind(), namespace_of(service), name));
+  return revision && model::controller_uid(*revision) != uid_of(configuration) ? name : std::string();
+}
+
 json::object status_of(World& world, const json::object& service, const json::object& configuration,
                        const json::object& route) {
   model::Conditions conditions("Ready", {"ConfigurationsReady", "RoutesReady"}, service, world.now());
   judge(conditions, configuration, route);
+  if (const auto taken = taken_revision_name(world, service, configuration); !taken.empty())
+    conditions.mark_false(
+        "RoutesReady", "RevisionNameTaken",
+        fmt::format("The revision name \"{}\" is taken by a conflicting Revision, so traffic will not be migrated",
+                    taken));
   json::object status{{"observedGeneration", generation_of(service)}, {"conditions", conditions.to_json()}};
   const auto copy = [&](const json::object& from, std::string_view key) {
     if (const auto* value = model::find_value(from, {"status", key})) status[key] = *value;

@@ -1,0 +1,22 @@
+// What Secrets and ConfigMaps say, put where a revision refers to it.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "wick/model/revision.hpp"
+#include "wick/store/objects.hpp"
+
+namespace wick::control {
+
+/// The container's variables with every value in place: envFrom first, in order, then env (Kubernetes' order). Keys
+/// that are no variable's name are left out. Errors: not_found, in the kubelet's words, for an object or key that is
+/// neither there nor optional.
+Result<std::vector<model::EnvironmentVariable>> resolve_environment(const store::Objects& objects,
+                                                                    const std::string& name_space,
+                                                                    const model::Container& container);
+
+/// True when the revision refers to this Secret or ConfigMap.
+bool refers_to_values(const boost::json::object& revision, model::ValueObject::Kind kind, std::string_view name);
+
+}  // namespace wick::control

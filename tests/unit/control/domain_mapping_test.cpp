@@ -1,0 +1,82 @@
+#include "control/routes.hpp"
+#include "control_fixture.hpp"
+
+using namespace wick;
+using model::Truth;
+
+namespace {
+
+struct MappingFixture : ControlFixture {
+  void map(std::string name_space, std::string_view service = "hello") {
+    auto mapping =
+        yaml("metadata: {name: shop.example.org, namespace: " + name_space +
+             "}\nspec: {ref: {apiVersion: serving.knative.dev/v1, kind: Service, name: " + std::string(service) + "}}");
+    auto admitted = model::admit(model::domain_mapping_kind(), std::move(mapping), {.old = nullptr, .user = "test"});
+    REQUIRE(admitted);
+    (*admitted)["apiVersion"] = model::domain_mapping_kind().api_version();
+    (*admitted)["kind"] = "DomainMapping";
+    REQUIRE(run_on(loop, objects->create(where(std::move(name_space)), *admitted)));
+  }
+  store::ObjectKey where(std::string name_space) {
+    return {model::domain_mapping_kind().resource(), std::move(name_space), "shop.example.org"};
+  }
+  model::Condition told(std::string name_space, std::string_view type) {
+    const auto object = objects->find(where(std::move(name_space)));
+    return object ? model::find_condition(*object, type) : model::Condition{};
+  }
+};
+
+}  // namespace
+
+TEST_CASE("a domain mapping resolves its service, claims its name and becomes ready") {
+  MappingFixture f;
+  f.start();
+  f.map("default");
+  REQUIRE(f.until([&] { return f.told("default", "Ready").status == Truth::no; }));
+  CHECK(f.told("default", "DomainClaimed").status == Truth::yes);
+  CHECK(f.told("default", "ReferenceResolved").reason == "ResolveFailed");
+  CHECK(f.told("default", "ReferenceResolved").message == "services.serving.knative.dev \"hello\" not found");
+
+  f.apply_service();
+  REQUIRE(f.until([&] { return f.told("default", "Ready").status == Truth::yes; }));
+  const auto object = *f.objects->find(f.where("default"));
+  CHECK(model::text_at(object, {"status", "url"}) == "http://shop.example.org");
+  CHECK(model::text_at(object, {"status", "address", "url"}) == "http://shop.example.org");
+  CHECK(f.told("default", "CertificateProvisioned").reason == "TLSNotEnabled");
+  CHECK(model::text_at(object, {"spec", "ref", "namespace"}) == "default");
+}
+
+TEST_CASE("of two mappings of one name the first has it, and the second gets it when the first goes") {
+  MappingFixture f;
+  f.start();
+  f.apply_service();
+  REQUIRE(f.await_service(Truth::yes));
+  f.map("default");
+  REQUIRE(f.until([&] { return f.told("default", "Ready").status == Truth::yes; }));
+  f.map("another");
+  REQUIRE(f.until([&] { return f.told("another", "DomainClaimed").status == Truth::no; }));
+  CHECK(f.told("another", "DomainClaimed").reason == "DomainAlreadyClaimed");
+  CHECK(f.told("another", "DomainClaimed").message == "The domain name is already in use by another DomainMapping");
+  CHECK(f.told("default", "Ready").status == Truth::yes);
+  REQUIRE(run_on(f.loop, f.objects->remove(f.where("default"))));
+  CHECK(f.until([&] { return f.told("another", "DomainClaimed").status == Truth::yes; }));
+}
+
+TEST_CASE("a mapped domain answers as its service does, one without a claim does not") {
+  const auto object = [](std::string_view text) {
+    return std::make_shared<const json::object>(boost::json::parse(text).as_object());
+  };
+  const auto route = object(
+      R"({"metadata":{"name":"hello","namespace":"default"},"status":{"traffic":[{"revisionName":"a","percent":100}]}})");
+  const auto mapping = [&](std::string_view claimed) {
+    return object(
+        R"({"metadata":{"name":"shop.example.org","namespace":"default"},"spec":{"ref":{"name":"hello"}},)"
+        R"("status":{"conditions":[{"type":"ReferenceResolved","status":"True"},{"type":"DomainClaimed","status":")" +
+        std::string(claimed) + R"("}]}})");
+  };
+  const auto with = control::make_route_table({route}, "example.com", nullptr, {mapping("True")});
+  REQUIRE(with->match("shop.example.org"));
+  CHECK(with->match("shop.example.org")->targets.at(0).revision.name == "a");
+  CHECK_FALSE(
+      control::make_route_table({route}, "example.com", nullptr, {mapping("False")})->match("shop.example.org"));
+}
