@@ -69,6 +69,15 @@ Result<void> set_trusted_proxies(Config& config, std::string_view text) {
   return {};
 }
 
+Result<void> set_sleep_memory(Config& config, std::string_view text) {
+  constexpr std::uint64_t mib_max = 1 << 24;
+  const auto value = parse_unsigned(text);
+  if (!value || *value == 0 || *value > mib_max)
+    return fail(Errc::invalid, fmt::format("expected 1 to {} MiB, found '{}'", mib_max, printable(text)));
+  config.sleep_memory = *value << 20;
+  return {};
+}
+
 const std::vector<Flag>& flags() {
   static const std::vector<Flag> all{
       {"state", "DIR", "what must survive: databases, images, logs (default /var/lib/wick)", store(&Config::state)},
@@ -86,6 +95,8 @@ const std::vector<Flag>& flags() {
       {"limit", "NAME=N,…", "limits of the edge: " + http::limit_names(), set_limits},
       {"trusted-proxies", "NET,…", "whose Forwarded and X-Forwarded-* are taken, e.g. 10.0.0.0/8 (default nobody's)",
        set_trusted_proxies},
+      {"sleep-memory", "MIB", "what frozen instances and spares may take together (default a fifth of the memory)",
+       set_sleep_memory},
       {"log-json", "", "log lines as JSON", turn_on(&Config::log_json)},
       {"help", "", "this text", turn_on(&Config::help)},
   };

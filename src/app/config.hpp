@@ -1,6 +1,7 @@
 // Everything `wick serve` and `wick runner` can be told, in one value: flag > environment WICK_* > default.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -27,6 +28,7 @@ struct Config {
   OnStop on_stop = OnStop::stop;
   http::ServerLimits limits;  // of the edge
   http::TrustedProxies trusted_proxies;
+  std::uint64_t sleep_memory = 0;  // bytes for frozen instances and spares; 0: a fifth of the machine's
   bool log_json = false;
   bool help = false;
   int runner_fd = -1;   // wick runner: the inherited socket

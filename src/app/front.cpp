@@ -1,5 +1,7 @@
 #include "app/front.hpp"
 
+#include <unistd.h>
+
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/signal_set.hpp>
 
@@ -39,6 +41,10 @@ fs::path front_folder(const Config& config) { return config.state / "front"; }
 namespace {
 
 constexpr auto drain_limit = std::chrono::seconds(75);  // trust-and-ux.md 10.5: requests in flight get so long to end
+
+std::uint64_t memory_of_machine() {
+  return static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+}
 
 struct Folders {
   fs::path content, uploads, work, logs, build_logs, cache, builders;
@@ -163,7 +169,9 @@ Result<void> Front::build() {
   launcher_ = std::make_unique<container::RunnerLauncher>(executor_, *runner_, folders_.logs.string());
   build::Builder::Places places{.builders = folders_.builders, .work = folders_.work, .cache = folders_.cache};
   builder_ = std::make_unique<build::Builder>(executor_, clock_, workers_, *runner_, content_, std::move(places));
-  serving_ = std::make_unique<serving::Serving>(executor_, clock_, *launcher_, metrics_, serving::ServingOptions{});
+  serving::ServingOptions serving_options{.sleep_bytes_max =
+                                              config_.sleep_memory ? config_.sleep_memory : memory_of_machine() / 5};
+  serving_ = std::make_unique<serving::Serving>(executor_, clock_, *launcher_, metrics_, std::move(serving_options));
   deliverer_ = std::make_unique<Deliverer>(executor_, clock_, *serving_);
   eventing_ = std::make_unique<eventing::Eventing>(
       executor_, clock_, *event_database_, metrics_,

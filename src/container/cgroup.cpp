@@ -1,5 +1,6 @@
 #include "cgroup.hpp"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -16,6 +17,12 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::size_t file_bytes_max = 1 << 20;
+
+Result<void> write_file_in_place(const fs::path& file, std::string_view text) {
+  auto opened = open_file(file.string(), O_WRONLY);
+  if (!opened) return fail(std::move(opened.error()));
+  return write_all(opened->get(), text);
+}
 
 /// A file that holds one number; "max" and anything else is `otherwise`.
 std::uint64_t number_in(const fs::path& file, std::uint64_t otherwise = 0) {
@@ -51,6 +58,32 @@ fs::path Cgroups::group(std::string_view controller, const InstanceId& id) const
 bool Cgroups::exists(const InstanceId& id) const {
   std::error_code error;
   return fs::exists(group("memory", id), error);
+}
+
+Result<void> Cgroups::set_frozen(const InstanceId& id, bool frozen) const {
+  const auto freezer = group("freezer", id) / (unified_ ? "cgroup.freeze" : "freezer.state");
+  std::error_code error;
+  if (!fs::exists(freezer, error))
+    return fail(Errc::unsupported, "there is no cgroup freezer here: " + freezer.string(),
+                "mount the freezer controller, or use cgroup v2");
+  const std::string_view word = unified_ ? (frozen ? "1" : "0") : (frozen ? "FROZEN" : "THAWED");
+  return write_file_in_place(freezer, word);
+}
+
+bool Cgroups::is_frozen(const InstanceId& id) const {
+  const auto freezer = group("freezer", id);
+  if (unified_) return field_in(freezer / "cgroup.events", "frozen") == 1;
+  // Reading is also what makes version 1 look again whether everybody has stopped.
+  auto state = read_file(freezer / "freezer.state", file_bytes_max);
+  return state && trim(*state) == "FROZEN";
+}
+
+bool Cgroups::reclaim(const InstanceId& id, std::uint64_t bytes) const {
+  const auto memory = group("memory", id);
+  if (unified_) return write_file_in_place(memory / "memory.reclaim", std::to_string(bytes)).has_value();
+  // Version 1 has no amount: one go at everything (cgroup-v1/memory.rst 5.1).
+  (void)write_file_in_place(memory / "memory.force_empty", "0");
+  return false;
 }
 
 std::uint64_t Cgroups::oom_kills(const InstanceId& id) const {

@@ -21,6 +21,13 @@ class Cgroups {
   /// How many processes of the group the kernel killed for want of memory; 0 when the group is gone.
   std::uint64_t oom_kills(const InstanceId& id) const;
   bool exists(const InstanceId& id) const;
+  /// Asks the kernel to hold or to let go every process of the group. Holding takes the kernel a moment: is_frozen()
+  /// tells. Errors: unsupported where there is no freezer.
+  Result<void> set_frozen(const InstanceId& id, bool frozen) const;
+  bool is_frozen(const InstanceId& id) const;
+  /// Pushes at most `bytes` of the group's memory out to disk or swap; blocks for as long as that takes. False when
+  /// nothing more can go.
+  bool reclaim(const InstanceId& id, std::uint64_t bytes) const;
   /// Kills what is left in the group and removes it where the runtime did not.
   void remove(const InstanceId& id) const;
 

@@ -3,11 +3,14 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <boost/asio/as_tuple.hpp>
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <optional>
 
@@ -26,7 +29,17 @@ namespace {
 
 constexpr auto exec_limit = 10s;   // for the init to open the fifo, and again to exec: a slow disk is within it
 constexpr auto death_limit = 10s;  // after SIGKILL; longer only in uninterruptible sleep
+constexpr auto park_limit = 10s;   // from the exec to the runtime's being booted
+constexpr auto freeze_limit = 500ms;
+constexpr std::uint64_t reclaim_step_bytes = 4 << 20;
 constexpr std::size_t turns_waiting_max = 64;
+
+/// A look costs about 10 us. At most a thirty-second of the time waited is lost to the pause, and many waiters share
+/// one thread: 64 of them look every 0.8 ms each.
+Duration pause_between_looks(Duration waited, int waiters) {
+  const Duration least = 50us * std::max(1, waiters / 4);
+  return std::clamp<Duration>(waited / 32, least, std::max<Duration>(least, 10ms));
+}
 
 /// What the runtime's init wrote when exec(2) failed, e.g. "exec /app: exec format error". It ends up in the instance's
 /// log.
@@ -75,6 +88,17 @@ awaitable<void> drain(stream_descriptor& fifo) {
   }
 }
 
+/// Both ends of the socket that a parkable process waits on.
+struct Door {
+  Fd ours;
+  Fd theirs;
+};
+Door make_door() {
+  int ends[2] = {-1, -1};
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return {};
+  return {.ours = Fd(ends[0]), .theirs = Fd(ends[1])};
+}
+
 /// A build step resolves names as the host does.
 Result<std::string> copy_of_host_file(const fs::path& folder, std::string_view name) {
   auto text = read_file(fs::path("/etc") / name, 1 << 20);
@@ -100,36 +124,45 @@ struct Instances::Entry {
   std::optional<stream_descriptor> watched;
   std::optional<stream_descriptor> fifo;  // while start() waits for the exec
   Fd network;
-  Fd log;  // until the exec: the message of a failed one goes there
+  Fd log;                                                    // until the exec: the message of a failed one goes there
+  std::optional<asio::local::stream_protocol::socket> door;  // parkable ones: until it was opened
   std::string command;
   LayerFolders::Hold step;
-  bool started = false;
-  bool ended = false;
+  Life life;
   bool quiet = true;  // its end is answered by the verb under way, not by a notice
   Exit exit;
   std::string last_name;
-  asio::steady_timer end;  // cancelled when `ended` becomes true
+  asio::steady_timer end;  // cancelled when the life has ended
+
+  bool ended() const { return life.has_ended(); }
 
   awaitable<bool> wait_end(Duration limit) {
-    if (ended) co_return true;
+    if (ended()) co_return true;
     SteadyClock clock;
     try {
       auto waited = wait_end();
       co_await with_deadline(clock, limit, std::move(waited));
     } catch (const DeadlineExceeded&) {
     }
-    co_return ended;
+    co_return ended();
   }
 
  private:
   awaitable<void> wait_end() { co_await end.async_wait(asio::as_tuple(use_awaitable)); }
 };
 
-Instances::Instances(Executor executor, Roots& roots, LayerFolders& layers, RuntimeCommand runtime, NetworkDoor door,
-                     fs::path folder)
+/// A verb's turn: nobody else touches the instance until it is dropped.
+struct Instances::Turn {
+  EntryPointer entry;
+  Slots::Slot slot;
+};
+
+Instances::Instances(Executor executor, Roots& roots, LayerFolders& layers, WorkerPool& workers, RuntimeCommand runtime,
+                     NetworkDoor door, fs::path folder)
     : executor_(executor),
       roots_(roots),
       layers_(layers),
+      workers_(workers),
       runtime_(std::move(runtime)),
       door_(std::move(door)),
       folder_(std::move(folder)),
@@ -146,6 +179,25 @@ Result<Instances::EntryPointer> Instances::find(const InstanceId& id) const {
   return found->second;
 }
 
+/// Waits for the instance's turn, then asks its life.
+awaitable<Result<Instances::Turn>> Instances::begin(InstanceId id, LifeVerb verb) {
+  auto found = find(id);
+  if (!found) co_return fail(std::move(found.error()));
+  auto slot = co_await (*found)->turn.acquire();
+  if (!slot) co_return fail(std::move(slot.error()));
+  if (auto begun = (*found)->life.begin(verb); !begun)
+    co_return fail(std::move(begun.error()).within(fmt::format("instance {}", id.text())));
+  Turn turn{.entry = std::move(*found), .slot = std::move(*slot)};
+  co_return turn;
+}
+
+/// The end of a verb after which a failed instance is of no use.
+awaitable<Result<void>> Instances::finish_or_give_back(EntryPointer entry, Result<void> done) {
+  entry->life.finish(done.has_value());
+  if (!done) co_await give_back(entry);
+  co_return done;
+}
+
 // --- prepare
 
 awaitable<Result<Prepared>> Instances::prepare(InstanceSpec spec, Fd log) {
@@ -156,15 +208,14 @@ awaitable<Result<Prepared>> Instances::prepare(InstanceSpec spec, Fd log) {
   auto entry = std::make_shared<Entry>(executor_, spec.id);
   entries_.emplace(spec.id, entry);
   auto turn = co_await entry->turn.acquire();
+  (void)entry->life.begin(LifeVerb::prepare);
   auto created = co_await create(entry, spec, log);
-  if (!created) {
-    co_await give_back(entry);
-    co_return fail(std::move(created.error()));
-  }
+  auto done = co_await finish_or_give_back(entry, std::move(created));
+  if (!done) co_return fail(std::move(done.error()));
   entry->log = std::move(log);
   entry->command = spec.process.argv.front();
   entry->quiet = false;
-  if (entry->ended) co_return fail(Errc::not_ready, "the instance ended before it was started");
+  if (entry->ended()) co_return fail(Errc::not_ready, "the instance ended before it was started");
   Prepared prepared{.pid = entry->record.pid, .pidfd = entry->pidfd.duplicate()};
   co_return prepared;
 }
@@ -191,6 +242,7 @@ awaitable<Result<void>> Instances::create(EntryPointer entry, const InstanceSpec
   record.id_range = spec.id_range;
   record.has_step = spec.step.empty() ? 0 : 1;
   record.own_network = spec.network == Network::own ? 1 : 0;
+  record.waits_for_us = spec.parkable ? 1 : 0;
   record.layers.count = static_cast<std::uint32_t>(spec.layers.size());
   for (std::size_t i = 0; i < spec.layers.size(); ++i)
     std::ranges::copy(spec.layers[i].bytes(), record.layers.digests[i]);
@@ -199,7 +251,10 @@ awaitable<Result<void>> Instances::create(EntryPointer entry, const InstanceSpec
 
   auto bundle = write_bundle(spec, *root);
   if (!bundle) co_return fail(std::move(bundle.error()));
-  auto pid = co_await runtime_.create(executor_, spec.id, *bundle, log.get());
+  auto door = spec.parkable ? make_door() : Door{};
+  if (spec.parkable && !door.theirs) co_return fail(system_error("socketpair", errno));
+  auto pid = co_await runtime_.create(executor_, spec.id, *bundle, log.get(), door.theirs ? door.theirs.get() : -1);
+  if (door.ours) entry->door.emplace(executor_, asio::local::stream_protocol(), door.ours.release());
   (void)remove_tree(*bundle);
   if (!pid && pid.error().code() == Errc::io)
     co_return fail(explain_runtime_failure(pid.error().message(), spec.process));
@@ -274,7 +329,7 @@ awaitable<void> Instances::await_end(EntryPointer entry) {
   entry->exit.known = status.has_value();
   entry->exit.status = status.value_or(ExitStatus{.code = 255});
   entry->exit.out_of_memory = cgroups_.oom_kills(entry->id) > 0 && !entry->exit.status.ok();
-  entry->ended = true;
+  entry->life.end();
   entry->step.reset();
   entry->end.cancel();
   if (entry->fifo) entry->fifo->cancel();
@@ -288,27 +343,63 @@ void Instances::note_end(Entry& entry) {
   if (on_exit_) on_exit_(entry.exit);
 }
 
-// --- start
+// --- park, start
+
+awaitable<Result<void>> Instances::park(InstanceId id) {
+  auto turn = co_await begin(id, LifeVerb::park);
+  if (!turn) co_return fail(std::move(turn.error()));
+  const EntryPointer entry = turn->entry;
+  entry->quiet = true;
+  auto parked = entry->door ? co_await open_start_fifo(entry)
+                            : fail(Errc::invalid, fmt::format("instance {} was not prepared to park", id.text()));
+  if (parked) parked = co_await await_park(entry);
+  auto done = co_await finish_or_give_back(entry, std::move(parked));
+  if (done) entry->quiet = false;
+  if (done && entry->ended()) note_end(*entry);
+  co_return done;
+}
+
+awaitable<Result<void>> Instances::await_park(EntryPointer entry) {
+  char said = 0;
+  std::size_t got = 0;
+  SteadyClock clock;
+  try {
+    auto reading = entry->door->async_read_some(asio::buffer(&said, 1), asio::as_tuple(use_awaitable));
+    auto [error, count] = co_await with_deadline(clock, park_limit, std::move(reading));
+    got = count;
+  } catch (const DeadlineExceeded&) {
+  }
+  if (got == 1 && said == 'P') co_return Result<void>{};
+  co_return fail(Errc::unsupported,
+                 fmt::format("'{}' did not park: its runtime does not load the shim", printable(entry->command, 200)));
+}
 
 awaitable<Result<void>> Instances::start(InstanceId id) {
   auto found = find(id);
-  if (!found) co_return fail(std::move(found.error()));
-  const EntryPointer entry = *found;
-  auto turn = co_await entry->turn.acquire();
+  const bool parked = found && (*found)->life.rung() == Rung::parked;
+  auto turn = co_await begin(id, LifeVerb::start);
   if (!turn) co_return fail(std::move(turn.error()));
-  if (entry->ended) co_return fail(Errc::not_found, fmt::format("instance {} has ended", id.text()));
-  if (entry->started) co_return fail(Errc::conflict, fmt::format("instance {} is started already", id.text()));
+  const EntryPointer entry = turn->entry;
   entry->quiet = true;  // an end before the exec is our answer
-  auto started = co_await open_start_fifo(entry);
-  if (!started) {
-    co_await give_back(entry);
-    co_return started;
-  }
-  entry->started = true;
+  auto started = co_await let_go(entry);
+  if (started && !parked) started = co_await open_start_fifo(entry);
+  auto done = co_await finish_or_give_back(entry, std::move(started));
+  if (!done) co_return done;
   entry->quiet = false;
   entry->log.reset();
-  if (entry->ended) note_end(*entry);
-  co_return Result<void>{};
+  if (entry->ended()) note_end(*entry);
+  co_return done;
+}
+
+/// A parkable one needs the byte it waits for before the exec or after it: the socket keeps it.
+awaitable<Result<void>> Instances::let_go(EntryPointer entry) {
+  if (!entry->door) co_return Result<void>{};
+  const char go = 'G';
+  const auto sent = ::send(entry->door->native_handle(), &go, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+  entry->door.reset();
+  if (sent != 1) co_return fail(Errc::unavailable, "the parked process has ended");
+  entry->record.waits_for_us = 0;
+  co_return write_record(*entry);
 }
 
 awaitable<Result<void>> Instances::open_start_fifo(EntryPointer entry) {
@@ -339,7 +430,7 @@ awaitable<Result<void>> Instances::wait_for_exec(EntryPointer entry, Executable 
   // Nothing wakes us at the exec; it comes 1 to 5 ms after the fifo, and one look costs 3 us.
   const auto until = std::chrono::steady_clock::now() + exec_limit;
   Duration pause = 100us;
-  while (!entry->ended) {
+  while (!entry->ended()) {
     if (const auto now = executable_of(entry->record.pid); now && *now != init) co_return Result<void>{};
     if (std::chrono::steady_clock::now() > until)
       co_return fail(Errc::timed_out, fmt::format("the command '{}' was not executed within {} s",
@@ -353,34 +444,80 @@ awaitable<Result<void>> Instances::wait_for_exec(EntryPointer entry, Executable 
   co_return fail(explain_exec_failure(entry->log, entry->command));
 }
 
+// --- freeze, thaw
+
+awaitable<Result<void>> Instances::freeze(InstanceId id) {
+  auto turn = co_await begin(id, LifeVerb::freeze);
+  if (!turn) co_return fail(std::move(turn.error()));
+  const EntryPointer entry = turn->entry;
+  auto asked = cgroups_.set_frozen(id, true);
+  const bool frozen = asked && co_await wait_frozen(entry);
+  if (!frozen) (void)cgroups_.set_frozen(id, false);
+  entry->life.finish(frozen);
+  if (!asked) co_return fail(std::move(asked.error()));
+  if (!frozen)
+    co_return fail(Errc::timed_out, fmt::format("a process of instance {} does not freeze", id.text()),
+                   "it waits in the kernel, most often for a disk");
+  watchers_.spawn("reclaim " + std::string(id.text()), reclaim(entry));
+  co_return Result<void>{};
+}
+
+awaitable<bool> Instances::wait_frozen(EntryPointer entry) {
+  const auto until = std::chrono::steady_clock::now() + freeze_limit;
+  Duration pause = 50us;
+  while (!entry->ended() && std::chrono::steady_clock::now() < until) {
+    if (cgroups_.is_frozen(entry->id)) co_return true;
+    asio::steady_timer timer(executor_, pause);
+    co_await timer.async_wait(use_awaitable);
+    pause = std::min<Duration>(pause * 2, 5ms);
+  }
+  co_return false;
+}
+
+/// In steps, so that a thaw waits for one of them at most.
+awaitable<void> Instances::reclaim(EntryPointer entry) {
+  bool more = true;
+  while (more && entry->life.rung() == Rung::frozen) {
+    auto step = [cgroups = cgroups_, id = entry->id] { return cgroups.reclaim(id, reclaim_step_bytes); };
+    more = co_await workers_.run(std::move(step));
+  }
+}
+
+awaitable<Result<void>> Instances::thaw(InstanceId id) {
+  auto turn = co_await begin(id, LifeVerb::thaw);
+  if (!turn) co_return fail(std::move(turn.error()));
+  co_return co_await finish_or_give_back(turn->entry, cgroups_.set_frozen(id, false));
+}
+
 // --- the other verbs
 
 Result<void> Instances::signal(const InstanceId& id, int number) {
   auto entry = find(id);
   if (!entry) return fail(std::move(entry.error()));
-  if ((*entry)->ended || !(*entry)->pidfd)
+  if ((*entry)->ended() || !(*entry)->pidfd)
     return fail(Errc::not_found, fmt::format("instance {} has ended", id.text()));
   return signal_pidfd((*entry)->pidfd, number);
 }
 
 awaitable<Result<void>> Instances::remove(InstanceId id) {
-  auto found = find(id);
-  if (!found) co_return Result<void>{};
-  const EntryPointer entry = *found;
-  auto turn = co_await entry->turn.acquire();
+  auto turn = co_await begin(id, LifeVerb::remove);
+  if (!turn && turn.error().code() == Errc::not_found) co_return Result<void>{};
   if (!turn) co_return fail(std::move(turn.error()));
-  co_await give_back(entry);
+  co_await give_back(turn->entry);
   co_return Result<void>{};
 }
 
 awaitable<void> Instances::kill_and_wait(EntryPointer entry) {
-  if (entry->ended || !entry->pidfd) co_return;
+  if (entry->ended() || !entry->pidfd) co_return;
   (void)signal_pidfd(entry->pidfd, SIGKILL);
+  (void)cgroups_.set_frozen(entry->id, false);  // what version 1 has frozen does not even die
   const bool ended = co_await entry->wait_end(death_limit);
   if (!ended) log::error("instance does not die", {{"instance", entry->id.text()}, {"pid", entry->record.pid}});
 }
 
+/// The life is in `leaving` when this begins and `nothing` when it ends.
 awaitable<void> Instances::give_back(EntryPointer entry) {
+  entry->door.reset();
   if (entry->pidfd && !entry->watched) (void)watch(entry);
   co_await kill_and_wait(entry);
   if (!entry->pidfd) cgroups_.remove(entry->id);  // the runtime failed half-way: whatever it left is in there
@@ -395,17 +532,34 @@ awaitable<void> Instances::give_back(EntryPointer entry) {
   (void)remove_tree(roots_.area() / "b" / entry->id.text());
   if (auto removed = remove_tree(folder_of(entry->id)); !removed)
     log::warn("record left behind", {{"error", removed.error().what()}});
+  entry->life.finish(true);
   entries_.erase(entry->id);
 }
+
+namespace {
+
+Existing::State state_of(const Life& life) {
+  if (life.has_ended()) return Existing::State::stopped;
+  switch (life.rung()) {
+    case Rung::parked:
+    case Rung::parking:
+      return Existing::State::parked;
+    case Rung::frozen:
+    case Rung::thawing:
+      return Existing::State::frozen;
+    default:
+      return life.has_started() ? Existing::State::running : Existing::State::prepared;
+  }
+}
+
+}  // namespace
 
 std::vector<Existing> Instances::list() const {
   std::vector<Existing> out;
   for (const auto& [id, entry] : entries_) {
     if (entry->record.pid == 0) continue;  // still being made
-    const auto state = entry->ended     ? Existing::State::stopped
-                       : entry->started ? Existing::State::running
-                                        : Existing::State::prepared;
-    out.push_back({.id = id, .pid = entry->record.pid, .id_range = entry->record.id_range, .state = state});
+    out.push_back(
+        {.id = id, .pid = entry->record.pid, .id_range = entry->record.id_range, .state = state_of(entry->life)});
   }
   return out;
 }
@@ -413,9 +567,28 @@ std::vector<Existing> Instances::list() const {
 Result<Fd> Instances::connect(const InstanceId& id, std::uint16_t port) const {
   auto entry = find(id);
   if (!entry) return fail(std::move(entry.error()));
-  if ((*entry)->ended) return fail(Errc::unavailable, fmt::format("instance {} has ended", id.text()));
+  if ((*entry)->ended()) return fail(Errc::unavailable, fmt::format("instance {} has ended", id.text()));
   if (!(*entry)->network) return fail(Errc::denied, "this instance has no network of its own");
   return door_.connect_in((*entry)->network, port);
+}
+
+awaitable<Result<Fd>> Instances::await_listening(InstanceId id, std::uint16_t port,
+                                                 std::chrono::milliseconds patience) {
+  struct Counted {
+    explicit Counted(int& count) : count(count) { ++count; }
+    ~Counted() { --count; }
+    int& count;
+  } const counted(looking_);
+  const auto began = std::chrono::steady_clock::now();
+  asio::steady_timer timer(executor_);
+  while (true) {
+    auto socket = connect(id, port);  // by id: between two looks it may be gone
+    const auto waited = std::chrono::steady_clock::now() - began;
+    if (socket || socket.error().code() != Errc::unavailable || waited >= patience) co_return socket;
+    if (auto entry = find(id); !entry || (*entry)->ended()) co_return socket;
+    timer.expires_after(pause_between_looks(waited, looking_));
+    co_await timer.async_wait(use_awaitable);
+  }
 }
 
 Result<Usage> Instances::usage(const InstanceId& id) const {
@@ -426,7 +599,7 @@ Result<Usage> Instances::usage(const InstanceId& id) const {
 Result<std::vector<Listening>> Instances::listening(const InstanceId& id) const {
   auto entry = find(id);
   if (!entry) return fail(std::move(entry.error()));
-  if ((*entry)->ended) return fail(Errc::unavailable, fmt::format("instance {} has ended", id.text()));
+  if ((*entry)->ended()) return fail(Errc::unavailable, fmt::format("instance {} has ended", id.text()));
   if (!(*entry)->network) return fail(Errc::denied, "this instance has no network of its own");
   return door_.listening_in((*entry)->network);
 }
@@ -479,12 +652,16 @@ awaitable<void> Instances::recover_one(fs::path folder) {
   if (same)
     if (auto pidfd = open_pidfd(record->pid)) entry->pidfd = std::move(*pidfd);
   // A step does not survive the runner (layer_folders.hpp), so neither does what runs on it.
-  if (!entry->pidfd || record->has_step != 0) {
+  // Nor does the door of a parkable one.
+  std::error_code error;
+  const bool is_prepared = fs::exists(runtime_.start_fifo(*id), error);
+  const bool is_frozen = !is_prepared && cgroups_.is_frozen(*id);
+  entry->life = Life::adopted(is_prepared ? Rung::prepared : is_frozen ? Rung::frozen : Rung::running);
+  if (!entry->pidfd || record->has_step != 0 || record->waits_for_us != 0) {
+    (void)entry->life.begin(LifeVerb::remove);
     co_await give_back(entry);
     co_return;
   }
-  std::error_code error;
-  entry->started = !fs::exists(runtime_.start_fifo(*id), error);
   if (record->own_network != 0)
     if (auto network = network_namespace_of(record->pid)) entry->network = std::move(*network);
   entry->quiet = false;

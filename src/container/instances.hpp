@@ -1,13 +1,12 @@
 // Everything that runs, as the runner knows it.
 //
-//   (nothing) --prepare()--> prepared --start()--> running --its end--> ended --remove()--> (nothing)
-//                   `------------------ remove() ------------------'
+// Which verb is allowed when is life.hpp's; this file does what the verbs say.
 //
-// 1. An id is in the table from the first moment of prepare() to the last of remove(); a failure inside prepare() or
-// start() gives
-//    everything back before it is answered.
+// 1. An id is in the table from the first moment of prepare() to the last of remove(); a failure inside prepare(),
+//    park(), start() or thaw() gives everything back before it is answered.
 // 2. What is needed to find an instance again is in <run>/instances/<id>/record before the runtime is asked to make it.
 // 3. Verbs of one instance run one after the other (`turn`).
+// 4. Prepared and parked ones wait on us: a parkable one whose runner is gone sees the end of file and ends.
 #pragma once
 
 #include <boost/asio/steady_timer.hpp>
@@ -19,32 +18,36 @@
 #include "bundle.hpp"
 #include "cgroup.hpp"
 #include "layer_folders.hpp"
+#include "life.hpp"
 #include "namespaces.hpp"
 #include "process_facts.hpp"
 #include "protocol.hpp"
 #include "runtime_command.hpp"
 #include "wick/os/slots.hpp"
 #include "wick/os/task_group.hpp"
+#include "wick/os/worker.hpp"
 
 namespace wick::container {
 
 /// What survives the runner, as the file `record`: no parsing, checked by size and magic.
 struct InstanceRecord {
-  std::uint32_t magic = 0x31524357;  // "WCR1"
+  std::uint32_t magic = 0x32524357;  // "WCR2"
   std::int32_t pid = 0;              // 0: half-made
   std::uint64_t start_time = 0;      // /proc/PID/stat field 22: tells a reused pid
   char id[InstanceId::size] = {};
   std::uint32_t id_range = 0;
   std::uint32_t has_step = 0;
   std::uint32_t own_network = 0;
+  std::uint32_t waits_for_us = 0;  // it has a door (InstanceSpec::parkable) that was not opened yet
+  std::uint32_t reserved = 0;
   protocol::LayerList layers;
 };
 static_assert(protocol::Plain<InstanceRecord>);
 
 class Instances {
  public:
-  Instances(Executor executor, Roots& roots, LayerFolders& layers, RuntimeCommand runtime, NetworkDoor door,
-            std::filesystem::path folder);
+  Instances(Executor executor, Roots& roots, LayerFolders& layers, WorkerPool& workers, RuntimeCommand runtime,
+            NetworkDoor door, std::filesystem::path folder);
   ~Instances();
 
   /// Adopts what runs, gives back what does not.
@@ -53,11 +56,15 @@ class Instances {
 
   void on_exit(std::function<void(const Exit&)> callback) { on_exit_ = std::move(callback); }
   awaitable<Result<Prepared>> prepare(InstanceSpec spec, Fd log);
+  awaitable<Result<void>> park(InstanceId id);
   awaitable<Result<void>> start(InstanceId id);
+  awaitable<Result<void>> freeze(InstanceId id);
+  awaitable<Result<void>> thaw(InstanceId id);
   Result<void> signal(const InstanceId& id, int number);
   awaitable<Result<void>> remove(InstanceId id);
   std::vector<Existing> list() const;
   Result<Fd> connect(const InstanceId& id, std::uint16_t port) const;
+  awaitable<Result<Fd>> await_listening(InstanceId id, std::uint16_t port, std::chrono::milliseconds patience);
   Result<Usage> usage(const InstanceId& id) const;
   Result<std::vector<Listening>> listening(const InstanceId& id) const;
   bool uses(const Digest& layer) const;
@@ -69,12 +76,19 @@ class Instances {
 
   std::filesystem::path folder_of(const InstanceId& id) const { return folder_ / id.text(); }
   Result<EntryPointer> find(const InstanceId& id) const;
+  struct Turn;
+  awaitable<Result<Turn>> begin(InstanceId id, LifeVerb verb);
+  awaitable<Result<void>> finish_or_give_back(EntryPointer entry, Result<void> done);
   awaitable<Result<void>> create(EntryPointer entry, const InstanceSpec& spec, const Fd& log);
   Result<std::string> write_bundle(const InstanceSpec& spec, const MountedRoot& root) const;
   Result<void> write_record(const Entry& entry) const;
   Result<void> watch(EntryPointer entry);
   awaitable<void> await_end(EntryPointer entry);
   void note_end(Entry& entry);
+  awaitable<Result<void>> let_go(EntryPointer entry);
+  awaitable<Result<void>> await_park(EntryPointer entry);
+  awaitable<bool> wait_frozen(EntryPointer entry);
+  awaitable<void> reclaim(EntryPointer entry);
   awaitable<Result<void>> open_start_fifo(EntryPointer entry);
   awaitable<Result<void>> wait_for_exec(EntryPointer entry, Executable init);
   awaitable<void> kill_and_wait(EntryPointer entry);
@@ -84,6 +98,7 @@ class Instances {
   Executor executor_;
   Roots& roots_;
   LayerFolders& layers_;
+  WorkerPool& workers_;
   RuntimeCommand runtime_;
   NetworkDoor door_;
   std::filesystem::path folder_;
@@ -91,6 +106,7 @@ class Instances {
   HostFacts host_;
   std::function<void(const Exit&)> on_exit_;
   std::map<InstanceId, EntryPointer> entries_;
+  int looking_ = 0;  // await_listening() calls under way: they share the time there is for looking
   TaskGroup watchers_;
 };
 

@@ -18,6 +18,8 @@ namespace {
 
 constexpr auto log_check_interval = 500ms;
 
+bool has_begun(Existing::State state) { return state == Existing::State::running || state == Existing::State::frozen; }
+
 class RunnerInstance final : public Instance {
  public:
   RunnerInstance(Executor executor, Runner& runner, const InstanceId& id, std::filesystem::path log)
@@ -32,6 +34,31 @@ class RunnerInstance final : public Instance {
     if (ended_) co_return fail(Errc::unavailable, "the instance has ended");
     co_return co_await runner_.connect(id_, port);
   }
+  awaitable<Result<Fd>> await_listening(std::uint16_t port, std::chrono::milliseconds patience) override {
+    if (ended_) co_return fail(Errc::unavailable, "the instance has ended");
+    co_return co_await runner_.await_listening(id_, port, patience);
+  }
+  awaitable<Result<void>> park() override {
+    auto parked = co_await runner_.park(id_);
+    co_return settled(std::move(parked));
+  }
+  awaitable<Result<void>> start() override {
+    auto started = co_await runner_.start(id_);
+    set_started();  // whatever it has written by now is worth keeping
+    co_return settled(std::move(started));
+  }
+  awaitable<Result<void>> freeze() override { return runner_.freeze(id_); }
+  awaitable<Result<void>> thaw() override {
+    auto thawed = co_await runner_.thaw(id_);
+    co_return settled(std::move(thawed));
+  }
+  bool started() const { return started_; }
+  void set_started() {
+    if (!std::exchange(started_, true) && on_started) on_started();
+  }
+  std::function<void()> on_started;
+  std::function<void()> on_failure;  // a rung was missed: the runner has removed it
+
   awaitable<Result<Usage>> usage() override { return runner_.usage(id_); }
   awaitable<Result<std::vector<Listening>>> listening() override { return runner_.listening(id_); }
   std::vector<std::string> log_tail(std::size_t lines) const override { return tail_of(log_, lines); }
@@ -69,6 +96,11 @@ class RunnerInstance final : public Instance {
   }
 
  private:
+  Result<void> settled(Result<void> done) {
+    if (!done && on_failure) on_failure();
+    return done;
+  }
+
   /// Returns when something about the end has changed; throws when the caller was cancelled.
   awaitable<void> changed() {
     const bool ended = ended_;
@@ -91,6 +123,7 @@ class RunnerInstance final : public Instance {
   pid_t pid_ = 0;
   std::filesystem::path log_;
   asio::steady_timer changed_;
+  bool started_ = false;
   bool ended_ = false;
   bool stopping_ = false;
   bool given_back_ = false;
@@ -106,21 +139,29 @@ class RunnerLauncher::Impl {
     tasks_.spawn("logs", watch_logs());
   }
 
+  awaitable<Result<std::shared_ptr<Instance>>> prepare(InstanceSpec spec, std::string owner) {
+    if (spec.id.empty()) spec.id = InstanceId::random();
+    auto log = logs_.open_waiting(spec, std::move(owner));
+    if (!log) co_return fail(std::move(log.error()));
+    auto made = make(spec.id);
+    auto prepared = co_await prepare(made, std::move(spec), std::move(*log));
+    if (!prepared) co_return fail(std::move(prepared.error()));
+    co_return made;
+  }
+
   awaitable<Result<std::shared_ptr<Instance>>> launch(InstanceSpec spec, std::string owner) {
     if (spec.id.empty()) spec.id = InstanceId::random();
-    const InstanceId id = spec.id;
     auto log = logs_.open(spec, std::move(owner), wall_now());
     if (!log) co_return fail(std::move(log.error()));
-    auto instance = std::make_shared<RunnerInstance>(executor_, runner_, id, logs_.path_of(id));
-    running_.emplace(id, instance);
-    Unfinished unfinished(*this, id);
-    auto prepared = co_await runner_.prepare(std::move(spec), std::move(*log));
+    auto made = make(spec.id);
+    made->set_started();
+    Unfinished unfinished(*this, made->id());
+    auto prepared = co_await prepare(made, std::move(spec), std::move(*log));
     if (!prepared) co_return fail(std::move(prepared.error()));
-    instance->set_pid(prepared->pid);
-    auto started = co_await runner_.start(id);
+    auto started = co_await made->start();
     if (!started) co_return fail(std::move(started.error()));
     unfinished.done();
-    co_return instance;
+    co_return made;
   }
 
   awaitable<Result<std::vector<Adopted>>> adopt() {
@@ -134,15 +175,17 @@ class RunnerLauncher::Impl {
     for (const auto& known : *existing) {
       if (running_.contains(known.id)) continue;  // launched since
       const auto* record = logs_.find(known.id);
-      if (!record || known.state == Existing::State::prepared || known.state == Existing::State::stopped) {
+      if (!record || !has_begun(known.state)) {
         log::info("removing an instance of an earlier life", {{"instance", known.id.text()}});
         tasks_.spawn("remove " + std::string(known.id.text()), give_back(known.id));
         continue;
       }
       logs_.set_running(known.id);
-      auto instance = std::make_shared<RunnerInstance>(executor_, runner_, known.id, logs_.path_of(known.id));
+      auto instance = make(known.id);
       instance->set_pid(known.pid);
-      running_.emplace(known.id, instance);
+      instance->set_started();
+      if (known.state == Existing::State::frozen)
+        if (auto thawed = co_await instance->thaw(); !thawed) continue;
       adopted.push_back({.instance = instance, .owner = record->owner, .id_range = known.id_range});
     }
     for (const auto& exit : early) ended(exit);
@@ -153,8 +196,7 @@ class RunnerLauncher::Impl {
     if (early_exits_) early_exits_->push_back(exit);
     auto found = running_.find(exit.id);
     if (found == running_.end()) return;  // a build step, or one of adopt()'s
-    logs_.set_ended(exit.id, exit);
-    found->second->end(exit);
+    note_end(*found->second, exit);
     if (tasks_.closed()) found->second->set_given_back();  // the next life's adopt() removes it
     tasks_.spawn("remove " + std::string(exit.id.text()), give_back(exit.id));
   }
@@ -163,6 +205,23 @@ class RunnerLauncher::Impl {
   std::vector<LogFile> logs(std::string_view owner) const { return logs_.of(owner); }
 
  private:
+  std::shared_ptr<RunnerInstance> make(const InstanceId& id) {
+    auto instance = std::make_shared<RunnerInstance>(executor_, runner_, id, logs_.path_of(id));
+    instance->on_started = [this, id] { logs_.begin(id, wall_now()); };
+    instance->on_failure = [this, id] { abandon(id); };
+    running_.emplace(id, instance);
+    return instance;
+  }
+
+  awaitable<Result<void>> prepare(std::shared_ptr<RunnerInstance> instance, InstanceSpec spec, Fd log) {
+    Unfinished unfinished(*this, instance->id());
+    auto prepared = co_await runner_.prepare(std::move(spec), std::move(log));
+    if (!prepared) co_return fail(std::move(prepared.error()));
+    instance->set_pid(prepared->pid);
+    unfinished.done();
+    co_return Result<void>{};
+  }
+
   /// A launch that fails or is cancelled leaves nothing behind.
   class Unfinished {
    public:
@@ -178,12 +237,20 @@ class RunnerLauncher::Impl {
     InstanceId id_;
   };
 
+  void note_end(RunnerInstance& instance, const Exit& exit) {
+    if (instance.started()) {
+      logs_.set_ended(exit.id, exit);
+    } else {
+      logs_.forget(exit.id);
+    }
+    instance.end(exit);
+  }
+
   void abandon(const InstanceId& id) {
     auto found = running_.find(id);
     if (found == running_.end() || found->second->ended()) return;
     const Exit exit{.id = id, .status = {.code = 255}, .known = false};
-    logs_.set_ended(id, exit);
-    found->second->end(exit);
+    note_end(*found->second, exit);
     tasks_.spawn("remove " + std::string(id.text()), give_back(id));
   }
 
@@ -220,6 +287,10 @@ RunnerLauncher::RunnerLauncher(Executor executor, Runner& runner, std::string fo
   });
 }
 RunnerLauncher::~RunnerLauncher() = default;
+
+awaitable<Result<std::shared_ptr<Instance>>> RunnerLauncher::prepare(InstanceSpec spec, std::string owner) {
+  return impl_->prepare(std::move(spec), std::move(owner));
+}
 
 awaitable<Result<std::shared_ptr<Instance>>> RunnerLauncher::launch(InstanceSpec spec, std::string owner) {
   return impl_->launch(std::move(spec), std::move(owner));

@@ -124,6 +124,9 @@ fs::path LogFiles::record_of(const InstanceId& id) const { return folder_ / (std
 void LogFiles::load() {
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(folder_, error)) {
+    // A log without a record is of one that never began.
+    if (entry.path().extension() == ".log" && !fs::exists(fs::path(entry.path()).replace_extension(".json"), error))
+      fs::remove(entry.path(), error);
     if (entry.path().extension() != ".json") continue;
     auto text = read_file(entry.path(), record_bytes_max);
     auto record = text ? parse_record(*text) : std::nullopt;
@@ -135,10 +138,37 @@ Result<Fd> LogFiles::open(const InstanceSpec& spec, std::string owner, WallTime 
   Record record{.id = spec.id, .owner = std::move(owner), .started = now, .id_range = spec.id_range, .running = true};
   if (auto written = write_file(record_of(spec.id), json::serialize(describe(spec, record)), 0640); !written)
     return fail(std::move(written.error()));
-  auto log = open_file(path_of(spec.id), O_WRONLY | O_APPEND | O_CREAT, 0640);
+  return open_log(std::move(record));
+}
+
+Result<Fd> LogFiles::open_waiting(const InstanceSpec& spec, std::string owner) {
+  Record record{.id = spec.id, .owner = std::move(owner), .id_range = spec.id_range, .running = true};
+  record.waiting = json::serialize(describe(spec, record));
+  return open_log(std::move(record));
+}
+
+Result<Fd> LogFiles::open_log(Record record) {
+  auto log = open_file(path_of(record.id), O_WRONLY | O_APPEND | O_CREAT, 0640);
   if (!log) return fail(std::move(log.error()));
-  records_.insert_or_assign(spec.id, std::move(record));
+  const InstanceId id = record.id;
+  records_.insert_or_assign(id, std::move(record));
   return log;
+}
+
+void LogFiles::begin(const InstanceId& id, WallTime now) {
+  const auto found = records_.find(id);
+  if (found == records_.end() || found->second.waiting.empty()) return;
+  auto& record = found->second;
+  record.started = now;
+  auto value = json::parse(std::exchange(record.waiting, {}));
+  value.as_object()["started"] = to_rfc3339_nano(now);
+  if (auto written = write_file(record_of(id), json::serialize(value), 0640); !written)
+    log::warn("no record of an instance", {{"instance", id.text()}, {"error", written.error().what()}});
+}
+
+void LogFiles::forget(const InstanceId& id) {
+  ::unlink(path_of(id).c_str());
+  records_.erase(id);
 }
 
 const LogFiles::Record* LogFiles::find(const InstanceId& id) const {
@@ -184,7 +214,7 @@ void LogFiles::prune(const std::string& owner) {
 std::vector<RunnerLauncher::LogFile> LogFiles::of(std::string_view owner) const {
   std::vector<const Record*> mine;
   for (const auto& [id, record] : records_)
-    if (record.owner == owner) mine.push_back(&record);
+    if (record.owner == owner && record.waiting.empty()) mine.push_back(&record);
   std::ranges::sort(mine, std::ranges::greater(), &Record::started);
   std::vector<RunnerLauncher::LogFile> out;
   for (const auto* record : mine)

@@ -28,12 +28,18 @@ class LogFiles {
     WallTime started;
     std::uint32_t id_range = 0;
     bool running = false;
+    std::string waiting;  // the record's text, until begin() writes it
   };
 
   LogFiles(std::filesystem::path folder, LogOptions options);
 
   /// Makes log and record; the log's descriptor is for the instance.
   Result<Fd> open(const InstanceSpec& spec, std::string owner, WallTime now);
+  /// The same for one that may never begin: nobody sees its log, and no record is on disk, until begin().
+  Result<Fd> open_waiting(const InstanceSpec& spec, std::string owner);
+  void begin(const InstanceId& id, WallTime now);
+  /// Drops the log of one that never began.
+  void forget(const InstanceId& id);
   const Record* find(const InstanceId& id) const;
   void set_running(const InstanceId& id);
   /// Notes the end and drops what `keep_ended` does not keep.
@@ -46,6 +52,7 @@ class LogFiles {
 
  private:
   std::filesystem::path record_of(const InstanceId& id) const;
+  Result<Fd> open_log(Record record);
   void load();
   void prune(const std::string& owner);
 

@@ -158,7 +158,7 @@ Result<InstanceSpec> parse_spec(const PrepareBody& body, const Fd& memory) {
     if (!step) return fail(std::move(step.error()));
     spec.step = *step;
   }
-  if (body.network > 1 || body.privileges > 1 || body.allow_root > 1 || body.reserved != 0)
+  if (body.network > 1 || body.privileges > 1 || body.allow_root > 1 || body.parkable > 1)
     return fail(Errc::invalid, "a flag out of bounds");
   auto layers = parse_layers(body.layers);
   if (!layers) return fail(std::move(layers.error()));
@@ -171,6 +171,7 @@ Result<InstanceSpec> parse_spec(const PrepareBody& body, const Fd& memory) {
   spec.network = static_cast<Network>(body.network);
   spec.privileges = static_cast<Privileges>(body.privileges);
   spec.allow_root = body.allow_root == 1;
+  spec.parkable = body.parkable == 1;
   if (auto checked = check_spec(spec); !checked) return fail(std::move(checked.error()));
   return spec;
 }
@@ -218,6 +219,20 @@ Result<Request> parse_connect(string_view bytes) {
   auto value = parse_number(bytes, 1, 65535, "port");
   if (!value) return fail(std::move(value.error()));
   return Connect{.id = value->id, .port = static_cast<std::uint16_t>(value->number)};
+}
+
+Result<Request> parse_await_listening(string_view bytes) {
+  auto body = value_of<AwaitListeningBody>(bytes);
+  if (!body) return fail(std::move(body.error()));
+  auto id = parse_id(body->id);
+  if (!id) return fail(std::move(id.error()));
+  if (body->port < 1 || body->port > 65535)
+    return fail(Errc::invalid, fmt::format("a port goes from 1 to 65535, not {}", body->port));
+  if (body->patience_ms > patience_ms_max)
+    return fail(Errc::invalid, fmt::format("a patience goes to {} ms, not {}", patience_ms_max, body->patience_ms));
+  return AwaitListening{.id = *id,
+                        .port = static_cast<std::uint16_t>(body->port),
+                        .patience = std::chrono::milliseconds(body->patience_ms)};
 }
 
 Result<Request> parse_pack_step(string_view bytes, std::vector<Fd>& fds) {
@@ -369,6 +384,14 @@ Result<Request> parse_body(Verb verb, string_view bytes, std::vector<Fd>& fds) {
       return parse_with_id<DiscardStep>(bytes);
     case Verb::bootstrap:
       return parse_bootstrap(bytes, fds);
+    case Verb::park:
+      return parse_with_id<Park>(bytes);
+    case Verb::freeze:
+      return parse_with_id<Freeze>(bytes);
+    case Verb::thaw:
+      return parse_with_id<Thaw>(bytes);
+    case Verb::await_listening:
+      return parse_await_listening(bytes);
     case Verb::exit_notice:
       break;
   }
@@ -399,6 +422,10 @@ std::string_view to_string(Verb verb) {
                                     "publish_step",
                                     "discard_step",
                                     "bootstrap",
+                                    "park",
+                                    "freeze",
+                                    "thaw",
+                                    "await_listening",
                                     "exit_notice"};
   const auto index = static_cast<std::size_t>(verb);
   return index < names.size() ? names[index] : "unknown";
@@ -409,7 +436,7 @@ Result<Received> parse_request(std::string_view bytes, std::vector<Fd> fds) {
   auto head = value_of<RequestHead>(bytes.substr(0, sizeof(RequestHead)));
   if (!head) return fail(std::move(head.error()));
   if (head->magic != magic || head->reserved != 0) return fail(Errc::invalid, "a message that is not ours");
-  if (head->verb < static_cast<int>(Verb::prepare) || head->verb > static_cast<int>(Verb::bootstrap))
+  if (head->verb < static_cast<int>(Verb::prepare) || head->verb >= static_cast<int>(Verb::exit_notice))
     return fail(Errc::invalid, fmt::format("verb {} does not exist", head->verb));
   const auto verb = static_cast<Verb>(head->verb);
   auto request = parse_body(verb, bytes.substr(sizeof(RequestHead)), fds);
@@ -447,6 +474,7 @@ Result<Outgoing> encode_prepare(const InstanceSpec& spec, Fd log) {
   body.network = static_cast<std::uint8_t>(spec.network);
   body.privileges = static_cast<std::uint8_t>(spec.privileges);
   body.allow_root = spec.allow_root ? 1 : 0;
+  body.parkable = spec.parkable ? 1 : 0;
   if (auto put = put_layers(body.layers, spec.layers); !put) return fail(std::move(put.error()));
 
   std::string strings;
@@ -492,6 +520,14 @@ Result<Outgoing> encode_open_step(const InstanceId& step, const std::vector<Dige
   put_id(body.id, step);
   if (auto put = put_layers(body.layers, layers); !put) return fail(std::move(put.error()));
   return Outgoing{.verb = Verb::open_step, .body = std::string(bytes_of(body)), .fds = {}};
+}
+
+Result<Outgoing> encode_await_listening(const InstanceId& id, std::uint16_t port, std::chrono::milliseconds patience) {
+  AwaitListeningBody body;
+  put_id(body.id, id);
+  body.port = port;
+  body.patience_ms = static_cast<std::uint32_t>(std::clamp<std::int64_t>(patience.count(), 0, patience_ms_max));
+  return Outgoing{.verb = Verb::await_listening, .body = std::string(bytes_of(body)), .fds = {}};
 }
 
 Result<Outgoing> encode_bootstrap(std::string_view suite, Fd out_fd) {

@@ -10,6 +10,7 @@
 //   notice  = ReplyHead with Verb::exit_notice and request 0, ExitBody
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <cstring>
 #include <string>
@@ -22,7 +23,7 @@
 
 namespace wick::container::protocol {
 
-inline constexpr std::uint32_t magic = 0x314b4357;  // "WCK1"; changes with the layout of any struct below
+inline constexpr std::uint32_t magic = 0x324b4357;  // "WCK2"; changes with the layout of any struct below
 
 inline constexpr std::size_t process_bytes_max = 256 << 10;
 inline constexpr std::size_t process_strings_max = 4096;
@@ -34,6 +35,7 @@ inline constexpr std::uint64_t memory_bytes_max = 1ull << 44;
 inline constexpr std::uint32_t cpu_millis_max = 1'000'000;
 inline constexpr std::uint32_t pids_max = 32768;
 inline constexpr std::size_t error_bytes_max = 4096;
+inline constexpr std::uint32_t patience_ms_max = 60'000;
 inline constexpr std::size_t listening_max = 256;
 
 enum class Verb : std::uint16_t {
@@ -57,6 +59,10 @@ enum class Verb : std::uint16_t {
   publish_step,
   discard_step,
   bootstrap,
+  park,
+  freeze,
+  thaw,
+  await_listening,
   exit_notice,  // runner to front only
 };
 
@@ -85,6 +91,12 @@ struct IdBody {
 struct NumberBody {  // signal number, port, clamp_mtime
   char id[InstanceId::size] = {};
   std::int64_t number = 0;
+};
+
+struct AwaitListeningBody {
+  char id[InstanceId::size] = {};
+  std::uint32_t port = 0;
+  std::uint32_t patience_ms = 0;
 };
 
 struct DigestBody {
@@ -123,7 +135,7 @@ struct PrepareBody {
   std::uint8_t network = 0;
   std::uint8_t privileges = 0;
   std::uint8_t allow_root = 0;
-  std::uint8_t reserved = 0;
+  std::uint8_t parkable = 0;
   LayerList layers;
 };
 
@@ -232,6 +244,20 @@ struct Connect {
   InstanceId id;
   std::uint16_t port = 0;
 };
+struct Park {
+  InstanceId id;
+};
+struct Freeze {
+  InstanceId id;
+};
+struct Thaw {
+  InstanceId id;
+};
+struct AwaitListening {
+  InstanceId id;
+  std::uint16_t port = 0;
+  std::chrono::milliseconds patience{0};
+};
 struct GetUsage {
   InstanceId id;
 };
@@ -286,7 +312,7 @@ struct Bootstrap {
 
 using Request = std::variant<Prepare, Start, Signal, Remove, List, Connect, GetUsage, GetListening, HasLayer,
                              ImportLayer, ListLayers, RemoveLayer, Pack, ResolveUser, OpenStep, UnpackInto, PackStep,
-                             PublishStep, DiscardStep, Bootstrap>;
+                             PublishStep, DiscardStep, Bootstrap, Park, Freeze, Thaw, AwaitListening>;
 
 struct Received {
   std::uint64_t number = 0;  // the front's name for the request, echoed in the reply
@@ -311,6 +337,7 @@ Result<Outgoing> encode_pack(const std::vector<Digest>& layers, std::string_view
 Result<Outgoing> encode_resolve_user(const std::vector<Digest>& layers, std::string_view user);
 Result<Outgoing> encode_open_step(const InstanceId& step, const std::vector<Digest>& layers);
 Result<Outgoing> encode_bootstrap(std::string_view suite, Fd out);
+Result<Outgoing> encode_await_listening(const InstanceId& id, std::uint16_t port, std::chrono::milliseconds patience);
 IdBody id_body(const InstanceId& id);
 DigestBody digest_body(const Digest& digest);
 

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "embedded.hpp"
 #include "wick/base/log.hpp"
 #include "wick/os/files.hpp"
 
@@ -102,6 +103,10 @@ Result<void> make_skeletons(const fs::path& disk) {
     }
   }
   if (auto put = put_file(disk / "service/etc/hostname", "wick\n"); !put) return put;
+  for (const char* name : {".wick", ".wick/park", ".wick/park/python"})
+    if (auto made = make_store_folder(disk / "service" / name); !made) return made;
+  if (auto put = put_file(disk / "service/.wick/park/node.cjs", embedded::park_node); !put) return put;
+  if (auto put = put_file(disk / "service/.wick/park/python/sitecustomize.py", embedded::park_python); !put) return put;
   return make_store_folder(disk / "service/tmp", 01777);
 }
 

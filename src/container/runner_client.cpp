@@ -185,6 +185,11 @@ awaitable<Result<Prepared>> RunnerClient::prepare(InstanceSpec spec, Fd log) {
 }
 
 awaitable<Result<void>> RunnerClient::start(InstanceId id) { return impl_->call_for_nothing(with_id(Verb::start, id)); }
+awaitable<Result<void>> RunnerClient::park(InstanceId id) { return impl_->call_for_nothing(with_id(Verb::park, id)); }
+awaitable<Result<void>> RunnerClient::freeze(InstanceId id) {
+  return impl_->call_for_nothing(with_id(Verb::freeze, id));
+}
+awaitable<Result<void>> RunnerClient::thaw(InstanceId id) { return impl_->call_for_nothing(with_id(Verb::thaw, id)); }
 awaitable<Result<void>> RunnerClient::signal(InstanceId id, int number) {
   return impl_->call_for_nothing(with_number(Verb::signal, id, number));
 }
@@ -215,6 +220,15 @@ awaitable<Result<Fd>> RunnerClient::connect(InstanceId id, std::uint16_t port) {
   auto reply = co_await impl_->call(std::move(request));
   if (!reply) co_return fail(std::move(reply.error()));
   if (reply->fds.size() != 1) co_return fail(Errc::corrupt, "the runner's answer to connect has no socket");
+  co_return std::move(reply->fds.front());
+}
+
+awaitable<Result<Fd>> RunnerClient::await_listening(InstanceId id, std::uint16_t port,
+                                                    std::chrono::milliseconds patience) {
+  auto request = encode_await_listening(id, port, patience);
+  auto reply = co_await impl_->call(std::move(request));
+  if (!reply) co_return fail(std::move(reply.error()));
+  if (reply->fds.size() != 1) co_return fail(Errc::corrupt, "the runner's answer to await_listening has no socket");
   co_return std::move(reply->fds.front());
 }
 

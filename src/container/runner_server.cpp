@@ -75,7 +75,7 @@ class Server {
         options_(options),
         roots_(std::move(roots)),
         layers_(executor, roots_, worker_, options.state_folder),
-        instances_(executor, roots_, layers_, RuntimeCommand(options.runtime, options.run_folder / "runc"),
+        instances_(executor, roots_, layers_, worker_, RuntimeCommand(options.runtime, options.run_folder / "runc"),
                    std::move(door), options.run_folder / "instances"),
         tasks_(executor) {}
 
@@ -170,6 +170,25 @@ class Server {
   awaitable<Result<Answer>> act(Start verb) {
     auto done = co_await instances_.start(verb.id);
     co_return empty_answer(std::move(done));
+  }
+  awaitable<Result<Answer>> act(Park verb) {
+    auto done = co_await instances_.park(verb.id);
+    co_return empty_answer(std::move(done));
+  }
+  awaitable<Result<Answer>> act(Freeze verb) {
+    auto done = co_await instances_.freeze(verb.id);
+    co_return empty_answer(std::move(done));
+  }
+  awaitable<Result<Answer>> act(Thaw verb) {
+    auto done = co_await instances_.thaw(verb.id);
+    co_return empty_answer(std::move(done));
+  }
+  awaitable<Result<Answer>> act(AwaitListening verb) {
+    auto socket = co_await instances_.await_listening(verb.id, verb.port, verb.patience);
+    if (!socket) co_return fail(std::move(socket.error()));
+    Answer answer;
+    answer.fds.push_back(std::move(*socket));
+    co_return answer;
   }
   awaitable<Result<Answer>> act(Signal verb) { co_return empty_answer(instances_.signal(verb.id, verb.number)); }
   awaitable<Result<Answer>> act(Remove verb) {

@@ -70,19 +70,16 @@ bool RuntimeCommand::knows(const InstanceId& id) const {
   return fs::exists(root_ / id.text(), error);
 }
 
-awaitable<Result<pid_t>> RuntimeCommand::create(Executor executor, InstanceId id, fs::path bundle, int log) const {
+awaitable<Result<pid_t>> RuntimeCommand::create(Executor executor, InstanceId id, fs::path bundle, int log,
+                                                int door) const {
   ProcessOptions options;
-  options.argv = {program_,
-                  "--root",
-                  root_.string(),
-                  "--log",
-                  (bundle / "runtime.log").string(),
-                  "create",
-                  "--bundle",
-                  bundle.string(),
-                  "--pid-file",
-                  (bundle / "pid").string(),
-                  std::string(id.text())};
+  options.argv = {program_, "--root",   root_.string(),  "--log",      (bundle / "runtime.log").string(),
+                  "create", "--bundle", bundle.string(), "--pid-file", (bundle / "pid").string()};
+  if (door >= 0) {
+    options.argv.insert(options.argv.end(), {"--preserve-fds", "1"});
+    options.extra_fds = {{door, 3}};
+  }
+  options.argv.emplace_back(id.text());
   options.environment = runtime_environment();
   options.stdout_fd = options.stderr_fd = log;
   auto child = ChildProcess::spawn(executor, options);

@@ -16,7 +16,9 @@ class RuntimeCommand {
 
   /// `bundle` holds config.json and gets "pid" and "runtime.log"; `log` becomes the container's stdout and stderr.
   /// Errors: the runtime's own message, cleaned; timed_out.
-  awaitable<Result<pid_t>> create(Executor executor, InstanceId id, std::filesystem::path bundle, int log) const;
+  /// `door`, when not -1, becomes the container's descriptor 3.
+  awaitable<Result<pid_t>> create(Executor executor, InstanceId id, std::filesystem::path bundle, int log,
+                                  int door = -1) const;
   awaitable<Result<void>> start(InstanceId id) const;
   /// For an instance whose processes are dead. Unknown ids are fine.
   awaitable<Result<void>> remove(InstanceId id) const;

@@ -127,6 +127,14 @@ serving::Scaling scaling_of(const model::Autoscaling& autoscaling) {
   return scaling;
 }
 
+serving::Ladder ladder_of(const model::Ladder& ladder) {
+  return {.spares = ladder.prepared_spares,
+          .park = ladder.park,
+          .spares_for = ladder.prepared_for,
+          .freeze_after = ladder.freeze_after,
+          .frozen_for = ladder.frozen_for};
+}
+
 serving::Probe probe_of(const model::Container& container) {
   serving::Probe probe;
   if (!container.readiness) return probe;

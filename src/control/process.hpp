@@ -6,6 +6,7 @@
 
 #include "wick/container/runner.hpp"
 #include "wick/image/content_store.hpp"
+#include "wick/model/ladder.hpp"
 #include "wick/model/revision.hpp"
 #include "wick/serving/revision.hpp"
 
@@ -32,6 +33,7 @@ std::string user_of(const image::ImageConfig& image, const model::Container& con
 
 container::Limits limits_of(const model::Container& container);
 serving::Scaling scaling_of(const model::Autoscaling& autoscaling);
+serving::Ladder ladder_of(const model::Ladder& ladder);
 serving::Probe probe_of(const model::Container& container);
 
 }  // namespace wick::control

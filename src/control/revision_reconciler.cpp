@@ -188,7 +188,9 @@ awaitable<Result<void>> RevisionReconciler::learn(const ObjectKey& key, const js
                              .timeout = revision.spec.timeout,
                              .startup_limit = revision.progress_deadline,
                              .readiness = probe_of(wanted),
-                             .scaling = scaling_of(revision.autoscaling)};
+                             .scaling = scaling_of(revision.autoscaling),
+                             .ladder = ladder_of(model::decode_ladder(revision.metadata.annotations, "", ignored)),
+                             .was_ready = model::find_condition(object, "Ready").status == Truth::yes};
   if (world_.options.startup_limit > 0ms) spec.startup_limit = world_.options.startup_limit;
   spec.instance.layers = image->config.diff_ids;
   spec.instance.process = std::move(*process);

@@ -11,6 +11,7 @@
 #include "model/template_annotations.hpp"
 #include "wick/base/text.hpp"
 #include "wick/model/image_reference.hpp"
+#include "wick/model/ladder.hpp"
 #include "wick/model/resource.hpp"
 
 namespace wick::model {
@@ -258,6 +259,7 @@ RevisionTemplate decode_revision_template(ObjectReader reader, const Metadata& p
   revision.autoscaling = decode_autoscaling(revision.metadata.annotations, annotations, errors);
   if (const auto deadline = check_template_annotations(revision.metadata.annotations, annotations, errors))
     revision.progress_deadline = *deadline;
+  (void)decode_ladder(revision.metadata.annotations, annotations, errors);  // read where it is used, checked here
   if (const auto& name = revision.metadata.name; !name.empty()) {
     const auto path = reader.path("metadata.name");
     if (const auto complaint = dns1035_complaint(name); !complaint.empty())

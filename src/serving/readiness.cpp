@@ -13,8 +13,9 @@ constexpr Duration retry_first = 200us;  // measured: 165 µs after listen(2) in
 constexpr Duration retry_most = 10ms;
 constexpr Duration retry_slow = 50ms;  // a program that takes longer than `slow_after` does not wait for 40 ms more
 constexpr Duration slow_after = 10s;
-constexpr Duration look_period = 1s;    // at the instance's own sockets
-constexpr int looks_elsewhere_min = 3;  // a debug port may open long before the real one …
+constexpr milliseconds patience_max{1000};  // then a look whether it listens elsewhere
+constexpr Duration look_period = 1s;        // at the instance's own sockets
+constexpr int looks_elsewhere_min = 3;      // a debug port may open long before the real one …
 constexpr std::uint64_t idle_cpu_usec =
     20'000;  // … but then the program is still busy starting: under 2 % of a core it is not
 constexpr std::size_t probe_answer_bytes_max = 64 << 10;
@@ -76,7 +77,8 @@ awaitable<Fd> probe_until_ready(Clock& clock, container::Instance& instance, con
     Fd connection;
     bool success = false;
     if (probe.kind == Probe::Kind::tcp) {
-      auto connected = co_await instance.connect(port);
+      const auto patience = probe.period > milliseconds(0) ? milliseconds(0) : patience_max;
+      auto connected = co_await instance.await_listening(port, patience);
       success = connected.has_value();
       if (connected) connection = std::move(*connected);
       if (!connected) notes.last_error = connected.error().message();

@@ -25,6 +25,8 @@ std::string_view to_string(PooledInstance::State state) {
       return "starting";
     case PooledInstance::State::ready:
       return "ready";
+    case PooledInstance::State::frozen:
+      return "frozen";
     case PooledInstance::State::stopping:
       return "stopping";
   }
@@ -65,7 +67,9 @@ PoolMetrics::PoolMetrics(Metrics& metrics, const RevisionSpec& spec)
       cold_start(metrics.histogram("wick_cold_start_seconds", "Time from launch to ready.", labels_of(spec))),
       starting(metrics.gauge("wick_instances", "Instances by state.", labels_of(spec, "starting"))),
       ready(metrics.gauge("wick_instances", "Instances by state.", labels_of(spec, "ready"))),
-      stopping(metrics.gauge("wick_instances", "Instances by state.", labels_of(spec, "stopping"))) {}
+      frozen(metrics.gauge("wick_instances", "Instances by state.", labels_of(spec, "frozen"))),
+      stopping(metrics.gauge("wick_instances", "Instances by state.", labels_of(spec, "stopping"))),
+      spare(metrics.gauge("wick_instances", "Instances by state.", labels_of(spec, "spare"))) {}
 
 Lease& Lease::operator=(Lease&& other) noexcept {
   if (this != &other) {
@@ -115,12 +119,15 @@ RevisionPool::RevisionPool(Executor executor, Clock& clock, container::Launcher&
       spec_(std::make_shared<const RevisionSpec>(std::move(spec))),
       options_(options),
       on_change_(std::move(changed)),
+      spares_(executor, clock, launcher, options.budget, metrics_.spare),
+      quiet_since_(clock.now()),
       autoscaler_(spec_->scaling, spec_->container_concurrency, clock.now()),
       load_(clock.now()),
       waiting_(executor, metrics_.queue_depth),
       left_(executor, asio::steady_timer::time_point::max()),
       tasks_(executor) {
   keep_ticking();
+  if (spec_->was_ready) keep_spares(clock.now());
 }
 
 RevisionPool::~RevisionPool() = default;
@@ -190,6 +197,7 @@ void RevisionPool::dispatch() {
 void RevisionPool::release(PooledInstance& member, TimePoint now) {
   --member.in_flight;
   load_.change(now, -1);
+  quiet_since_ = now;
   if (closed_) left_.cancel();
   if (member.state == PooledInstance::State::ready) return dispatch();
   if (member.in_flight > 0) return;
@@ -265,7 +273,7 @@ void RevisionPool::scale_up(TimePoint now) {
     if (failures_ > 0 && now - last_failed_ > failures_forgotten_after) failures_ = 0;
     for (int missing = std::min(desired_ - alive(), options_.starts_at_once_max - static_cast<int>(starting()));
          missing > 0; --missing)
-      launch(now);
+      if (!wake_one()) launch(now);
   }
   changed();
 }
@@ -275,7 +283,14 @@ void RevisionPool::scale_up(TimePoint now) {
 void RevisionPool::scale_down(int surplus) {
   if (!waiting_.empty()) return;
   for (auto i = ready_.size(); i-- > 0 && surplus > 0;)
-    if (ready_[i]->in_flight == 0) --surplus, retire(*ready_[i]);
+    if (ready_[i]->in_flight == 0) {
+      --surplus;
+      if (auto& member = *ready_[i]; may_freeze(member)) {
+        freeze(member);
+      } else {
+        retire(member);
+      }
+    }
   for (; surplus > 0 && !ready_.empty(); --surplus)
     retire(**std::ranges::min_element(ready_, {}, [](const auto* member) { return member->in_flight; }));
 }
@@ -295,9 +310,31 @@ awaitable<void> RevisionPool::retry() {
 
 void RevisionPool::launch(TimePoint now) {
   auto member = std::make_shared<PooledInstance>();
-  member->id = container::InstanceId::random();
+  if (auto spare = spares_.take()) {
+    member->id = spare->id();
+    member->instance = std::move(spare);
+    member->spare = true;
+  } else {
+    member->id = container::InstanceId::random();
+  }
   member->launched = now;
   add(std::move(member));
+}
+
+/// False when it was of no use and an ordinary launch has to do it.
+awaitable<bool> RevisionPool::start_spare(Member member) {
+  member->spare = false;
+  auto started = co_await member->instance->start();
+  if (started) co_return true;
+  log::warn("spare instance does not start",
+            {{"revision", spec_->key.text()}, {"instance", member->id.text()}, {"error", started.error().what()}});
+  member->instance.reset();
+  member->id = container::InstanceId::random();
+  co_return false;
+}
+
+void RevisionPool::keep_spares(TimePoint used) {
+  if (reachable_ && !closed_ && spec_->ladder.spares > 0) spares_.keep(spec_, used);
 }
 
 void RevisionPool::adopt(std::shared_ptr<container::Instance> instance) {
@@ -326,11 +363,10 @@ awaitable<void> RevisionPool::live(Member member) {
     ~Forget() { pool.forget(member); }
   } const forget_at_end{*this, *member};
   const auto& spec = *member->spec;
-  if (!member->instance) {
-    auto wanted = spec.instance;
+  const bool started = !member->spare || co_await start_spare(member);
+  if (!member->instance || !started) {
+    auto wanted = instance_of(spec);
     wanted.id = member->id;
-    contract::RevisionIdentity identity{spec.service, spec.configuration, spec.key.name, spec.port};
-    contract::set_plain_http_environment(wanted.process.environment, identity);
     auto launched = co_await launcher_.launch(std::move(wanted), spec.key.text());
     if (!launched) {
       fail_start(member, launch_failed(launched.error(), elapsed_since(member->launched, clock_.now())));
@@ -346,6 +382,7 @@ awaitable<void> RevisionPool::live(Member member) {
       fail_start(member, std::move(ready.error()));
     }
   }
+  // It may freeze and wake any number of times meanwhile.
   if (member->state == PooledInstance::State::ready) {
     const auto exit = co_await member->instance->wait_exit();
     auto usage = co_await member->instance->usage();
@@ -359,6 +396,7 @@ awaitable<void> RevisionPool::stop_now(Member member) {
   member->stop_sent = true;
   // Nothing is in flight. A server that ends politely waits for its connections to go, so ours go first.
   member->upstream.reset();
+  if (member->asleep) member->asleep->cancel();
   co_await member->instance->stop(member->spec->stop_grace);
 }
 
@@ -377,6 +415,7 @@ void RevisionPool::become_ready(const Member& member, Fd connection) {
   ever_ready_ = true;
   failures_ = 0;
   retry_at_ = {};
+  keep_spares(now);
   const int ready = static_cast<int>(ready_.size());
   if (ready >= spec_->scaling.min_scale) autoscaler_.became_active(now);
   if (member->adopted && ready > 1) autoscaler_.start_in_panic(now, ready);
@@ -419,7 +458,7 @@ void RevisionPool::fail_start(const Member& member, model::Failure failure) {
 }
 
 void RevisionPool::end_while_serving(const Member& member, model::Failure failure) {
-  if (member->state != PooledInstance::State::ready) return;
+  if (member->state == PooledInstance::State::stopping) return;
   leave_ready(*member);
   set_state(*member, PooledInstance::State::stopping);
   member->stop_sent = true;
@@ -461,6 +500,7 @@ void RevisionPool::forget(PooledInstance& member) {
 void RevisionPool::set_state(PooledInstance& member, PooledInstance::State state) {
   const auto gauge = [&](PooledInstance::State which) -> Gauge& {
     if (which == PooledInstance::State::starting) return metrics_.starting;
+    if (which == PooledInstance::State::frozen) return metrics_.frozen;
     return which == PooledInstance::State::ready ? metrics_.ready : metrics_.stopping;
   };
   gauge(member.state).add(-1);
@@ -470,7 +510,10 @@ void RevisionPool::set_state(PooledInstance& member, PooledInstance::State state
 
 // --- ticks
 
-bool RevisionPool::idle() const { return members_.empty() && !wanted_from_nothing(); }
+bool RevisionPool::idle() const {
+  const auto sleeps = [](const Member& member) { return member->state == PooledInstance::State::frozen; };
+  return std::ranges::all_of(members_, sleeps) && !wanted_from_nothing();
+}
 
 void RevisionPool::keep_ticking() {
   if (ticking_ || closed_ || idle()) return;
@@ -497,6 +540,7 @@ awaitable<void> RevisionPool::tick_loop() {
 void RevisionPool::tick(TimePoint at, TimePoint now, bool decide) {
   autoscaler_.record(at, load_.take(now));
   waiting_.fail_expired(now, Error(Errc::timed_out, "activator request timeout"));
+  freeze_idle(now);
   if (!decide || closed_) return;
   desired_ = autoscaler_.decide(at, observe()).desired;
   scale_up(now);
@@ -516,6 +560,8 @@ void RevisionPool::changed() {
 void RevisionPool::set_reachable(bool reachable) {
   reachable_ = reachable;
   keep_ticking();
+  if (!reachable) spares_.drop();
+  if (ever_ready_ || spec_->was_ready) keep_spares(quiet_since_);
 }
 
 void RevisionPool::set_spec(RevisionSpec spec) {
@@ -526,6 +572,8 @@ void RevisionPool::set_spec(RevisionSpec spec) {
     if (!ready_.empty()) autoscaler_.became_active(clock_.now());
   }
   keep_ticking();
+  if (spec_->ladder.spares == 0) spares_.drop();
+  if (ever_ready_ || spec_->was_ready) keep_spares(quiet_since_);
   dispatch();
 }
 
@@ -554,6 +602,7 @@ awaitable<void> RevisionPool::drain() {
   settle_ensuring(
       model::Failure{.step = "start", .slug = slug(Errc::unavailable), .because = "the revision was removed"});
   for (const auto& member : std::list<Member>(members_)) retire(*member);
+  co_await spares_.stop();
   while (!members_.empty()) co_await left_.async_wait(asio::as_tuple(use_awaitable));
   co_await tasks_.stop();
 }
@@ -565,6 +614,7 @@ awaitable<void> RevisionPool::leave() {
       model::Failure{.step = "start", .slug = slug(Errc::unavailable), .because = "the server is stopping"});
   const auto leased = [](const Member& member) { return member->in_flight > 0; };
   while (std::ranges::any_of(members_, leased)) co_await left_.async_wait(asio::as_tuple(use_awaitable));
+  co_await spares_.stop();  // the next daemon knows nothing of them
   co_await tasks_.stop();
 }
 

@@ -19,6 +19,7 @@
 #include "wick/os/task_group.hpp"
 #include "wick/os/together.hpp"
 #include "wick/serving/revision_pool.hpp"
+#include "wick/serving/sleep_budget.hpp"
 
 namespace wick::serving {
 
@@ -85,6 +86,7 @@ class Serving::Impl {
         launcher_(launcher),
         metrics_(metrics),
         options_(options),
+        budget_(executor, options.sleep_bytes_max),
         retiring_(executor) {}
 
   void set_revision(RevisionSpec spec);
@@ -121,6 +123,7 @@ class Serving::Impl {
   container::Launcher& launcher_;
   Metrics& metrics_;
   ServingOptions options_;
+  SleepBudget budget_;  // outlives the pools
   std::function<void(const RevisionKey&)> changed_;
   std::map<RevisionKey, EntryPtr> entries_;
   std::map<ServiceName, std::shared_ptr<RequestTraces>> traces_;
@@ -149,7 +152,7 @@ std::shared_ptr<RequestTraces> Serving::Impl::traces_of(const ServiceName& servi
 void Serving::Impl::set_revision(RevisionSpec spec) {
   if (stopping_) return;
   if (const auto known = find(spec.key)) return known->pool.set_spec(std::move(spec));
-  const PoolOptions options{.queue_limit = options_.queue_limit};
+  const PoolOptions options{.queue_limit = options_.queue_limit, .budget = &budget_};
   const auto key = spec.key;
   auto changed = [this, key] {
     if (changed_) changed_(key);

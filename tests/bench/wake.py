@@ -1,8 +1,10 @@
-"""From nothing to the first byte: a request to a service without an instance ÷ `runc run` of the same bundle.
+"""From each rung of the ladder to the first byte, as ratios: to `runc run` of the same bundle, to the program's own boot from
+fork+exec, to a warm request. The timeline of a prepared wake is printed too, so that what is left to save is visible.
 
 The bundle is the runner's own, caught by a stand-in for the runtime that copies config.json and then becomes runc; only its root (a
 plain folder with the same program) and its cgroup differ. Both sides end with a GET and its first byte. The samples take turns.
 """
+import contextlib
 import ctypes
 import json
 import os
@@ -34,22 +36,76 @@ exec runc "${{arguments[@]}}"
 """
 
 
-def first_byte(connection):
-    connection.sendall(b"GET / HTTP/1.1\r\nHost: bench.localhost\r\nConnection: close\r\n\r\n")
+def first_byte(connection, service):
+    connection.sendall(f"GET / HTTP/1.1\r\nHost: {service}.localhost\r\nConnection: close\r\n\r\n".encode())
     if not connection.recv(1):
         raise RuntimeError("the connection was closed without an answer")
 
 
-def wake_through_wick(bench):
-    for instance in bench.instances():
-        os.kill(instance["pid"], signal.SIGKILL)
-    bench.eventually("no instance is left", lambda: not bench.instances())
-    time.sleep(0.2)  # what the end leaves to do is not the wake's
+def annotate(bench, service, **annotations):
+    """A new revision with these wick.dev annotations, ready; its name."""
+    names = {"wick.dev/" + key.replace("_", "-"): value for key, value in annotations.items()}
+    path = f"/apis/serving.knative.dev/v1/namespaces/default/services/{service}"
+    patch = {"spec": {"template": {"metadata": {"annotations": names}}}}
+    status, text = bench.daemon.api("PATCH", path, json.dumps(patch), {"Content-Type": "application/merge-patch+json"})
+    if status != 200:
+        raise RuntimeError(text)
+
+    def settled():
+        service_now = json.loads(bench.daemon.api("GET", path)[1])
+        status = service_now["status"]
+        return (status.get("observedGeneration") == service_now["metadata"]["generation"]
+                and all(each["status"] == "True" for each in status["conditions"])) and status["latestReadyRevisionName"]
+
+    revision = bench.eventually(f"{service} is ready with {names}", settled)
+    time.sleep(0.5)
+    return revision
+
+
+def gauge(bench, revision, state):
+    """wick_instances of one revision."""
+    for line in bench.daemon.api("GET", "/metrics")[1].splitlines():
+        if line.startswith("wick_instances{") and f'revision="{revision}"' in line and f'state="{state}"' in line:
+            return int(float(line.rsplit(" ", 1)[1]))
+    return 0
+
+
+def to_first_byte(bench, service):
     host, _, port = bench.daemon.listen.rpartition(":")
     begin = time.perf_counter()
     with socket.create_connection((host, int(port)), LIMIT) as connection:
-        first_byte(connection)
+        first_byte(connection, service)
     return (time.perf_counter() - begin) * 1000
+
+
+def to_zero(bench, service):
+    for instance in bench.daemon.instances(service):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(instance["pid"], signal.SIGKILL)
+    bench.eventually("no instance is left", lambda: not bench.daemon.instances(service))
+
+
+def wake_from_nothing(bench, service):
+    to_zero(bench, service)
+    time.sleep(0.2)  # what the end leaves to do is not the wake's
+    return to_first_byte(bench, service)
+
+
+def wake_from_spare(bench, service, revision):
+    to_zero(bench, service)
+    bench.eventually("a spare is there", lambda: gauge(bench, revision, "spare") == 1)
+    time.sleep(0.2)
+    return to_first_byte(bench, service)
+
+
+def wake_frozen(bench, service):
+    bench.eventually("it is frozen", lambda: [each["state"] for each in bench.daemon.instances(service)] == ["frozen"])
+    return to_first_byte(bench, service)
+
+
+def warm(bench, service):
+    to_first_byte(bench, service)
+    return to_first_byte(bench, service)
 
 
 class Bare:
@@ -113,7 +169,7 @@ class Bare:
                         raise RuntimeError(f"runc run: {errors.read_text()}")
                     time.sleep(0.0002)
                 with self.connect(int(self.pid_file.read_text()), begin + LIMIT) as connection:
-                    first_byte(connection)
+                    first_byte(connection, "bench")
                 return (time.perf_counter() - begin) * 1000
             finally:
                 run.wait()
@@ -134,16 +190,134 @@ def caught_config():
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def boot(argv, folder):
+    """The program's own boot: fork, exec, first byte."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    begin = time.perf_counter()
+    process = subprocess.Popen(argv, cwd=folder, env={"PORT": str(port), "PATH": "/usr/bin:/bin"}, stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL)
+    try:
+        while True:
+            with socket.socket() as connection:
+                connection.settimeout(LIMIT)
+                if connection.connect_ex(("127.0.0.1", port)) == 0:
+                    first_byte(connection, "bench")
+                    return (time.perf_counter() - begin) * 1000
+            if time.perf_counter() > begin + LIMIT:
+                raise RuntimeError(f"{argv} does not listen")
+            time.sleep(0.0002)
+    finally:
+        process.kill()
+        process.wait()
+
+
+NODE = """const http = require('http');
+http.createServer((q, r) => r.end('hello')).listen(process.env.PORT || 8080, '127.0.0.1');
+"""
+PYTHON = """import http.server, os
+class Hello(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header('Content-Length', '5')
+        self.end_headers()
+        self.wfile.write(b'hello')
+    def log_message(self, *_):
+        pass
+http.server.ThreadingHTTPServer(('127.0.0.1', int(os.environ.get('PORT', 8080))), Hello).serve_forever()
+"""
+
+
+def with_libraries(project, *programs):
+    """Copies of `programs` and of the libraries they load, at their own paths below project/root."""
+    seen = set()
+    for program in programs:
+        output = subprocess.run(["ldd", program], capture_output=True, text=True, check=False).stdout
+        for path in [program, *(word for word in output.split() if word.startswith("/"))]:
+            if path in seen:
+                continue
+            seen.add(path)
+            target = project / "root" / path.lstrip("/")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
+
+
+def deploy_language(bench, name, program, source, suffix, tree=None):
+    """`source` as a service whose image has this machine's interpreter; its command and folder for boot()."""
+    project = bench.folder / name
+    project.mkdir()
+    (project / f"server{suffix}").write_text(source)
+    libraries = [program]
+    if tree:
+        shutil.copytree(tree, project / "root" / tree.lstrip("/"), ignore=shutil.ignore_patterns("test", "idlelib", "config-*"))
+        libraries += [str(each) for each in pathlib.Path(tree).glob("lib-dynload/*.so")]
+    with_libraries(project, *libraries)
+    (project / "Dockerfile").write_text(
+        f'FROM scratch\nCOPY root/ /\nCOPY server{suffix} /app/server{suffix}\nWORKDIR /app\nCMD ["{program}", "/app/server{suffix}"]\n')
+    bench.daemon.cli("deploy", str(project), "--name", name, "--json")
+    return [program, f"server{suffix}"], project
+
+
+def interleaved(samples, *functions):
+    """The values of each; the samples take turns, and the first two of each warm the page cache of all."""
+    taken = [[] for _ in functions]
+    for turn in range(samples + 2):
+        for values, function in zip(taken, functions):
+            value = function()
+            if turn >= 2:
+                values.append(value)
+    return taken
+
+
+def static_rungs(bench, bare):
+    annotate(bench, "bench", prepared_spares="0")
+    wick, runc = interleaved(SAMPLES, lambda: wake_from_nothing(bench, "bench"), bare.wake)
+    say(f"from nothing     {summary(wick, 'ms')}")
+    say(f"bare runc run    {summary(runc, 'ms')}")
+    figure("wake_to_runc", statistics.median(wick) / statistics.median(runc), 1.1, at_most=True)
+    spared = annotate(bench, "bench", prepared_spares="1")
+    wick, runc = interleaved(SAMPLES, lambda: wake_from_spare(bench, "bench", spared), bare.wake)
+    say(f"prepared         {summary(wick, 'ms')}")
+    say(f"bare runc run    {summary(runc, 'ms')}")
+    figure("prepared_to_runc", statistics.median(wick) / statistics.median(runc), 0.12, at_most=True)
+    print_timeline(bench, "bench")
+    annotate(bench, "bench", prepared_spares="0", freeze_after="1s")
+    frozen, awake = interleaved(SAMPLES, lambda: wake_frozen(bench, "bench"), lambda: warm(bench, "bench"))
+    say(f"frozen           {summary(frozen, 'ms')}")
+    say(f"warm             {summary(awake, 'ms')}")
+    figure("frozen_over_warm_ms", statistics.median(frozen) - statistics.median(awake), 1.5, at_most=True)
+
+
+def print_timeline(bench, service):
+    why = json.loads(bench.daemon.api("GET", f"/apis/wick.dev/v1/namespaces/default/services/{service}/why")[1])
+    latest = next((each for each in why["requests"] if each["cold"]), None)
+    if latest:
+        say("timeline (ms)    " + ", ".join(f"{step['step']} {step['ms']:.2f}" for step in latest["timeline"]))
+
+
+def language_rungs(bench, name, program, source, suffix, parked_bar, tree=None):
+    argv, folder = deploy_language(bench, name, program, source, suffix, tree)
+    samples = max(5, SAMPLES // 2)
+    revision = annotate(bench, name, park="never", prepared_spares="1")
+    prepared, own = interleaved(samples, lambda: wake_from_spare(bench, name, revision), lambda: boot(argv, folder))
+    say(f"{name:<7}prepared  {summary(prepared, 'ms')}")
+    say(f"{name:<7}own boot  {summary(own, 'ms')}")
+    figure(f"{name}_prepared_over_boot_ms", statistics.median(prepared) - statistics.median(own), 5, at_most=True)
+    revision = annotate(bench, name, park="auto", prepared_spares="1")
+    parked, own = interleaved(samples, lambda: wake_from_spare(bench, name, revision), lambda: boot(argv, folder))
+    say(f"{name:<7}parked    {summary(parked, 'ms')}")
+    say(f"{name:<7}own boot  {summary(own, 'ms')}")
+    print_timeline(bench, name)
+    figure(f"{name}_parked_to_boot", statistics.median(parked) / statistics.median(own), parked_bar, at_most=True)
+
+
 def run():
     config = caught_config()
     with Bench() as bench:
-        bare = Bare(bench, config)
-        wick, runc = [], []
-        for turn in range(SAMPLES + 2):
-            pair = wake_through_wick(bench), bare.wake()
-            if turn >= 2:  # the first ones warm the page cache of both
-                wick.append(pair[0])
-                runc.append(pair[1])
-        say(f"through wick   {summary(wick, 'ms')}")
-        say(f"bare runc run  {summary(runc, 'ms')}")
-        figure("wake_to_runc", statistics.median(wick) / statistics.median(runc), 1.1, at_most=True)
+        static_rungs(bench, Bare(bench, config))
+        if os.path.exists("/usr/bin/node"):
+            language_rungs(bench, "node", "/usr/bin/node", NODE, ".js", 0.4)
+        python = os.path.realpath("/usr/bin/python3")
+        if os.path.exists(python):
+            language_rungs(bench, "python", python, PYTHON, ".py", 0.15, f"/usr/lib/{os.path.basename(python)}")

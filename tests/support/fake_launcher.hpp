@@ -36,6 +36,9 @@ struct FakeBehaviour {
       connector;  // a real server; empty: one end of a socketpair whose other end stays open
 };
 
+/// What a FakeInstance was told, in order.
+enum class FakeCall { park, start, freeze, thaw };
+
 class FakeInstance final : public container::Instance {
  public:
   FakeInstance(Clock& clock, Executor executor, container::InstanceSpec spec, FakeBehaviour behaviour)
@@ -76,6 +79,22 @@ class FakeInstance final : public container::Instance {
 
   bool ended() const override { return status_.has_value(); }
 
+  awaitable<Result<Fd>> await_listening(std::uint16_t port, std::chrono::milliseconds patience) override {
+    const auto until = clock_.now() + patience;
+    for (Duration pause = look_first;; pause = std::min(pause * 2, look_most)) {
+      auto connected = co_await connect(port);
+      if (connected || ended() || clock_.now() >= until) co_return connected;
+      co_await clock_.sleep(std::min<Duration>(pause, until - clock_.now()));
+    }
+  }
+  awaitable<Result<void>> park() override { return told(FakeCall::park); }
+  awaitable<Result<void>> start() override {
+    launched_ = clock_.now();
+    return told(FakeCall::start);
+  }
+  awaitable<Result<void>> freeze() override { return told(FakeCall::freeze); }
+  awaitable<Result<void>> thaw() override { return told(FakeCall::thaw); }
+
   awaitable<void> stop(std::chrono::milliseconds grace) override {
     ++stops;
     stopping_ = true;
@@ -107,12 +126,24 @@ class FakeInstance final : public container::Instance {
 
   const container::InstanceSpec& spec() const { return spec_; }
 
+  static constexpr Duration look_first = std::chrono::microseconds(200);
+  static constexpr Duration look_most = std::chrono::milliseconds(10);
+  std::vector<FakeCall> calls;
+  std::optional<FakeCall> fails_at;  // that call fails, and the instance has ended
   int connects = 0;
   int stops = 0;
   bool given_back = false;
   std::shared_ptr<int> calls_until_failure;
 
  private:
+  awaitable<Result<void>> told(FakeCall call) {
+    calls.push_back(call);
+    if (ended()) co_return fail(Errc::not_found, "the instance has ended");
+    if (fails_at != call) co_return Result<void>{};
+    if (call != FakeCall::freeze) end({.code = 255});
+    co_return fail(Errc::io, "the fake fails this call");
+  }
+
   bool open() const { return !behaviour_.never_listens && clock_.now() >= launched_ + behaviour_.listens_after; }
   bool listens_on(std::uint16_t port) const {
     if (!open()) return false;
@@ -149,6 +180,12 @@ class FakeLauncher final : public container::Launcher {
     co_return make(std::move(spec), how);
   }
 
+  awaitable<Result<std::shared_ptr<container::Instance>>> prepare(container::InstanceSpec spec, std::string) override {
+    ++prepares;
+    if (prepare_error) co_return fail(*prepare_error);
+    co_return make(std::move(spec), behaviour);
+  }
+
   /// An instance that runs already, as after a restart of the daemon.
   std::shared_ptr<FakeInstance> make(container::InstanceSpec spec, FakeBehaviour how) {
     if (spec.id.empty()) spec.id = container::InstanceId::random();
@@ -166,6 +203,8 @@ class FakeLauncher final : public container::Launcher {
   std::vector<FakeBehaviour> scripted;       // … that these are not for, first to last
   std::shared_ptr<int> calls_until_failure;  // launch and connect calls, the last of which fails
   int launches = 0;
+  int prepares = 0;
+  std::optional<Error> prepare_error;
   std::vector<std::string> owners;
   std::vector<std::shared_ptr<FakeInstance>> instances;
 

@@ -12,7 +12,8 @@
 
 namespace wick::container {
 
-/// One running thing. Dropping the last reference does not stop it: instances outlive the daemon; call stop().
+/// One thing that runs, will run, or is held. Dropping the last reference does not stop it: instances outlive the
+/// daemon; call stop().
 class Instance {
  public:
   virtual ~Instance() = default;
@@ -24,6 +25,15 @@ class Instance {
   /// Returns once the instance has ended, at once if it has already. Any number of callers may wait.
   virtual awaitable<Exit> wait_exit() = 0;
   virtual bool ended() const = 0;
+  /// The same as connect() once somebody listens, waited for at most `patience` (Runner::await_listening).
+  virtual awaitable<Result<Fd>> await_listening(std::uint16_t port, std::chrono::milliseconds patience) = 0;
+
+  // --- the ladder (Runner's verbs of the same names). After a failed park, start or thaw it has ended.
+  virtual awaitable<Result<void>> park() = 0;
+  virtual awaitable<Result<void>> start() = 0;
+  virtual awaitable<Result<void>> freeze() = 0;
+  virtual awaitable<Result<void>> thaw() = 0;
+
   /// SIGTERM, at most `grace` to end, SIGKILL, then everything given back. Safe to call twice.
   virtual awaitable<void> stop(std::chrono::milliseconds grace) = 0;
   virtual awaitable<Result<Usage>> usage() = 0;
@@ -35,8 +45,10 @@ class Instance {
 class Launcher {
  public:
   virtual ~Launcher() = default;
-  /// Prepares and starts; returns when the process was exec'd, which is before it listens. `owner`
-  /// ("namespace/revision") is kept with the log and given back by adopt().
+  /// Everything up to the exec: what start() or park() goes on from. `owner` ("namespace/revision") is kept with the
+  /// log and given back by adopt(). One that ends before it was started leaves no log.
+  virtual awaitable<Result<std::shared_ptr<Instance>>> prepare(InstanceSpec spec, std::string owner) = 0;
+  /// Prepares and starts; returns when the process was exec'd, which is before it listens.
   virtual awaitable<Result<std::shared_ptr<Instance>>> launch(InstanceSpec spec, std::string owner) = 0;
 };
 
@@ -51,6 +63,7 @@ class RunnerLauncher final : public Launcher {
  public:
   RunnerLauncher(Executor executor, Runner& runner, std::string folder, LogOptions options = {});
   ~RunnerLauncher() override;
+  awaitable<Result<std::shared_ptr<Instance>>> prepare(InstanceSpec spec, std::string owner) override;
   awaitable<Result<std::shared_ptr<Instance>>> launch(InstanceSpec spec, std::string owner) override;
 
   struct Adopted {
@@ -58,7 +71,8 @@ class RunnerLauncher final : public Launcher {
     std::string owner;
     std::uint32_t id_range = 0;
   };
-  /// After a restart: what still runs and has a record here. What the runner knows and we do not is removed.
+  /// After a restart: what still runs and has a record here; the frozen ones are thawed. What the runner knows and we
+  /// do not is removed, and so is what was prepared or parked for the life before.
   awaitable<Result<std::vector<Adopted>>> adopt();
   awaitable<void> stop();  // stops watching logs and exits; instances go on
 

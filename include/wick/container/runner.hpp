@@ -4,6 +4,7 @@
 // wire format is in src/container/protocol.hpp).
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -30,6 +31,7 @@ inline constexpr std::size_t layers_max = 100;
 
 /// What runs. Travels to the runner in a sealed memfd (NUL-separated; at most 256 KiB in all, 4,096 strings).
 struct Process {
+  bool operator==(const Process&) const = default;
   std::vector<std::string> argv;
   std::vector<std::string> environment;  // "K=V"
   std::string working_folder = "/";
@@ -39,6 +41,7 @@ struct Process {
 };
 
 struct Limits {
+  bool operator==(const Limits&) const = default;
   std::uint64_t memory_bytes = 512ull << 20;  // swap is never more than memory
   std::uint32_t cpu_millis = 0;  // 1000 is one core; 0: as much as there is, an equal share where it is short
   std::uint32_t pids = 256;
@@ -55,6 +58,7 @@ enum class Privileges : std::uint8_t {
 };
 
 struct InstanceSpec {
+  bool operator==(const InstanceSpec&) const = default;
   InstanceId id;
   std::uint32_t id_range = 1;
   std::vector<Digest> layers;  // bottom first; empty when `step` is set
@@ -64,6 +68,9 @@ struct InstanceSpec {
   Network network = Network::own;
   Privileges privileges = Privileges::none;
   bool allow_root = false;  // uid 0 without this is Errc::denied for services
+  /// Descriptor 3 of the process is one end of a socket: it says 'P' there when its language runtime is booted, waits
+  /// for a byte before it goes on to the program's own code, and ends at the end of file (runtime/park).
+  bool parkable = false;
 };
 
 struct Prepared {
@@ -82,7 +89,7 @@ struct Existing {
   InstanceId id;
   pid_t pid = 0;
   std::uint32_t id_range = 0;
-  enum class State : std::uint8_t { prepared, running, frozen, stopped } state = State::running;
+  enum class State : std::uint8_t { prepared, parked, running, frozen, stopped } state = State::running;
 };
 
 struct Usage {
@@ -116,7 +123,15 @@ class Runner {
   /// Mounts the root, makes namespaces and cgroup, `runc create`: everything up to the exec of argv[0].
   /// `log` (opened O_APPEND by the caller) becomes stdout and stderr.
   virtual awaitable<Result<Prepared>> prepare(InstanceSpec spec, Fd log) = 0;
+  /// Starts a prepared `parkable` one and returns when it waits before its own code. Errors: unsupported when it does
+  /// not say so within 10 s (its runtime does not load the shim); it is removed then.
+  virtual awaitable<Result<void>> park(InstanceId id) = 0;
+  /// Lets a prepared or parked one go. Returns when argv[0] was exec'd.
   virtual awaitable<Result<void>> start(InstanceId id) = 0;
+  /// Holds every process of a running one (cgroup freezer; timers stop, clocks go on, connections stay) and then gives
+  /// its memory back to the machine, as far as the kernel can, until it is thawed.
+  virtual awaitable<Result<void>> freeze(InstanceId id) = 0;
+  virtual awaitable<Result<void>> thaw(InstanceId id) = 0;
   virtual awaitable<Result<void>> signal(InstanceId id, int number) = 0;
   /// Kills what is left, then gives back cgroup, mounts, bundle. Unknown ids are fine.
   virtual awaitable<Result<void>> remove(InstanceId id) = 0;
@@ -124,6 +139,10 @@ class Runner {
   /// A stream socket made inside the instance's network namespace and already connecting to 127.0.0.1:`port` there
   /// (non-blocking; ECONNREFUSED when nobody listens is Errc::unavailable).
   virtual awaitable<Result<Fd>> connect(InstanceId id, std::uint16_t port) = 0;
+  /// The same once somebody listens, looked for in steps from 50 us to 10 ms for at most `patience` (60 s): then
+  /// unavailable, as for one that ends. May be asked before start().
+  virtual awaitable<Result<Fd>> await_listening(InstanceId id, std::uint16_t port,
+                                                std::chrono::milliseconds patience) = 0;
   virtual awaitable<Result<Usage>> usage(InstanceId id) = 0;
   virtual awaitable<Result<std::vector<Listening>>> listening(InstanceId id) = 0;
   /// Adds a callback: each is called once for every instance that ends by itself or by a signal, remove()'s included.

@@ -43,11 +43,15 @@ class RunnerClient final : public Runner {
   void close();
 
   awaitable<Result<Prepared>> prepare(InstanceSpec spec, Fd log) override;
+  awaitable<Result<void>> park(InstanceId id) override;
   awaitable<Result<void>> start(InstanceId id) override;
+  awaitable<Result<void>> freeze(InstanceId id) override;
+  awaitable<Result<void>> thaw(InstanceId id) override;
   awaitable<Result<void>> signal(InstanceId id, int number) override;
   awaitable<Result<void>> remove(InstanceId id) override;
   awaitable<Result<std::vector<Existing>>> list() override;
   awaitable<Result<Fd>> connect(InstanceId id, std::uint16_t port) override;
+  awaitable<Result<Fd>> await_listening(InstanceId id, std::uint16_t port, std::chrono::milliseconds patience) override;
   awaitable<Result<Usage>> usage(InstanceId id) override;
   awaitable<Result<std::vector<Listening>>> listening(InstanceId id) override;
   void on_exit(std::function<void(const Exit&)> callback) override;

@@ -1,11 +1,13 @@
 // One instance as its pool keeps it, and the right to send it one request.
 #pragma once
 
+#include <boost/asio/steady_timer.hpp>
 #include <memory>
 #include <utility>
 
 #include "wick/container/launcher.hpp"
 #include "wick/http/upstream.hpp"
+#include "wick/os/loop.hpp"
 #include "wick/serving/revision.hpp"
 
 namespace wick::serving {
@@ -14,7 +16,7 @@ class RevisionPool;
 
 /// Only the pool changes it; the states are drawn in revision_pool.hpp.
 struct PooledInstance {
-  enum class State { starting, ready, stopping };
+  enum class State { starting, ready, frozen, stopping };
   State state = State::starting;
   container::InstanceId id;
   std::shared_ptr<const RevisionSpec> spec;       // what it was launched with
@@ -27,7 +29,9 @@ struct PooledInstance {
   milliseconds start_elapsed{0};
   bool adopted = false;
   bool stop_sent = false;
-  bool ended = false;  // nothing is left of it; kept only for its leases
+  bool spare = false;                          // `instance` was made ahead and waits for its start
+  std::shared_ptr<asio::steady_timer> asleep;  // while it is frozen; cancelled when that is over
+  bool ended = false;                          // nothing is left of it; kept only for its leases
 };
 
 /// Given back by the destructor; must not outlive the pool.

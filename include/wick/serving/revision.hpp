@@ -51,6 +51,17 @@ struct Probe {
   milliseconds period{0};  // 0: as fast as is useful, for at most `startup_limit`
 };
 
+/// What stands between running and nothing (DESIGN.md 3.2); wick.dev/ annotations (model/ladder.hpp has the defaults of
+/// the box). All off here.
+struct Ladder {
+  int spares = 0;                // prepared instances, beside those that run, once it was ready
+  bool park = false;             // boot the spares' language runtime too, where it has a shim
+  milliseconds spares_for{0};    // since the last start; 0: for good
+  milliseconds freeze_after{0};  // without a request until the idle ones are frozen; 0: never
+  milliseconds frozen_for{0};    // until a frozen one is stopped
+  bool operator==(const Ladder&) const = default;
+};
+
 struct RevisionSpec {
   RevisionKey key;
   std::string service;
@@ -63,6 +74,8 @@ struct RevisionSpec {
   milliseconds stop_grace{30'000};      // SIGTERM to SIGKILL
   Probe readiness;
   Scaling scaling;
+  Ladder ladder;
+  bool was_ready = false;  // in an earlier life of ours: spares need not wait for its first start
 };
 
 }  // namespace wick::serving

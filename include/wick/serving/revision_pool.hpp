@@ -4,7 +4,13 @@
 //   launch(), adopt()         become_ready()        retire()              forget()
 //   ───────────────► starting ──────────────► ready ──────────► stopping ─────────► gone
 //                       │ fail_start()          │ end_while_serving()  ▲
-//                       └───────────────────────┴──────────────────────┘
+//                       │                       │ ▲                    ▲
+//                       │               freeze()│ │wake()              │
+//                       │                       ▼ │ (as starting)      │ sleep(): frozen_for is over, evicted
+//                       │                      frozen ─────────────────┤
+//                       └──────────────────────────────────────────────┘
+//
+// launch() takes a spare (spares.hpp) where there is one: then starting is a write to a fifo.
 //
 // Invariants
 //  1. in_flight > 0 only for an instance that is or was ready. An instance stays in `members_` while it has leases.
@@ -17,7 +23,10 @@
 //  6. From nothing, an instance is started only for a reason that still holds: a waiting request, ensure_ready(),
 //  min-scale.
 //  7. SIGTERM is sent only at in_flight 0 (or by stop_all()).
-//  8. Ticks run only while there are instances, waiters or a min-scale: a revision at zero costs no timer.
+//  8. Ticks run only while there are instances that are not frozen, waiters or a min-scale: a revision at zero costs no
+//  timer but the ones that end its sleepers.
+//  9. A frozen instance has no request in flight, is no part of desired or ready, and is woken before another is
+//  launched.
 #pragma once
 
 #include <boost/asio/steady_timer.hpp>
@@ -36,6 +45,8 @@
 #include "wick/serving/autoscaler.hpp"
 #include "wick/serving/lease.hpp"
 #include "wick/serving/serving.hpp"
+#include "wick/serving/sleep_budget.hpp"
+#include "wick/serving/spares.hpp"
 #include "wick/serving/wait_queue.hpp"
 
 namespace wick::serving {
@@ -47,6 +58,7 @@ struct PoolOptions {
   milliseconds start_backoff_max{10'000};  // … up to this
   int starts_at_once_max = 32;             // the others are started as these get ready
   std::size_t idle_connections_max = 64;   // kept to each instance
+  SleepBudget* budget = nullptr;           // none: nothing is frozen or made ahead
 };
 
 struct PoolMetrics {
@@ -56,7 +68,9 @@ struct PoolMetrics {
   Histogram& cold_start;
   Gauge& starting;
   Gauge& ready;
+  Gauge& frozen;
   Gauge& stopping;
+  Gauge& spare;
 };
 
 class RevisionPool {
@@ -111,6 +125,16 @@ class RevisionPool {
   void scale_up(TimePoint now);
   void scale_down(int surplus);
   void launch(TimePoint now);
+  awaitable<bool> start_spare(Member member);
+  void keep_spares(TimePoint used);
+
+  bool may_freeze(const PooledInstance& member) const;
+  void freeze_idle(TimePoint now);
+  void freeze(PooledInstance& member);
+  bool wake_one();
+  awaitable<void> sleep(Member member);
+  void rejoin(const Member& member);
+  Member shared(const PooledInstance& member) const;
   void add(Member member);
   void retry_later();
   awaitable<void> retry();
@@ -137,6 +161,9 @@ class RevisionPool {
   std::shared_ptr<const RevisionSpec> spec_;
   PoolOptions options_;
   std::function<void()> on_change_;
+
+  Spares spares_;
+  TimePoint quiet_since_{};  // no request in progress since then
 
   Autoscaler autoscaler_;
   LoadMeter load_;

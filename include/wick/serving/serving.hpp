@@ -20,6 +20,7 @@ struct ServingOptions {
   std::size_t queue_limit =
       10'000;  // requests held a revision while no instance is ready (serving.md 3.6): 503 past it
   bool trust_forwarded = false;
+  std::uint64_t sleep_bytes_max = 1ull << 30;  // what frozen instances and spares of all services may take together
 };
 
 struct InstanceView {

@@ -135,7 +135,7 @@ TEST_CASE("numbers of a prepare stay in their bounds") {
       [](PrepareBody& b) { b.privileges = 1; },
       [](PrepareBody& b) { b.privileges = 77; },
       [](PrepareBody& b) { b.allow_root = 2; },
-      [](PrepareBody& b) { b.reserved = 1; },
+      [](PrepareBody& b) { b.parkable = 2; },
       [](PrepareBody& b) { b.layers.count = 0; },
       [](PrepareBody& b) { b.layers.count = layers_max + 1; },
       [](PrepareBody& b) { b.layers.count = 3; },  // the third digest is empty

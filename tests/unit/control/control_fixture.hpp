@@ -27,7 +27,13 @@ class FakeRunner final : public container::Runner {
   int calls = 0;
 
   awaitable<Result<container::Prepared>> prepare(container::InstanceSpec, Fd) override { co_return unused(); }
+  awaitable<Result<void>> park(container::InstanceId) override { co_return unused(); }
   awaitable<Result<void>> start(container::InstanceId) override { co_return unused(); }
+  awaitable<Result<void>> freeze(container::InstanceId) override { co_return unused(); }
+  awaitable<Result<void>> thaw(container::InstanceId) override { co_return unused(); }
+  awaitable<Result<Fd>> await_listening(container::InstanceId, std::uint16_t, std::chrono::milliseconds) override {
+    co_return unused();
+  }
   awaitable<Result<void>> signal(container::InstanceId, int) override { co_return unused(); }
   awaitable<Result<void>> remove(container::InstanceId) override { co_return unused(); }
   awaitable<Result<std::vector<container::Existing>>> list() override { co_return unused(); }
