@@ -27,12 +27,42 @@ json::object to_json(const serving::InstanceView& instance, const std::string& r
           {"startMs", instance.start_elapsed.count()}};
 }
 
+/// Steps with the time at which each was done, in milliseconds since the request arrived.
+json::array timeline_of(const serving::RequestTrace& trace) {
+  json::array steps;
+  const auto add = [&steps](std::string_view step, std::chrono::microseconds at) {
+    steps.push_back(json::object{{"step", step}, {"ms", static_cast<double>(at.count()) / 1000}});
+  };
+  if (trace.wake) {
+    using From = serving::WakeSteps::From;
+    add("routed", trace.wake->queued);
+    switch (trace.wake->from) {
+      case From::other:
+        add("joined a start under way", trace.wake->queued);
+        break;
+      case From::nothing:
+        add("start from nothing", trace.wake->woken);
+        break;
+      case From::prepared:
+        add("start of a spare", trace.wake->woken);
+        break;
+      case From::frozen:
+        add("thaw", trace.wake->woken);
+        break;
+    }
+    add("running", trace.wake->started);
+    add("listening, connected", trace.wake->listening);
+    add("request has its slot", trace.wake->leased);
+  }
+  add("answered", trace.exact);
+  return steps;
+}
+
 json::object to_json(const serving::RequestTrace& trace) {
-  return {{"requestId", trace.request_id},    {"when", to_rfc3339_nano(trace.when)},
-          {"method", trace.method},           {"target", trace.target},
-          {"status", trace.status},           {"totalMs", trace.total.count()},
-          {"queuedMs", trace.queued.count()}, {"cold", trace.cold},
-          {"revision", trace.revision},       {"instance", trace.instance}};
+  return {{"timeline", timeline_of(trace)}, {"requestId", trace.request_id},    {"when", to_rfc3339_nano(trace.when)},
+          {"method", trace.method},         {"target", trace.target},           {"status", trace.status},
+          {"totalMs", trace.total.count()}, {"queuedMs", trace.queued.count()}, {"cold", trace.cold},
+          {"revision", trace.revision},     {"instance", trace.instance}};
 }
 
 store::ObjectValue find_service(const Doors& doors, const std::string& name_space, const std::string& name) {

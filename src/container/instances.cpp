@@ -31,6 +31,7 @@ constexpr auto exec_limit = 10s;   // for the init to open the fifo, and again t
 constexpr auto death_limit = 10s;  // after SIGKILL; longer only in uninterruptible sleep
 constexpr auto park_limit = 10s;   // from the exec to the runtime's being booted
 constexpr auto freeze_limit = 500ms;
+constexpr auto reclaim_after = 10s;  // frozen: what wakes sooner should find its memory where it was
 constexpr std::uint64_t reclaim_step_bytes = 4 << 20;
 constexpr std::size_t turns_waiting_max = 64;
 
@@ -87,6 +88,14 @@ awaitable<void> drain(stream_descriptor& fifo) {
     if (got == 0 || errno != EAGAIN) co_return;
   }
 }
+
+/// One that waits, while it is in scope.
+struct Counted {
+  explicit Counted(int& count) : count(count) { ++count; }
+  Counted(const Counted&) = delete;
+  ~Counted() { --count; }
+  int& count;
+};
 
 /// Both ends of the socket that a parkable process waits on.
 struct Door {
@@ -428,16 +437,16 @@ awaitable<Result<void>> Instances::open_start_fifo(EntryPointer entry) {
 
 awaitable<Result<void>> Instances::wait_for_exec(EntryPointer entry, Executable init) {
   // Nothing wakes us at the exec; it comes 1 to 5 ms after the fifo, and one look costs 3 us.
-  const auto until = std::chrono::steady_clock::now() + exec_limit;
-  Duration pause = 100us;
+  const Counted counted(looking_);
+  const auto began = std::chrono::steady_clock::now();
+  const auto until = began + exec_limit;
   while (!entry->ended()) {
     if (const auto now = executable_of(entry->record.pid); now && *now != init) co_return Result<void>{};
     if (std::chrono::steady_clock::now() > until)
       co_return fail(Errc::timed_out, fmt::format("the command '{}' was not executed within {} s",
                                                   printable(entry->command), exec_limit.count()));
-    asio::steady_timer timer(executor_, pause);
+    asio::steady_timer timer(executor_, pause_between_looks(std::chrono::steady_clock::now() - began, looking_));
     co_await timer.async_wait(use_awaitable);
-    pause = std::min<Duration>(pause * 5 / 4, 5ms);
   }
   // It has ended already: as itself, or because it never became the program? The name it died with tells.
   if (!entry->last_name.starts_with("runc:[")) co_return Result<void>{};
@@ -474,8 +483,11 @@ awaitable<bool> Instances::wait_frozen(EntryPointer entry) {
   co_return false;
 }
 
-/// In steps, so that a thaw waits for one of them at most.
+/// In steps, so that a thaw waits for one of them at most. One that was thawed and frozen again meanwhile only loses
+/// its memory sooner.
 awaitable<void> Instances::reclaim(EntryPointer entry) {
+  asio::steady_timer timer(executor_, reclaim_after);
+  co_await timer.async_wait(use_awaitable);
   bool more = true;
   while (more && entry->life.rung() == Rung::frozen) {
     auto step = [cgroups = cgroups_, id = entry->id] { return cgroups.reclaim(id, reclaim_step_bytes); };
@@ -574,11 +586,7 @@ Result<Fd> Instances::connect(const InstanceId& id, std::uint16_t port) const {
 
 awaitable<Result<Fd>> Instances::await_listening(InstanceId id, std::uint16_t port,
                                                  std::chrono::milliseconds patience) {
-  struct Counted {
-    explicit Counted(int& count) : count(count) { ++count; }
-    ~Counted() { --count; }
-    int& count;
-  } const counted(looking_);
+  const Counted counted(looking_);
   const auto began = std::chrono::steady_clock::now();
   asio::steady_timer timer(executor_);
   while (true) {
@@ -617,6 +625,7 @@ bool Instances::uses(const Digest& layer) const {
 awaitable<Result<void>> Instances::recover() {
   if (auto made = make_folders(folder_, 0700); !made) co_return made;
   if (auto made = make_folders(runtime_.root(), 0700); !made) co_return made;
+  runtime_.end_strays();
   std::vector<fs::path> records;
   for (const auto& entry : fs::directory_iterator(folder_)) records.push_back(entry.path());
   for (const auto& folder : records) co_await recover_one(folder);

@@ -106,7 +106,7 @@ class Instances {
   HostFacts host_;
   std::function<void(const Exit&)> on_exit_;
   std::map<InstanceId, EntryPointer> entries_;
-  int looking_ = 0;  // await_listening() calls under way: they share the time there is for looking
+  int looking_ = 0;  // who looks for a port or an exec now: they share the time there is for looking
   TaskGroup watchers_;
 };
 

@@ -4,6 +4,7 @@
 #include <signal.h>
 
 #include <boost/asio/as_tuple.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <map>
 
@@ -32,7 +33,10 @@ class RunnerInstance final : public Instance {
 
   awaitable<Result<Fd>> connect(std::uint16_t port) override {
     if (ended_) co_return fail(Errc::unavailable, "the instance has ended");
-    co_return co_await runner_.connect(id_, port);
+    auto connected = co_await runner_.connect(id_, port);
+    // The runner died under it: the next one knows the instance too.
+    if (!connected && connected.error().code() == Errc::io && !ended_) connected = co_await runner_.connect(id_, port);
+    co_return connected;
   }
   awaitable<Result<Fd>> await_listening(std::uint16_t port, std::chrono::milliseconds patience) override {
     if (ended_) co_return fail(Errc::unavailable, "the instance has ended");
@@ -47,8 +51,13 @@ class RunnerInstance final : public Instance {
     set_started();  // whatever it has written by now is worth keeping
     co_return settled(std::move(started));
   }
-  awaitable<Result<void>> freeze() override { return runner_.freeze(id_); }
+  awaitable<Result<void>> freeze() override {
+    auto frozen = co_await runner_.freeze(id_);
+    frozen_ = frozen.has_value();
+    co_return frozen;
+  }
   awaitable<Result<void>> thaw() override {
+    frozen_ = false;
     auto thawed = co_await runner_.thaw(id_);
     co_return settled(std::move(thawed));
   }
@@ -71,6 +80,7 @@ class RunnerInstance final : public Instance {
   awaitable<void> stop(std::chrono::milliseconds grace) override {
     if (!ended_ && !stopping_) {
       stopping_ = true;
+      if (frozen_) co_await thaw();  // else it would not even hear of it
       auto signalled = co_await runner_.signal(id_, SIGTERM);
       if (signalled) co_await wait_at_most(grace);
       if (!ended_) {
@@ -124,6 +134,7 @@ class RunnerInstance final : public Instance {
   std::filesystem::path log_;
   asio::steady_timer changed_;
   bool started_ = false;
+  bool frozen_ = false;
   bool ended_ = false;
   bool stopping_ = false;
   bool given_back_ = false;
@@ -201,16 +212,29 @@ class RunnerLauncher::Impl {
     tasks_.spawn("remove " + std::string(exit.id.text()), give_back(exit.id));
   }
 
+  /// The runner is another one: whoever it does not know has ended while nobody watched.
+  void resync() {
+    if (!tasks_.closed()) tasks_.spawn("resync with the runner", look_who_is_left());
+  }
+
   awaitable<void> stop() { return tasks_.stop(); }
   std::vector<LogFile> logs(std::string_view owner) const { return logs_.of(owner); }
 
  private:
   std::shared_ptr<RunnerInstance> make(const InstanceId& id) {
     auto instance = std::make_shared<RunnerInstance>(executor_, runner_, id, logs_.path_of(id));
-    instance->on_started = [this, id] { logs_.begin(id, wall_now()); };
+    // The record is written after the caller has its answer.
+    instance->on_started = [this, id] {
+      if (!tasks_.closed()) tasks_.spawn("record of " + std::string(id.text()), begin_log(id));
+    };
     instance->on_failure = [this, id] { abandon(id); };
     running_.emplace(id, instance);
     return instance;
+  }
+
+  awaitable<void> begin_log(InstanceId id) {
+    co_await asio::post(executor_, use_awaitable);
+    logs_.begin(id, wall_now());
   }
 
   awaitable<Result<void>> prepare(std::shared_ptr<RunnerInstance> instance, InstanceSpec spec, Fd log) {
@@ -239,6 +263,7 @@ class RunnerLauncher::Impl {
 
   void note_end(RunnerInstance& instance, const Exit& exit) {
     if (instance.started()) {
+      logs_.begin(exit.id, wall_now());
       logs_.set_ended(exit.id, exit);
     } else {
       logs_.forget(exit.id);
@@ -263,6 +288,19 @@ class RunnerLauncher::Impl {
     }
   }
 
+  awaitable<void> look_who_is_left() {
+    std::vector<InstanceId> ours;
+    for (const auto& [id, instance] : running_)
+      if (instance->pid() != 0 && !instance->ended()) ours.push_back(id);
+    auto existing = co_await runner_.list();
+    if (!existing) co_return;
+    for (const auto& id : ours) {
+      const auto known = std::ranges::find(*existing, id, &Existing::id);
+      if (known == existing->end() || known->state == Existing::State::stopped)
+        ended(Exit{.id = id, .status = {.code = 255}, .known = false});
+    }
+  }
+
   awaitable<void> watch_logs() {
     asio::steady_timer timer(executor_);
     while (true) {
@@ -284,6 +322,9 @@ RunnerLauncher::RunnerLauncher(Executor executor, Runner& runner, std::string fo
     : impl_(std::make_shared<Impl>(executor, runner, std::move(folder), options)) {
   runner.on_exit([weak = std::weak_ptr(impl_)](const Exit& exit) {
     if (auto impl = weak.lock()) impl->ended(exit);
+  });
+  runner.on_restart([weak = std::weak_ptr(impl_)] {
+    if (auto impl = weak.lock()) impl->resync();
   });
 }
 RunnerLauncher::~RunnerLauncher() = default;

@@ -393,6 +393,7 @@ Result<Request> parse_body(Verb verb, string_view bytes, std::vector<Fd>& fds) {
     case Verb::await_listening:
       return parse_await_listening(bytes);
     case Verb::exit_notice:
+    case Verb::restart_notice:
       break;
   }
   return fail(Errc::invalid, "not a verb of the front");
@@ -426,7 +427,8 @@ std::string_view to_string(Verb verb) {
                                     "freeze",
                                     "thaw",
                                     "await_listening",
-                                    "exit_notice"};
+                                    "exit_notice",
+                                    "restart_notice"};
   const auto index = static_cast<std::size_t>(verb);
   return index < names.size() ? names[index] : "unknown";
 }

@@ -7,7 +7,7 @@
 //
 //   request = RequestHead, body of the verb        (+ descriptors)
 //   reply   = ReplyHead, body of the verb, or the error's "message\0hint"
-//   notice  = ReplyHead with Verb::exit_notice and request 0, ExitBody
+//   notice  = ReplyHead with Verb::exit_notice and request 0, ExitBody; or Verb::restart_notice, nothing
 #pragma once
 
 #include <chrono>
@@ -63,7 +63,8 @@ enum class Verb : std::uint16_t {
   freeze,
   thaw,
   await_listening,
-  exit_notice,  // runner to front only
+  exit_notice,     // runner to front only:
+  restart_notice,  // the runner before this one died; what was asked of it is not answered
 };
 
 std::string_view to_string(Verb verb);

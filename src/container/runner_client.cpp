@@ -60,6 +60,7 @@ class RunnerClient::Impl {
   Impl(Executor executor, Fd socket) : executor_(executor), socket_(executor, std::move(socket)) {}
 
   std::vector<std::function<void(const Exit&)>> on_exit;
+  std::vector<std::function<void()>> on_restart;
 
   awaitable<void> run() {
     while (!closed_) {
@@ -139,11 +140,26 @@ class RunnerClient::Impl {
     if (head.magic != magic) return false;
     packet.bytes.erase(0, sizeof(ReplyHead));
     if (head.verb == static_cast<std::uint16_t>(Verb::exit_notice)) return accept_exit(packet.bytes);
+    if (head.verb == static_cast<std::uint16_t>(Verb::restart_notice)) return accept_restart();
     auto call = calls_.find(head.request);
     if (call == calls_.end()) return true;  // its caller was cancelled
     call->second->error = head.error;
     call->second->reply = std::move(packet);
     call->second->done.cancel();
+    return true;
+  }
+
+  /// What was asked of the dead one will not be answered: fails it, then tells.
+  bool accept_restart() {
+    log::warn("the runner died and was replaced", {{"calls", static_cast<std::int64_t>(calls_.size())}});
+    for (auto& [number, call] : calls_) {
+      if (call->reply) continue;
+      const Error lost(Errc::io, "the runner died while it was asked");
+      call->error = static_cast<std::uint16_t>(lost.code()) + 1;
+      call->reply.emplace(Packet{.bytes = encode_error(lost), .fds = {}});
+      call->done.cancel();
+    }
+    for (const auto& callback : on_restart) callback();
     return true;
   }
 
@@ -173,6 +189,8 @@ RunnerClient::~RunnerClient() = default;
 awaitable<void> RunnerClient::run() { return impl_->run(); }
 void RunnerClient::close() { impl_->close(); }
 void RunnerClient::on_exit(std::function<void(const Exit&)> callback) { impl_->on_exit.push_back(std::move(callback)); }
+
+void RunnerClient::on_restart(std::function<void()> callback) { impl_->on_restart.push_back(std::move(callback)); }
 
 awaitable<Result<Prepared>> RunnerClient::prepare(InstanceSpec spec, Fd log) {
   auto request = encode_prepare(spec, std::move(log));

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <boost/asio/bind_cancellation_slot.hpp>
@@ -42,9 +43,7 @@ bool is_allowed(asio::io_context& loop, const Fd& socket, uid_t front) {
   return false;
 }
 
-}  // namespace
-
-int runner_main(Fd socket, RunnerOptions options) {
+int work(Fd socket, RunnerOptions options) {
   asio::io_context loop(1);
   if (!is_allowed(loop, socket, options.front_uid)) return 1;
   if (!make_private_mounts()) return 1;
@@ -72,6 +71,49 @@ int runner_main(Fd socket, RunnerOptions options) {
   asio::co_spawn(loop, std::move(served), asio::bind_cancellation_slot(stop.slot(), done));
   loop.run();
   return code;
+}
+
+constexpr int lives_max = 1000;                     // then something is wrong that a new one does not mend
+constexpr auto life_min = std::chrono::seconds(1);  // one that dies sooner is not replaced at once
+
+pid_t worker = 0;
+void pass_on(int number) {
+  if (worker > 0) ::kill(worker, number);
+}
+
+}  // namespace
+
+int runner_main(Fd socket, RunnerOptions options) {
+  // This process only waits: it holds the socket, so that the front does not see an end when a worker dies of a signal.
+  // The worker sees the front's end as ever, and ends; then so do we.
+  struct sigaction action{};
+  action.sa_handler = pass_on;
+  ::sigaction(SIGTERM, &action, nullptr);
+  ::sigaction(SIGINT, &action, nullptr);
+  const pid_t guard = ::getpid();
+  for (int life = 0; life < lives_max; ++life) {
+    const auto began = std::chrono::steady_clock::now();
+    worker = ::fork();
+    if (worker < 0) {
+      log::error("runner cannot fork", {{"error", std::strerror(errno)}});
+      return 1;
+    }
+    if (worker == 0) {
+      ::signal(SIGTERM, SIG_DFL);
+      ::signal(SIGINT, SIG_DFL);
+      ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // whoever kills us means both
+      if (::getppid() != guard) ::_exit(1);
+      ::_exit(work(std::move(socket), std::move(options)));
+    }
+    int status = 0;
+    while (::waitpid(worker, &status, 0) < 0 && errno == EINTR) {
+    }
+    if (WIFEXITED(status)) return WEXITSTATUS(status);
+    log::error("the runner died", {{"signal", WTERMSIG(status)}, {"life", life}});
+    options.replaces_dead = true;
+    if (std::chrono::steady_clock::now() - began < life_min) ::usleep(50'000);
+  }
+  return 1;
 }
 
 }  // namespace wick::container

@@ -1,13 +1,16 @@
 // The runner's end of the socket: reads requests, checks them (protocol.cpp), does them, answers. Requests run side by
 // side; what must not is ordered further down (a turn per instance, a hold per step).
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <stdexcept>
 
 #include "bootstrap.hpp"
@@ -17,6 +20,7 @@
 #include "sealed_memory.hpp"
 #include "wick/base/log.hpp"
 #include "wick/container/runner_process.hpp"
+#include "wick/os/clock.hpp"
 #include "wick/os/files.hpp"
 #include "wick/os/seqpacket.hpp"
 
@@ -26,7 +30,9 @@ namespace {
 
 using namespace protocol;
 
-constexpr std::size_t requests_max = 512;  // at once; one more is answered with overloaded
+constexpr auto lock_limit = 15'000ms;  // one that waits for an instance's death takes 10 s
+constexpr auto lock_pause = 5ms;
+constexpr std::size_t requests_max = 2048;  // at once; one more is answered with overloaded
 
 struct Answer {
   std::string body;
@@ -83,6 +89,12 @@ class Server {
     auto recovered = co_await instances_.recover();
     unwrap(std::move(recovered)).value();
     unwrap(layers_.open()).value();
+    if (options_.replaces_dead) {
+      const ReplyHead head{.verb = static_cast<std::uint16_t>(Verb::restart_notice)};
+      const std::string notice(bytes_of(head));
+      auto told = co_await socket_.send(notice);
+      if (!told) log::warn("cannot tell the front of the restart", {{"error", told.error().what()}});
+    }
     instances_.on_exit([this](const Exit& exit) { tasks_.spawn("exit notice", send_exit(exit)); });
     std::exception_ptr error;
     try {
@@ -301,6 +313,22 @@ class Server {
   TaskGroup tasks_;
 };
 
+/// The runner before this one may not have noticed yet that its front is gone: two must not work on the same folders.
+awaitable<Fd> lock_folder(std::filesystem::path folder) {
+  auto file = unwrap(open_file(folder / "runner.lock", O_RDWR | O_CREAT, 0600));
+  asio::steady_timer timer(co_await asio::this_coro::executor);
+  for (auto waited = 0ms; ::flock(file->get(), LOCK_EX | LOCK_NB) != 0; waited += lock_pause) {
+    if (errno != EWOULDBLOCK && errno != EINTR)
+      throw std::runtime_error(system_error("lock " + folder.string(), errno).what());
+    if (waited >= lock_limit)
+      throw std::runtime_error(
+          fmt::format("another runner works on {}; stop it, or give this one a --run of its own", folder.string()));
+    timer.expires_after(lock_pause);
+    co_await timer.async_wait(use_awaitable);
+  }
+  co_return std::move(*file);
+}
+
 }  // namespace
 
 awaitable<void> serve_runner(Executor executor, Fd socket, RunnerOptions options) {
@@ -310,6 +338,7 @@ awaitable<void> serve_runner(Executor executor, Fd socket, RunnerOptions options
     unwrap(make_folders(folder, folder == options.state_folder ? 0700 : 0755)).value();
     unwrap(check_root_owns(folder)).value();
   }
+  const Fd lock = co_await lock_folder(options.run_folder);
   auto roots = unwrap(Roots::open(options.run_folder / "roots", options.state_folder / "skeleton"));
   auto door = unwrap(NetworkDoor::open());
   Server server(executor, std::move(socket), options, std::move(*roots), std::move(*door));

@@ -24,6 +24,9 @@ class RuntimeCommand {
   awaitable<Result<void>> remove(InstanceId id) const;
   awaitable<Result<void>> remove_by_force(InstanceId id) const;  // kills it first
 
+  /// Kills what an earlier life of ours left running of the runtime's commands (told by their --root), and waits for
+  /// their ends: a `create` that goes on would make what nobody knows of.
+  void end_strays() const;
   bool knows(const InstanceId& id) const;
   std::filesystem::path start_fifo(const InstanceId& id) const { return root_ / id.text() / "exec.fifo"; }
   bool has_start_fifo() const { return program_.ends_with("runc"); }

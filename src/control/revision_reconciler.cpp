@@ -210,14 +210,15 @@ awaitable<Result<void>> RevisionReconciler::learn(const ObjectKey& key, const js
   co_return Result<void>();
 }
 
-/// Tells serving. A revision without a route keeps no instance for its min-scale (Knative's "unreachable").
+/// Tells serving. A revision without a route keeps no instance for its min-scale (Knative's "unreachable"), and no
+/// spare.
 void RevisionReconciler::set_in_force(const ObjectKey& key, const json::object& object) {
   auto& known = known_.at(key);
   const bool reachable = model::text_at(object, {"metadata", "labels", model::names::routing_state}) != "reserve";
   if (known.told_reachable == reachable) return;
   known.told_reachable = reachable;
   auto spec = known.spec;
-  if (!reachable) spec.scaling.min_scale = 0;
+  if (!reachable) spec.scaling.min_scale = spec.ladder.spares = 0;
   world_.with.serving.set_revision(std::move(spec));
 }
 

@@ -43,6 +43,8 @@ bool RevisionPool::wake_one() {
       members_, [](const Member& member) { return member->state == PooledInstance::State::frozen; });
   if (frozen == members_.end()) return false;
   set_state(**frozen, PooledInstance::State::starting);
+  (*frozen)->launched = clock_.now();
+  (*frozen)->from = WakeSteps::From::frozen;
   (*frozen)->asleep->cancel();
   return true;
 }
@@ -56,19 +58,22 @@ awaitable<void> RevisionPool::sleep(Member member) {
     if (member->state == State::frozen) retire(*member);
   } else if (member->state == State::frozen) {
     auto usage = co_await member->instance->usage();
-    const auto place =
-        options_.budget->add(usage ? usage->memory_bytes : 0, quiet_since_, [weak = std::weak_ptr(woken)] {
-          if (auto timer = weak.lock()) timer->cancel();
-        });
+    const auto evicted = std::make_shared<bool>(false);
+    const auto place = options_.budget->add(usage ? usage->memory_bytes : 0, quiet_since_, [evicted, woken] {
+      *evicted = true;
+      woken->cancel();
+    });
     auto waited = [](std::shared_ptr<asio::steady_timer> timer) -> awaitable<void> {
       co_await timer->async_wait(asio::as_tuple(use_awaitable));
     };
     try {
       auto waiting = waited(woken);
-      if (member->state == State::frozen) co_await with_deadline(clock_, spec_->ladder.frozen_for, std::move(waiting));
+      if (member->state == State::frozen && !*evicted)
+        co_await with_deadline(clock_, spec_->ladder.frozen_for, std::move(waiting));
     } catch (const DeadlineExceeded&) {
       // It slept long enough.
     }
+    if (closed_) co_return;  // drain() stops it, leave() leaves it to the next daemon
     if (member->state == State::frozen && !member->instance->ended()) retire(*member);
   }
   if (member->state != State::starting) co_return;
@@ -81,10 +86,12 @@ awaitable<void> RevisionPool::sleep(Member member) {
 
 void RevisionPool::rejoin(const Member& member) {
   if (member->state != PooledInstance::State::starting || member->instance->ended()) return;
+  member->started = member->listening = clock_.now();
   set_state(*member, PooledInstance::State::ready);
   ready_.push_back(member.get());
   desired_ = std::max(desired_, static_cast<int>(ready_.size()));
   autoscaler_.became_active(clock_.now());
+  if (!ensuring_.empty() && static_cast<int>(ready_.size()) >= ready_wanted_to_begin()) settle_ensuring(std::nullopt);
   dispatch();
   changed();
 }

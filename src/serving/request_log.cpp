@@ -58,6 +58,8 @@ void RequestTraces::add(const RequestRecord& record, std::string_view revision) 
   trace.status = record.status;
   trace.total = std::chrono::duration_cast<milliseconds>(record.total);
   trace.queued = std::chrono::duration_cast<milliseconds>(record.queued);
+  trace.exact = std::chrono::duration_cast<std::chrono::microseconds>(record.total);
+  trace.wake = record.wake;
   trace.cold = record.cold;
   trace.revision.assign(revision);
   trace.instance.assign(record.instance.text());

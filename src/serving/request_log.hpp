@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -21,6 +22,7 @@ struct RequestRecord {
   Duration queued{};
   bool cold = false;
   container::InstanceId instance;
+  std::optional<WakeSteps> wake;
 };
 
 /// wick_http_requests_total and wick_http_request_duration_seconds of one revision, with the series at hand.

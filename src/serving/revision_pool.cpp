@@ -88,6 +88,19 @@ void Lease::reset(TimePoint now) {
   if (auto* pool = std::exchange(pool_, nullptr)) pool->release(*member_, now);
 }
 
+WakeSteps Lease::wake_steps(TimePoint arrived, TimePoint asked, TimePoint now) const {
+  const auto since = [&](TimePoint when) {
+    return std::max(std::chrono::microseconds(0),
+                    std::chrono::duration_cast<std::chrono::microseconds>(when - arrived));
+  };
+  return {.from = member_->launched < arrived ? WakeSteps::From::other : member_->from,
+          .queued = since(asked),
+          .woken = since(member_->launched),
+          .started = since(member_->started),
+          .listening = since(member_->listening),
+          .leased = since(now)};
+}
+
 /// A waiting request counts as load; once it has a lease, that counts for it.
 struct RevisionPool::Counted {
   Counted(RevisionPool& pool, TimePoint now) : pool(pool) { pool.load_.change(now, +1); }
@@ -314,6 +327,7 @@ void RevisionPool::launch(TimePoint now) {
     member->id = spare->id();
     member->instance = std::move(spare);
     member->spare = true;
+    member->from = WakeSteps::From::prepared;
   } else {
     member->id = container::InstanceId::random();
   }
@@ -329,6 +343,7 @@ awaitable<bool> RevisionPool::start_spare(Member member) {
   log::warn("spare instance does not start",
             {{"revision", spec_->key.text()}, {"instance", member->id.text()}, {"error", started.error().what()}});
   member->instance.reset();
+  member->from = WakeSteps::From::nothing;
   member->id = container::InstanceId::random();
   co_return false;
 }
@@ -374,6 +389,7 @@ awaitable<void> RevisionPool::live(Member member) {
     }
     member->instance = std::move(*launched);
   }
+  member->started = clock_.now();
   if (member->state == PooledInstance::State::starting) {
     auto ready = co_await await_ready(clock_, *member->instance, spec, member->launched);
     if (ready) {
@@ -404,6 +420,7 @@ void RevisionPool::become_ready(const Member& member, Fd connection) {
   // Retired while it started: live() goes on to stop it.
   if (member->state != PooledInstance::State::starting) return;
   const auto now = clock_.now();
+  member->listening = now;
   member->start_elapsed = elapsed_since(member->launched, now);
   if (!member->adopted) metrics_.cold_start.observe(std::chrono::duration<double>(now - member->launched).count());
   if (!waiting_.empty()) member->probe_connection = std::move(connection);

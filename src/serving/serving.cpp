@@ -268,10 +268,13 @@ awaitable<void> Serving::Impl::handle(http::Exchange& exchange) {
   auto lease = entry->pool.try_acquire(now);
   if (!lease) {
     what.cold = !entry->pool.has_ready();
+    const auto asked = clock_.now();
     auto waited = co_await lease_or_gone(exchange, entry->pool, now, now + limit);
-    what.queued = clock_.now() - now;
+    const auto leased = clock_.now();
+    what.queued = leased - now;
     if (!waited) co_return co_await refuse(exchange, *entry, what, waited.error(), now);
     lease = std::move(*waited);
+    what.wake = lease.wake_steps(now, asked, leased);
   }
   what.instance = lease.instance();
   http::RelayOptions options{.request_limit = limit - std::chrono::duration_cast<milliseconds>(what.queued),
@@ -327,10 +330,13 @@ awaitable<Result<http::Response>> Serving::Impl::call_through(EntryPtr entry, ht
   auto lease = entry->pool.try_acquire(now);
   if (!lease) {
     what.cold = !entry->pool.has_ready();
+    const auto asked = clock_.now();
     auto waited = co_await entry->pool.acquire(now, deadline);
-    what.queued = clock_.now() - now;
+    const auto leased = clock_.now();
+    what.queued = leased - now;
     if (!waited) co_return fail(std::move(waited.error()));
     lease = std::move(*waited);
+    what.wake = lease.wake_steps(now, asked, leased);
   }
   what.instance = lease.instance();
   const auto left = std::chrono::duration_cast<milliseconds>(deadline - clock_.now());

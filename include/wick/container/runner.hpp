@@ -148,6 +148,9 @@ class Runner {
   /// Adds a callback: each is called once for every instance that ends by itself or by a signal, remove()'s included.
   /// They live as long as the Runner.
   virtual void on_exit(std::function<void(const Exit&)> callback) = 0;
+  /// Called when the runner died and another one has taken its place: calls that were pending have failed with
+  /// Errc::io, instances go on, but an end in between was told to nobody.
+  virtual void on_restart(std::function<void()> /*callback*/) {}
 
   // --- layers: folders named by DiffID, immutable once published
   virtual awaitable<Result<bool>> has_layer(Digest layer) = 0;

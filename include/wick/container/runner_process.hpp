@@ -20,6 +20,7 @@ struct RunnerOptions {
   std::string runtime = "runc";
   uid_t front_uid = 0;  // who may speak to us, beside root
   gid_t front_gid = 0;
+  bool replaces_dead = false;  // tells the front that the runner before this one died
 };
 
 /// Serves one front until it goes away. Needs root and a mount namespace of its own (runner_main makes one); instances
@@ -27,7 +28,8 @@ struct RunnerOptions {
 /// sentence for people.
 awaitable<void> serve_runner(Executor executor, Fd socket, RunnerOptions options);
 
-/// The whole process: own loop, private mount namespace, subreaper, SIGTERM and SIGINT. Returns the exit code.
+/// The whole process: own loop, private mount namespace, subreaper, SIGTERM and SIGINT. Returns the exit code. Works in
+/// a child that is made anew when it dies of anything but its own decision, so that the front keeps its runner.
 int runner_main(Fd socket, RunnerOptions options);
 
 /// The front's end. One thread (the executor's).
@@ -55,6 +57,7 @@ class RunnerClient final : public Runner {
   awaitable<Result<Usage>> usage(InstanceId id) override;
   awaitable<Result<std::vector<Listening>>> listening(InstanceId id) override;
   void on_exit(std::function<void(const Exit&)> callback) override;
+  void on_restart(std::function<void()> callback) override;
   awaitable<Result<bool>> has_layer(Digest layer) override;
   awaitable<Result<void>> import_layer(Digest layer, Fd tar) override;
   awaitable<Result<std::vector<Digest>>> layers() override;

@@ -9,6 +9,7 @@
 #include "wick/http/upstream.hpp"
 #include "wick/os/loop.hpp"
 #include "wick/serving/revision.hpp"
+#include "wick/serving/serving.hpp"
 
 namespace wick::serving {
 
@@ -24,7 +25,10 @@ struct PooledInstance {
   std::unique_ptr<http::Upstream> upstream;       // from ready on
   Fd probe_connection;                            // the probe's, for the first request
   int in_flight = 0;
-  TimePoint launched{};
+  TimePoint launched{};   // its start, or its last wake, began
+  TimePoint started{};    // it was exec'd or thawed
+  TimePoint listening{};  // its port was seen open
+  WakeSteps::From from = WakeSteps::From::nothing;
   WallTime since{};
   milliseconds start_elapsed{0};
   bool adopted = false;
@@ -48,6 +52,8 @@ class Lease {
 
   http::Upstream& upstream() const { return *member_->upstream; }
   const container::InstanceId& instance() const { return member_->id; }
+  /// Of a request that arrived at `arrived`, asked at `asked` and has this lease since `now`.
+  WakeSteps wake_steps(TimePoint arrived, TimePoint asked, TimePoint now) const;
 
  private:
   friend class RevisionPool;

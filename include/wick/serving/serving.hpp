@@ -1,6 +1,7 @@
 // Request to instance: the one object that owns revision pools, the activator's queues and the autoscaler's clock.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -43,6 +44,22 @@ struct RevisionView {
   bool ever_ready = false;
 };
 
+/// How a request that waited for a start got its instance, in time since it arrived.
+struct WakeSteps {
+  enum class From : std::uint8_t {
+    other,
+    nothing,
+    prepared,
+    frozen
+  } from = From::other;                    // other: one under way already
+  std::chrono::microseconds queued{0};     // it asked for an instance, none was ready
+  std::chrono::microseconds woken{0};      // the start of the instance that served it began
+  std::chrono::microseconds started{0};    // the program was exec'd (thawed)
+  std::chrono::microseconds listening{0};  // its port was seen open, and connected to
+  std::chrono::microseconds leased{0};     // the request was given its slot
+  bool operator==(const WakeSteps&) const = default;
+};
+
 /// One request's timeline, the last 100 a service kept (`wick why`).
 struct RequestTrace {
   std::string request_id;
@@ -51,8 +68,10 @@ struct RequestTrace {
   std::string target;
   int status = 0;
   milliseconds total{0};
-  milliseconds queued{0};  // waiting for an instance
-  bool cold = false;       // had to wait for a start
+  milliseconds queued{0};              // waiting for an instance
+  std::chrono::microseconds exact{0};  // the same as `total`
+  std::optional<WakeSteps> wake;
+  bool cold = false;  // had to wait for a start
   std::string revision;
   std::string instance;
 };

@@ -151,6 +151,7 @@ class CommandLine {
     sub.add_option("-X,--request", call->method, "method (default: GET, POST with data)")->type_name("METHOD");
     add_repeated(sub, "-H,--header", call->headers, "header field")->type_name("'Name: value'");
     sub.add_option("-d,--data", call->data, "body; @FILE and @- read it")->type_name("DATA");
+    sub.add_flag("--trace", call->trace, "then print where its time went: route, start, listen, answer");
     sub.add_option_function<std::string>(
            "--timeout", [call](const std::string& text) { call->limit = *parse_go_duration(text); },
            "how long to wait for the answer (default 5m)")

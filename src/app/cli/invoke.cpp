@@ -49,6 +49,30 @@ Problem answered_badly(const std::string& name, const http::Response& response) 
       .or_hint(fmt::format("wick why {}", name));
 }
 
+/// The newest request of the same target is this one, unless somebody else asks for it at the same time.
+Outcome<void> print_trace(Session& session, const InvokeOptions& options, std::string_view method) {
+  auto why = session.client.get(
+      wick_path(session.name_space, fmt::format("services/{}/why", http::percent_encode(options.name))));
+  if (!why) return stop_with(std::move(why.error()));
+  const std::string target = (options.path.starts_with('/') ? "" : "/") + options.path;
+  for (const auto& request : array_at(*why, "/requests")) {
+    if (text_at(request, "/target") != target || text_at(request, "/method") != method) continue;
+    session.terminal.say(fmt::format("{} {} by {} ({})", method, safe_line(target), text_at(request, "/revision"),
+                                     text_at(request, "/cold") == "true" ? "cold" : "warm"));
+    double before = 0;
+    for (const auto& step : array_at(request, "/timeline")) {
+      const auto* at = find_at(step, "/ms");
+      const double ms = at ? at->to_number<double>() : 0;
+      session.terminal.say(
+          fmt::format("  {:9.3f} ms  +{:8.3f}  {}", ms, ms - before, safe_line(text_at(step, "/step"))));
+      before = ms;
+    }
+    return {};
+  }
+  session.terminal.say("the daemon has no trace of the request");
+  return {};
+}
+
 }  // namespace
 
 Outcome<void> invoke(Session& session, const InvokeOptions& options) {
@@ -67,6 +91,7 @@ Outcome<void> invoke(Session& session, const InvokeOptions& options) {
   }
   if (auto added = add_headers(request.head.fields, options.headers); !added) return added;
 
+  const std::string method = request.head.method;
   const auto begin = std::chrono::steady_clock::now();
   auto response = session.client.send(std::move(request), options.limit);
   if (!response) return stop_with(std::move(response.error()));
@@ -83,6 +108,8 @@ Outcome<void> invoke(Session& session, const InvokeOptions& options) {
   if (session.terminal.err_is_terminal())
     session.terminal.say(session.terminal.err_colour(
         Colour::dim, fmt::format("{} in {}", response->head.status, human_duration(elapsed))));
+  if (options.trace)
+    if (auto traced = print_trace(session, options, method); !traced) return traced;
   if (bad) return stop_with(answered_badly(options.name, *response));
   return {};
 }

@@ -39,6 +39,7 @@ struct InvokeOptions {
   std::vector<std::string> headers;  // "Name: value"
   std::optional<std::string> data;   // "@file" and "@-" read
   milliseconds limit{300'000};
+  bool trace = false;  // then the daemon's timeline of the request, on stderr
 };
 /// The body on stdout as it is. An answer of 400 and above is a failure (exit 1), told apart by who made it.
 Outcome<void> invoke(Session& session, const InvokeOptions& options);

@@ -255,3 +255,37 @@ TEST_CASE("the park shim is for programs whose language runtime has one") {
   CHECK(environment_of("gunicorn", {"PYTHONPATH=/app"}) ==
         Environment{"PYTHONPATH=/.wick/park/python:/app", "WICK_PARK_FD=3"});
 }
+
+TEST_CASE("a budget that is full at once does not keep an instance frozen") {
+  LadderFixture f({.freeze_after = 1s, .frozen_for = 1h}, 1);
+  f.request_and_finish();
+  f.pass(5s);
+  CHECK(f.launcher.running() == 0);
+}
+
+TEST_CASE("ensure_ready wakes a frozen instance") {
+  LadderFixture f({.freeze_after = 1s, .frozen_for = 1h});
+  f.request_and_finish();
+  f.pass(3s);
+  REQUIRE(f.asleep() == 1);
+  CHECK(f.run(f.pool->ensure_ready()));
+  CHECK(f.launcher.launches == 1);
+}
+
+TEST_CASE("the timeline of a wake names the rung it came from, in the order of its steps") {
+  LadderFixture f({.spares = 1});
+  f.request_and_finish();
+  f.pass(60s);
+  f.launcher.instances.at(1);
+  const auto arrived = f.clock.now();
+  auto& woken = f.request();
+  f.clock.advance(10ms);
+  REQUIRE(woken.done);
+  const auto steps = woken.lease.wake_steps(arrived, arrived, f.clock.now());
+  CHECK(steps.from == WakeSteps::From::prepared);
+  CHECK(steps.woken <= steps.started);
+  CHECK(steps.started <= steps.listening);
+  CHECK(steps.listening <= steps.leased);
+  const auto later = woken.lease.wake_steps(f.clock.now() + 1s, f.clock.now() + 1s, f.clock.now() + 2s);
+  CHECK(later.from == WakeSteps::From::other);
+}
