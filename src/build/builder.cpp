@@ -27,6 +27,10 @@ std::string identity(const BuildRequest& request) {
     add(git->url);
     add(git->ref);
     add(git->allow_local ? "local" : "");
+    // Who may not read a private repository does not join the build of somebody who may.
+    for (const auto& text : {git->credentials.username, git->credentials.password, git->credentials.ssh_private_key,
+                             git->credentials.known_hosts})
+      add(text);
   } else {
     const auto& archive = std::get<ArchiveSource>(request.source);
     add(archive.path.string());

@@ -7,11 +7,13 @@
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/buffer.hpp>
 
+#include "credentials_wire.hpp"
 #include "fetch_events.hpp"
 #include "git_tree.hpp"
 #include "wick/base/text.hpp"
 #include "wick/os/child_process.hpp"
 #include "wick/os/deadline.hpp"
+#include "wick/os/files.hpp"
 
 namespace wick::build {
 
@@ -77,6 +79,16 @@ awaitable<Result<void>> run_child(std::vector<std::string> argv, Fd input, bool 
   co_return Result<void>{};
 }
 
+/// A descriptor that gives the credentials and then ends.
+Result<Fd> readable(const GitCredentials& credentials) {
+  const auto bytes = to_wire(credentials);
+  if (!bytes) return fail(bytes.error());
+  auto pipe = make_pipe();
+  if (!pipe) return fail(std::move(pipe.error()));
+  if (auto written = write_all(pipe->second.get(), *bytes); !written) return fail(std::move(written.error()));
+  return std::move(pipe->first);
+}
+
 }  // namespace
 
 awaitable<void> drop(WorkerPool& workers, std::unique_ptr<Fetched> fetched) {
@@ -101,6 +113,9 @@ awaitable<Result<std::unique_ptr<Fetched>>> fetch(Clock& clock, WorkerPool& work
   const auto* git = std::get_if<GitSource>(&source);
   if (git) {
     if (auto checked = check_git_url(git->url, git->allow_local); !checked) co_return fail(std::move(checked.error()));
+    auto credentials = readable(git->credentials);
+    if (!credentials) co_return fail(std::move(credentials.error()));
+    input = std::move(*credentials);
     argv.insert(argv.end(), {"git", folder, repository, git->url, git->ref, std::to_string(limits.bytes_max)});
     if (git->allow_local) argv.emplace_back("--allow-local");
   } else {

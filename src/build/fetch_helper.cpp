@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "confine.hpp"
+#include "credentials_wire.hpp"
 #include "fetch_events.hpp"
 #include "git_tree.hpp"
 #include "tree_writer.hpp"
@@ -32,7 +33,20 @@ Result<void> fetch_archive(const std::string& folder, std::uint64_t bytes_max) {
   return {};
 }
 
+/// A home of its own below the folder that can be written: libgit2 asks ~/.ssh/known_hosts which kinds of key to offer
+/// (whether the host is the right one is check_host_key's to say).
+Result<void> make_home(const std::filesystem::path& home, const std::string& known_hosts) {
+  ::setenv("HOME", home.c_str(), 1);
+  if (auto made = make_folders(home / ".ssh", 0700); !made) return made;
+  return write_file(home / ".ssh" / "known_hosts", known_hosts, 0600);
+}
+
 Result<void> fetch_repository(const std::string& folder, GitFetch request) {
+  const auto bytes = read_all(STDIN_FILENO, credentials_bytes_max);
+  if (!bytes) return fail(bytes.error());
+  auto credentials = from_wire(*bytes);
+  if (!credentials) return fail(std::move(credentials.error()));
+  request.credentials = std::move(*credentials);
   auto writer = TreeWriter::open(folder, request.bytes_max);
   if (!writer) return fail(std::move(writer.error()));
   // The tree is written through descriptors, which Landlock checks by path all the same: both folders have one parent
@@ -41,6 +55,7 @@ Result<void> fetch_repository(const std::string& folder, GitFetch request) {
   if (request.allow_local && request.url.starts_with("file://")) confinement.readable = request.url.substr(7);
   if (request.allow_local && request.url.starts_with('/')) confinement.readable = request.url;
   if (auto confined = confine(confinement); !confined) return confined;
+  if (auto made = make_home(confinement.writable / "home", request.credentials.known_hosts); !made) return made;
   auto commit = fetch_git(request, *writer, say);
   if (!commit) return fail(std::move(commit.error()));
   say(*commit);

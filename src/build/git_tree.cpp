@@ -6,7 +6,10 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
+#include <utility>
 
+#include "known_hosts.hpp"
 #include "wick/base/text.hpp"
 #include "words.hpp"
 
@@ -163,9 +166,11 @@ class Fetcher {
     callbacks.transfer_progress = [](const git_indexer_progress* stats, void* self) {
       return static_cast<Fetcher*>(self)->progress(*stats);
     };
-    callbacks.credentials = [](git_credential**, const char*, const char*, unsigned, void* self) {
-      static_cast<Fetcher*>(self)->denied_ = true;
-      return static_cast<int>(GIT_EAUTH);
+    callbacks.credentials = [](git_credential** out, const char* url, const char* user, unsigned allowed, void* self) {
+      return static_cast<Fetcher*>(self)->log_in(out, url ? url : "", user ? user : "", allowed);
+    };
+    callbacks.certificate_check = [](git_cert* certificate, int valid, const char*, void* self) {
+      return static_cast<Fetcher*>(self)->check_certificate(*certificate, valid != 0);
     };
     git_remote_connect_options connect = GIT_REMOTE_CONNECT_OPTIONS_INIT;
     connect.callbacks = callbacks;
@@ -213,6 +218,10 @@ class Fetcher {
     return unknown_ref(names);
   }
 
+  bool logged_in_with() const {
+    return !request_.credentials.ssh_private_key.empty() || !request_.credentials.password.empty();
+  }
+
   int progress(const git_indexer_progress& stats) {
     if (stats.received_bytes > request_.bytes_max) {
       too_large_ = true;
@@ -226,15 +235,59 @@ class Fetcher {
     return 0;
   }
 
+  /// Once: what was refused is not sent again.
+  int log_in(git_credential** out, const std::string& url, const std::string& user, unsigned allowed) {
+    const auto& credentials = request_.credentials;
+    const auto asked = git_host(url.empty() ? request_.url : url);
+    auto meant = git_host(request_.url);
+    meant.user = asked.user;
+    if (asked != meant) {
+      refused_ = Error(Errc::denied,
+                       fmt::format("{} sends on to {}://{}, which asks for a login", without_password(request_.url),
+                                   printable(asked.scheme), printable(asked.host)))
+                     .hint("credentials go to the host of the URL alone; use the URL it sends on to");
+      return GIT_EAUTH;
+    }
+    if (allowed & GIT_CREDENTIAL_USERNAME)
+      return git_credential_username_new(out, credentials.username.empty() ? "git" : credentials.username.c_str());
+    denied_ = true;
+    if (std::exchange(logged_in_, true)) return GIT_EAUTH;
+    if (allowed & GIT_CREDENTIAL_SSH_MEMORY && !credentials.ssh_private_key.empty())
+      return git_credential_ssh_key_memory_new(out, user.empty() ? "git" : user.c_str(), nullptr,
+                                               credentials.ssh_private_key.c_str(), nullptr);
+    if (allowed & GIT_CREDENTIAL_USERPASS_PLAINTEXT && !credentials.password.empty()) {
+      const auto& name = credentials.username.empty() ? user : credentials.username;
+      return git_credential_userpass_plaintext_new(out, name.empty() ? "git" : name.c_str(),
+                                                   credentials.password.c_str());
+    }
+    return GIT_EAUTH;
+  }
+
+  int check_certificate(const git_cert& certificate, bool valid) {
+    if (certificate.cert_type != GIT_CERT_HOSTKEY_LIBSSH2) return valid ? 0 : GIT_ECERTIFICATE;
+    const auto& host_key = reinterpret_cast<const git_cert_hostkey&>(certificate);
+    if (!(host_key.type & GIT_CERT_SSH_RAW)) return GIT_ECERTIFICATE;
+    const auto host = git_host(request_.url);
+    auto checked =
+        check_host_key(request_.credentials.known_hosts,
+                       {.host = host.host, .port = host.port, .key = {host_key.hostkey, host_key.hostkey_len}});
+    if (checked) return 0;
+    refused_ = std::move(checked.error());
+    return GIT_ECERTIFICATE;
+  }
+
   Error connection_error() const {
     const auto url = without_password(request_.url);
     const auto words = last_words();
+    if (refused_) return *refused_;
     if (too_large_)
       return Error(Errc::too_large, fmt::format("{} sends more than {}", url, human_bytes(request_.bytes_max)))
           .hint("raise the limit for sources, or deploy a folder");
     if (denied_ || words.contains("401") || words.contains("403") || words.contains("authentication"))
       return Error(Errc::denied, fmt::format("{} asks for a login", url))
-          .hint("a private repository needs https://TOKEN@host/…; a public one may be misspelt");
+          .hint(logged_in_with() ? "the server refused what the Secret holds: is the key or token known there?"
+                                 : "a private repository needs a Secret (wick deploy --git-secret NAME); a public one "
+                                   "may be misspelt");
     if (words.contains("404"))
       return Error(Errc::not_found, fmt::format("there is no repository at {}", url)).hint("check the URL");
     if (words.contains("resolve"))
@@ -287,6 +340,8 @@ class Fetcher {
   TreeWriter& writer_;
   const OnFetchEvent& on_event_;
   Repository repository_;
+  std::optional<Error> refused_;  // why we went no further, when it was us
+  bool logged_in_ = false;
   bool denied_ = false;
   bool too_large_ = false;
   unsigned said_ = 1000;
@@ -306,16 +361,39 @@ Result<void> check_git_url(const std::string& url, bool allow_local) {
     return bad(Errc::denied, "repositories of this machine are not read",
                "pass --allow-local, or deploy the folder itself");
   }
-  if (url.starts_with("ssh://") || (!url.contains("://") && url.contains(':')))
-    return bad(Errc::unsupported, "git over ssh needs a key, and Wick keeps none yet",
-               "use https:// (with a token for a private repository)");
-  const auto scheme = url.find("://");
-  if (!url.starts_with("https://") && !url.starts_with("http://"))
-    return bad(Errc::invalid, "only https and http are fetched", "such as https://host/name.git");
-  const auto host = url.substr(scheme + 3, url.find_first_of("/?#", scheme + 3) - scheme - 3);
-  if (host.empty() || host.ends_with('@') || host.substr(host.rfind('@') + 1).starts_with(':'))
+  const auto host = git_host(url);
+  if (host.scheme != "https" && host.scheme != "http" && host.scheme != "ssh")
+    return bad(Errc::invalid, "only https, http and ssh are fetched", "such as https://host/name.git");
+  // "-oProxyCommand=…" as a host or user is an option to whoever runs ssh (CVE-2017-1000117); here nobody does.
+  if (host.host.empty() || host.host.starts_with('-') || host.user.starts_with('-'))
     return bad(Errc::invalid, "the host is missing", "such as https://host/name.git");
+  if (host.port == 0) return bad(Errc::invalid, "the port is not one of 1 to 65535", "such as https://host/name.git");
   return {};
+}
+
+GitHost git_host(const std::string& url) {
+  GitHost out;
+  std::string_view rest = url;
+  const auto scheme = rest.find("://");
+  const bool is_short = scheme == rest.npos;                                 // USER@HOST:PATH, git-fetch(1) "GIT URLS"
+  if (is_short && (!rest.contains(':') || rest.contains("::"))) return out;  // "ext::COMMAND" is git's door to programs
+  out.scheme = is_short ? "ssh" : to_lower(rest.substr(0, scheme));
+  if (!is_short) rest.remove_prefix(scheme + 3);
+  rest = rest.substr(0, rest.find_first_of(is_short ? ":" : "/?#"));
+  if (const auto at = rest.rfind('@'); at != rest.npos) {
+    out.user = rest.substr(0, std::min(at, rest.find(':')));
+    rest.remove_prefix(at + 1);
+  }
+  out.port = out.scheme == "ssh" ? 22 : out.scheme == "http" ? 80 : 443;
+  const auto bracket = rest.starts_with('[') ? rest.find(']') : rest.npos;
+  if (const auto colon = rest.find(':', bracket == rest.npos ? 0 : bracket); colon != rest.npos) {
+    const auto port = parse_unsigned(rest.substr(colon + 1));
+    out.port = port && *port <= 65535 ? static_cast<std::uint16_t>(*port) : 0;
+    rest = rest.substr(0, colon);
+  }
+  if (bracket != rest.npos) rest = rest.substr(1, bracket - 1);
+  out.host = to_lower(rest);
+  return out;
 }
 
 Result<FetchedCommit> fetch_git(const GitFetch& request, TreeWriter& writer, const OnFetchEvent& on_event) {

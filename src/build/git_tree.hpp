@@ -7,6 +7,7 @@
 
 #include "fetch_events.hpp"
 #include "tree_writer.hpp"
+#include "wick/build/git_credentials.hpp"
 
 namespace wick::build {
 
@@ -16,10 +17,22 @@ struct GitFetch {
   std::uint64_t bytes_max = 1ull << 30;  // received, and again written
   bool allow_local = false;
   std::string repository;  // empty folder for the objects
+  GitCredentials credentials;
 };
 
-/// Which URLs are fetched at all. Pure.
+/// Which URLs are fetched at all: https, http, ssh (ssh://USER@HOST:PORT/PATH or USER@HOST:PATH), local ones where
+/// allowed. Pure.
 Result<void> check_git_url(const std::string& url, bool allow_local);
+
+/// Whom a URL names. Pure; for URLs that check_git_url took.
+struct GitHost {
+  std::string scheme;  // "ssh" for the short form too
+  std::string user;
+  std::string host;
+  std::uint16_t port = 0;  // of the URL, else the scheme's
+  friend bool operator==(const GitHost&, const GitHost&) = default;
+};
+GitHost git_host(const std::string& url);
 
 using OnFetchEvent = std::function<void(const FetchEvent&)>;
 

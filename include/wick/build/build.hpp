@@ -9,6 +9,7 @@
 #include <variant>
 #include <vector>
 
+#include "wick/build/git_credentials.hpp"
 #include "wick/container/runner.hpp"
 #include "wick/image/content_store.hpp"
 #include "wick/model/failure.hpp"
@@ -21,6 +22,7 @@ struct GitSource {
   std::string url;  // https, http, ssh; file:// only with allow_local
   std::string ref;  // branch, tag or commit; empty is HEAD
   bool allow_local = false;
+  GitCredentials credentials;
 };
 /// A tar (an upload of `wick deploy DIR`) that lies in a file of ours.
 struct ArchiveSource {

@@ -5,8 +5,10 @@
 namespace wick::build {
 
 /// argv[0] is "fetch":
-///   fetch git FOLDER REPOSITORY URL REF BYTES_MAX [--allow-local]   the tree of REF into FOLDER, its objects into
-///   REPOSITORY fetch archive FOLDER BYTES_MAX                                  the tar on standard input into FOLDER
+///   fetch git FOLDER REPOSITORY URL REF BYTES_MAX [--allow-local]
+///       the tree of REF into FOLDER, its objects into REPOSITORY; credentials come on standard input
+///   fetch archive FOLDER BYTES_MAX
+///       the tar on standard input into FOLDER
 /// FOLDER and REPOSITORY exist, are empty, and lie beside each other. Standard output has one line an event
 /// (src/build/fetch_events.hpp). 0 when all went well. Gives up what it can first: capabilities, new privileges, other
 /// folders (Landlock), memory and file size.

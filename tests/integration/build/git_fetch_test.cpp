@@ -15,9 +15,9 @@ struct Server {
   int port = 0;
   Fd output;  // stays open: the server may write more than its port
 
-  Server() {
+  explicit Server(std::string program = "git_server.py") {
     auto pipe = value_of(make_pipe());
-    ProcessOptions options{.argv = {"python3", WICK_SOURCE_ROOT "/tests/integration/build/git_server.py", home.path()},
+    ProcessOptions options{.argv = {"python3", WICK_SOURCE_ROOT "/tests/integration/build/" + program, home.path()},
                            .stdout_fd = pipe.second.get(),
                            .stderr_fd = 2};
     auto child = value_of(ChildProcess::spawn(loop.get_executor(), options));
@@ -43,15 +43,18 @@ struct Server {
   }
 };
 
-Result<std::unique_ptr<Fetched>> get(const Server& server, std::string url, std::string ref = "",
-                                     FetchLimits limits = {}) {
+Result<std::unique_ptr<Fetched>> get(const Server& server, GitSource source, FetchLimits limits = {}) {
   static asio::io_context loop{1};
   static SteadyClock clock;
   static WorkerPool workers;  // joins its threads before the loop goes
   const auto work = server.home.path() / "fetched";
   value_of(make_folders(work));
-  return run_on(loop, fetch(clock, workers, GitSource{.url = std::move(url), .ref = std::move(ref)}, work, limits,
-                            [](const std::string&) {}));
+  return run_on(loop, fetch(clock, workers, std::move(source), work, limits, [](const std::string&) {}));
+}
+
+Result<std::unique_ptr<Fetched>> get(const Server& server, std::string url, std::string ref = "",
+                                     FetchLimits limits = {}) {
+  return get(server, GitSource{.url = std::move(url), .ref = std::move(ref)}, limits);
 }
 
 }  // namespace
@@ -133,6 +136,46 @@ TEST_CASE("hostile trees are refused or harmless") {
     CHECK_FALSE(get(server, server.url("/evil.git")));
   }
   CHECK(std::filesystem::is_empty(server.home.path() / "fetched"));
+}
+
+TEST_CASE("a repository behind ssh is fetched with the key and the host key of its Secret, and with nothing less") {
+  const Server server("ssh_server.py");
+  server.add_repository();
+  const auto url = "ssh://root@127.0.0.1:" + std::to_string(server.port) + (server.home.path() / "hello.git").string();
+  const auto text = [&](const char* name) { return value_of(read_file(server.home.path() / name)); };
+  const GitCredentials good{.ssh_private_key = text("user"),
+                            .known_hosts = "[127.0.0.1]:" + std::to_string(server.port) + " " + text("host.pub")};
+  const auto fetched = get(server, {.url = url, .credentials = good});
+  if (!fetched) FAIL(fetched.error().what());
+  CHECK(value_of(read_file((*fetched)->folder / "hello")) == "two\n");
+
+  auto stranger = good;
+  stranger.known_hosts = "";
+  const auto unknown_host = get(server, {.url = url, .credentials = stranger});
+  REQUIRE_FALSE(unknown_host);
+  CHECK(unknown_host.error().code() == Errc::denied);
+  CHECK_THAT(unknown_host.error().what(), Catch::Contains("ssh-ed25519 SHA256:"));
+  CHECK_THAT(unknown_host.error().hint(), Catch::Contains("ssh-keyscan"));
+
+  auto keyless = good;
+  keyless.ssh_private_key = "";
+  const auto no_key = get(server, {.url = url, .credentials = keyless});
+  REQUIRE_FALSE(no_key);
+  CHECK(no_key.error().code() == Errc::denied);
+  CHECK_THAT(no_key.error().hint(), Catch::Contains("--git-secret"));
+
+  server.run("ssh-keygen -q -t ed25519 -N \"\" -f other");
+  auto wrong = good;
+  wrong.ssh_private_key = text("other");
+  const auto refused = get(server, {.url = url, .credentials = wrong});
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().code() == Errc::denied);
+
+  auto garbage = good;
+  garbage.ssh_private_key = "not a key";
+  const auto unreadable = get(server, {.url = url, .credentials = garbage});
+  REQUIRE_FALSE(unreadable);
+  CHECK(unreadable.error().code() == Errc::denied);
 }
 
 }  // namespace wick::build
