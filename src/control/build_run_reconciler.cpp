@@ -7,6 +7,7 @@
 
 #include "control/reconcilers.hpp"
 #include "wick/base/log.hpp"
+#include "wick/base/text.hpp"
 #include "wick/model/admission.hpp"
 #include "wick/model/build.hpp"
 #include "wick/model/image_reference.hpp"
@@ -37,7 +38,29 @@ Result<model::BuildSpec> spec_of(World& world, const model::BuildRun& run, const
   return *spec;
 }
 
-Result<build::BuildRequest> request_of(World& world, const model::BuildSpec& spec, const model::BuildRun& run) {
+/// What the Secret of a repository holds, by the types that Shipwright and Tekton read (ssh-auth, basic-auth).
+Result<build::GitCredentials> credentials_of(World& world, const std::string& name_space, const std::string& name) {
+  if (name.empty()) return build::GitCredentials{};
+  const auto secret = world.objects().find(key_of(model::secret_kind(), name_space, name));
+  if (!secret)
+    return fail(
+        Errc::not_found, fmt::format("secrets \"{}\" not found", name),
+        fmt::format("wick secret set {} ssh-privatekey=@FILE known_hosts=@FILE, or username=… password=@FILE", name));
+  const auto value = [&](std::string_view key) {
+    return base64_decode(model::text_at(*secret, {"data", key})).value_or(std::string());
+  };
+  build::GitCredentials credentials{.username = value("username"),
+                                    .password = value("password"),
+                                    .ssh_private_key = value("ssh-privatekey"),
+                                    .known_hosts = value("known_hosts")};
+  if (credentials.password.empty() && credentials.ssh_private_key.empty())
+    return fail(Errc::invalid, fmt::format("secret {} has neither password nor ssh-privatekey", name),
+                "both are looked for by these names");
+  return credentials;
+}
+
+Result<build::BuildRequest> request_of(World& world, const std::string& name_space, const model::BuildSpec& spec,
+                                       const model::BuildRun& run) {
   build::BuildRequest request{.subpath = spec.context_dir,
                               .dockerfile = spec.dockerfile,
                               .target = spec.target,
@@ -45,7 +68,12 @@ Result<build::BuildRequest> request_of(World& world, const model::BuildSpec& spe
                               .reference = spec.output_image,
                               .limit = spec.timeout};
   if (spec.source == model::BuildSpec::Source::git) {
-    request.source = build::GitSource{.url = spec.git_url, .ref = spec.git_revision, .allow_local = spec.allow_local};
+    auto credentials = credentials_of(world, name_space, spec.git_secret);
+    if (!credentials) return fail(std::move(credentials.error()));
+    request.source = build::GitSource{.url = spec.git_url,
+                                      .ref = spec.git_revision,
+                                      .allow_local = spec.allow_local,
+                                      .credentials = std::move(*credentials)};
     return request;
   }
   const auto path = world.options.uploads / spec.upload;
@@ -247,7 +275,7 @@ awaitable<void> BuildRunReconciler::run(ObjectKey key, std::string uid) {
     co_await write_failure(world_, key, failure_of(spec.error(), "fetch", world_.now()));
     co_return;
   }
-  auto request = request_of(world_, *spec, wanted);
+  auto request = request_of(world_, key.name_space, *spec, wanted);
   if (!request) {
     co_await write_failure(world_, key, failure_of(request.error(), "fetch", world_.now()));
     co_return;

@@ -74,6 +74,9 @@ void decode_source(ObjectReader reader, BuildSpec& spec) {
   } else {
     spec.git_url = git.text("url");
     spec.git_revision = git.text("revision");
+    spec.git_secret = git.text("cloneSecret");
+    if (!spec.git_secret.empty() && !is_dns_subdomain(spec.git_secret))
+      errors.invalid_value(printable(spec.git_secret), git.path("cloneSecret"), "the name of a Secret");
     if (spec.git_url.empty()) errors.missing(git.path("url"));
     if (local.present()) errors.not_allowed(local.path());
   }

@@ -11,7 +11,7 @@
 //       spec:
 //         source:
 //           type: Git                        # or Local: an upload
-//           git: {url: https://…, revision: main}
+//           git: {url: https://…, revision: main, cloneSecret: login}
 //           local: {name: <sha256 hex of the upload>}
 //           contextDir: sub/folder
 //         strategy: {name: wick}
@@ -39,6 +39,7 @@ struct BuildSpec {
   enum class Source { git, local } source = Source::git;
   std::string git_url;
   std::string git_revision;
+  std::string git_secret;    // cloneSecret: kubernetes.io/basic-auth or ssh-auth
   bool allow_local = false;  // file:// URLs
   std::string upload;        // sha256 hex
   std::string context_dir;

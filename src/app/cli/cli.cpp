@@ -47,6 +47,7 @@ class CommandLine {
     add_build();
     add_looking();
     add_calling();
+    add_secrets();
     add_events();
     add_rest();
   }
@@ -74,6 +75,8 @@ class CommandLine {
     sub.add_option("--target", options.build.target, "stage of the Dockerfile")->type_name("STAGE");
     add_repeated(sub, "--build-arg", options.build.build_args, "value for an ARG of the Dockerfile")->type_name("K=V");
     sub.add_flag("--allow-local", options.build.allow_local, "let the daemon read file:// URLs of its own machine");
+    sub.add_option("--git-secret", options.build.git_secret, "secret with the login or ssh key of the repository")
+        ->type_name("NAME");
     sub.add_flag("--detach", options.detach, "do not wait: print what was started");
   }
 
@@ -156,6 +159,22 @@ class CommandLine {
            "--timeout", [call](const std::string& text) { call->limit = *parse_go_duration(text); },
            "how long to wait for the answer (default 5m)")
         ->check(duration_check());
+  }
+
+  void add_secrets() {
+    auto& secret = *app_.add_subcommand("secret", "Keys and passwords that services and builds use");
+    secret.require_subcommand(1);
+    auto set = std::make_shared<SecretOptions>();
+    auto& setting = verb(secret, "set", "Make a secret, or replace it",
+                         [set](Session& session) { return set_secret(session, *set); });
+    setting.add_option("name", set->name, "secret")->required();
+    setting.add_option("values", set->values, "KEY=VALUE; @FILE and @- read the value")->required();
+    setting.add_option("--type", set->type, "Kubernetes' type (default: told by the keys)")->type_name("TYPE");
+    verb(secret, "ls", "List secrets", list_secrets);
+    auto removed = std::make_shared<std::string>();
+    verb(secret, "rm", "Remove a secret", [removed](Session& session) { return remove_secret(session, *removed); })
+        .add_option("name", *removed, "secret")
+        ->required();
   }
 
   void add_events() {

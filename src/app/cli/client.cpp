@@ -365,7 +365,8 @@ Outcome<json::value> Client::upload(std::string target, http::Fields fields, Byt
 
 std::string resource_path(std::string_view group_version, std::string_view name_space, std::string_view plural,
                           std::string_view name) {
-  auto path = fmt::format("/apis/{}/namespaces/{}/{}", group_version, http::percent_encode(name_space), plural);
+  const auto root = group_version.contains('/') ? "apis" : "api";  // the core group has no name
+  auto path = fmt::format("/{}/{}/namespaces/{}/{}", root, group_version, http::percent_encode(name_space), plural);
   if (!name.empty()) path += "/" + http::percent_encode(name);
   return path;
 }

@@ -16,6 +16,8 @@ _wick() {{
     COMPREPLY=($(compgen -W "{0}" -- "$word"))
   elif [ "${{COMP_WORDS[1]}}" = trigger ] && [ "$COMP_CWORD" -eq 2 ]; then
     COMPREPLY=($(compgen -W "add ls rm" -- "$word"))
+  elif [ "${{COMP_WORDS[1]}}" = secret ] && [ "$COMP_CWORD" -eq 2 ]; then
+    COMPREPLY=($(compgen -W "set ls rm" -- "$word"))
   elif [ "${{COMP_WORDS[1]}}" = event ] && [ "$COMP_CWORD" -eq 2 ]; then
     COMPREPLY=($(compgen -W "send tail" -- "$word"))
   elif [[ " {1} " = *" ${{COMP_WORDS[1]}} "* ]] && [[ $word != -* ]]; then
@@ -34,6 +36,8 @@ _wick() {{
     compadd {0}
   elif [[ $words[2] == trigger && CURRENT -eq 3 ]]; then
     compadd add ls rm
+  elif [[ $words[2] == secret && CURRENT -eq 3 ]]; then
+    compadd set ls rm
   elif [[ $words[2] == event && CURRENT -eq 3 ]]; then
     compadd send tail
   elif [[ " {1} " == *" $words[2] "* ]]; then
@@ -49,6 +53,7 @@ constexpr std::string_view fish_script = R"sh(# wick completion for fish: wick c
 complete -c wick -n __fish_use_subcommand -f -a "{0}"
 complete -c wick -n "__fish_seen_subcommand_from {1}" -f -a "(wick __names 2>/dev/null)"
 complete -c wick -n "__fish_seen_subcommand_from trigger" -f -a "add ls rm"
+complete -c wick -n "__fish_seen_subcommand_from secret" -f -a "set ls rm"
 complete -c wick -n "__fish_seen_subcommand_from event" -f -a "send tail"
 )sh";
 

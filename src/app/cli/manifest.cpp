@@ -117,6 +117,7 @@ Outcome<json::object> build_run_manifest(std::string_view run_name, std::string_
   if (const auto* git = std::get_if<GitOrigin>(&origin)) {
     json::object where{{"url", git->url}};
     if (!git->ref.empty()) where["revision"] = git->ref;
+    if (!settings.git_secret.empty()) where["cloneSecret"] = settings.git_secret;
     source = {{"type", "Git"}, {"git", std::move(where)}};
   } else {
     const auto& upload = std::get<UploadOrigin>(origin);

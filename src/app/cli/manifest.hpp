@@ -35,6 +35,7 @@ struct BuildSettings {
   std::string target;                   // a stage of it
   std::vector<std::string> build_args;  // "K=V"
   bool allow_local = false;
+  std::string git_secret;  // name of the Secret that the repository's server asks for
 };
 
 /// Where the build takes its source from.

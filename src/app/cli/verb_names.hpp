@@ -6,8 +6,8 @@
 
 namespace wick::app::cli {
 
-inline constexpr std::array<std::string_view, 20> verb_names{
-    "deploy", "build", "ps",     "logs",   "why",  "invoke",  "open",       "rm",   "apply", "trigger",
+inline constexpr std::array<std::string_view, 21> verb_names{
+    "deploy", "build", "ps",     "logs",   "why",  "invoke",  "open",       "rm",   "apply", "trigger", "secret",
     "event",  "serve", "runner", "doctor", "info", "version", "completion", "help", "up",    "ls"};
 
 /// Those whose first argument is a service.

@@ -51,6 +51,17 @@ Outcome<void> open_service(Session& session, const std::string& name);
 /// changes nothing.
 Outcome<void> apply_files(Session& session, const std::vector<std::string>& files);
 
+struct SecretOptions {
+  std::string name;
+  std::string type;                 // empty: by its keys
+  std::vector<std::string> values;  // "KEY=VALUE", "KEY=@FILE", "KEY=@-"
+};
+/// Makes it, or replaces all of it. No value is printed, and none is repeated in an error.
+Outcome<void> set_secret(Session& session, const SecretOptions& options);
+/// Names, types and keys; no values.
+Outcome<void> list_secrets(Session& session);
+Outcome<void> remove_secret(Session& session, const std::string& name);
+
 struct TriggerOptions {
   std::string name;
   std::string broker = "default";

@@ -156,3 +156,25 @@ TEST_CASE("a running build ends when it is cancelled or deleted, and begins agai
   REQUIRE(run_on(f.loop, f.objects->remove(f.key(model::build_run_kind(), "second"))));
   CHECK(f.until([&] { return f.cancelled; }));
 }
+
+TEST_CASE("a run that names a Secret for git fetches with what it holds, and says so when it is not there") {
+  BuildFixture f;
+  f.start();
+  const auto run_with_secret = [&] {
+    f.apply(
+        model::build_run_kind(),
+        f.yaml("metadata: {name: run}\nspec: {build: {spec: {source: {git: {url: 'https://x/y', cloneSecret: login}}, "
+               "output: {image: built}}}}"));
+  };
+  run_with_secret();
+  REQUIRE(f.until([&] { return f.verdict().status == Truth::no; }));
+  CHECK_THAT(f.verdict().message, Catch::Contains("secrets \"login\" not found"));
+  CHECK(f.requests.empty());
+
+  f.apply(model::secret_kind(), f.yaml("metadata: {name: login}\nstringData: {username: me, password: hush}"));
+  REQUIRE(run_on(f.loop, f.objects->remove(f.key(model::build_run_kind(), "run"))));
+  run_with_secret();
+  REQUIRE(f.until([&] { return f.requests.size() == 1; }));
+  CHECK(std::get<build::GitSource>(f.requests[0].source).credentials ==
+        build::GitCredentials{.username = "me", .password = "hush"});
+}
