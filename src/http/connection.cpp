@@ -75,12 +75,14 @@ awaitable<void> Connection::run() {
     } else {
       std::exception_ptr failure;
       ++server_.in_flight;
+      server_.poller.count_requests(1);
       try {
         co_await server_.handler(*this);
       } catch (...) {
         failure = std::current_exception();
       }
       --server_.in_flight;
+      server_.poller.count_requests(-1);
       release();
       if (failure) log_failure(failure);
     }

@@ -110,7 +110,7 @@ void Poller::turn() {
   turning_ = false;
   if (waits_ == 0) return;
   if (round > 0) spin_.found();
-  if (round == rounds_max || spin_.go_on())
+  if (round == rounds_max || spin_.go_on(requests_ > 0 ? Spin::Gap::in_flight : Spin::Gap::between_requests))
     turn_soon();
   else
     sleep();

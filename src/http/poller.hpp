@@ -92,6 +92,9 @@ class Poller : public asio::execution_context::service {
   /// The same from the loop's next turn: for callers that are coroutines themselves.
   void wake_soon(Waiter& waiter);
 
+  /// Requests that are being answered: what the next event may belong to.
+  void count_requests(int by) { requests_ += by; }
+
   Blocks& blocks() { return blocks_; }
   asio::io_context& loop() { return loop_; }
 
@@ -115,6 +118,7 @@ class Poller : public asio::execution_context::service {
   bool asleep_ = false;   // an Asio wait for the set is pending
   bool turning_ = false;  // turn() runs or is posted
   Spin spin_;
+  int requests_ = 0;
   bool shut_down_ = false;
   Blocks blocks_;
 };

@@ -33,13 +33,15 @@ bool SpareCore::exists(TimePoint now) {
 void Spin::found() {
   if (looking_since_ == TimePoint::max()) return;
   looking_since_ = TimePoint::max();
-  next_skip_ = 0;
+  history_[static_cast<int>(gap_)].next_skip = 0;
 }
 
-bool Spin::go_on() {
+bool Spin::go_on(Gap gap) {
   const bool begins = looking_since_ == TimePoint::max();
-  if (begins && skip_ > 0) {
-    --skip_;
+  if (begins) gap_ = gap;
+  auto& history = history_[static_cast<int>(gap_)];
+  if (begins && history.skip > 0) {
+    --history.skip;
     return false;
   }
   const auto now = std::chrono::steady_clock::now();
@@ -50,8 +52,8 @@ bool Spin::go_on() {
   }
   if (now - looking_since_ < look_limit) return true;
   looking_since_ = TimePoint::max();
-  next_skip_ = std::min(skipped_max, std::max(1, next_skip_ * 2));
-  skip_ = next_skip_;
+  history.next_skip = std::min(skipped_max, std::max(1, history.next_skip * 2));
+  history.skip = history.next_skip;
   return false;
 }
 

@@ -1,9 +1,9 @@
 // When it pays to look for events a little longer before going to sleep.
 //
 // A loop that has run out of events looks on for at most `look_limit`, and only while that has been of use lately and
-// no task of the machine waits for a core. Every look in vain doubles the number of sleeps that begin without one. So a
-// busy connection is answered without waking a core, a trickle of requests costs a look in every 64th gap, and a loop
-// without traffic sleeps.
+// no task of the machine waits for a core. Every look in vain doubles the number of sleeps that begin without one. Gaps
+// with a request in flight (an instance is about to answer) and gaps between requests are judged apart: fast answers to
+// a trickle of requests are looked for, the next request is not. A loop without traffic sleeps.
 #pragma once
 
 #include "wick/base/time.hpp"
@@ -30,16 +30,22 @@ class Spin {
   static constexpr auto look_limit = std::chrono::microseconds(100);
   static constexpr int skipped_max = 64;
 
+  enum class Gap { between_requests, in_flight };
   /// Events were found without sleeping.
   void found();
   /// Nothing is ready: true to look again, false to sleep.
-  bool go_on();
+  bool go_on(Gap gap);
 
  private:
+  struct History {
+    int skip = 0;  // sleeps still to begin without a look
+    int next_skip = 0;
+  };
+
   SpareCore spare_core_;
   TimePoint looking_since_ = TimePoint::max();  // max: not looking
-  int skip_ = 0;                                // sleeps still to begin without a look
-  int next_skip_ = 0;
+  Gap gap_ = Gap::between_requests;             // of this look
+  History history_[2];
 };
 
 }  // namespace wick::http

@@ -57,8 +57,9 @@ struct PoolOptions {
   milliseconds start_backoff{100};         // doubles with each failure in a row …
   milliseconds start_backoff_max{10'000};  // … up to this
   int starts_at_once_max = 32;             // the others are started as these get ready
-  std::size_t idle_connections_max = 64;   // kept to each instance
-  SleepBudget* budget = nullptr;           // none: nothing is frozen or made ahead
+  // Kept to each instance, a minute each: fewer than a burst uses cost a connect a request.
+  std::size_t idle_connections_max = 1024;
+  SleepBudget* budget = nullptr;  // none: nothing is frozen or made ahead
 };
 
 struct PoolMetrics {

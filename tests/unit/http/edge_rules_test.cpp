@@ -4,6 +4,7 @@
 #include "forwarded.hpp"
 #include "http_fixture.hpp"
 #include "memory_share.hpp"
+#include "spin.hpp"
 #include "trace_context.hpp"
 
 using namespace wick;
@@ -85,6 +86,20 @@ TEST_CASE("the share of the memory limit is read from either cgroup version, and
   write("a/b/memory.stat", "inactive_file 1000\n");
   CHECK(share() == 0);
   fs::remove_all(root);
+}
+
+TEST_CASE("looks in vain end, and the more there are the more gaps begin without one") {
+  Spin spin;
+  int slept = 0;  // gaps without a look; all of them where no core is spare
+  for (int gap = 0; gap < 200; ++gap) {
+    if (!spin.go_on(Spin::Gap::between_requests)) {
+      ++slept;
+      continue;
+    }
+    const auto begin = std::chrono::steady_clock::now();
+    while (spin.go_on(Spin::Gap::between_requests)) REQUIRE(std::chrono::steady_clock::now() - begin < 10s);
+  }
+  CHECK(slept > 150);
 }
 
 TEST_CASE("each limit of the server is set by its name") {
