@@ -50,7 +50,8 @@ int main(int argc, char** argv) {
   };
   asio::io_context loop(1);
   SteadyClock clock;
-  Program program{loop, clock, Upstream(loop.get_executor(), clock, connect_to(loop.get_executor(), argv[2])), {}};
+  Program program{
+      loop, clock, Upstream(loop.get_executor(), clock, connect_to(loop.get_executor(), argv[2]), 1024), {}};
   program.options.request_limit = limit(5, 300'000);
   ServerLimits limits;
   limits.head_limit = limit(3, 10'000);
