@@ -4,6 +4,8 @@
  *   GET  /bytes/N     N bytes
  *   POST /count       reads the body (Content-Length or chunked), answers its length
  *   GET  /sleep/MS    answers after MS milliseconds
+ *   GET  /alone/MS    the same; 500 when another request is in there
+ *   GET  /args        the arguments, one a line
  *   GET  /exit/CODE   ends the process
  *   GET  /eat/MB      allocates and touches MB megabytes
  *   a CloudEvent (ce-id in the head): logged as "event ID", answered 204
@@ -73,6 +75,9 @@ static void answer(int fd, const char* text) {
   send_all(fd, head, (size_t)length);
 }
 
+static char** arguments;
+static int inside;  /* requests in /alone/ */
+
 static void eat(long megabytes) {
   volatile char* memory = malloc((size_t)megabytes << 20);
   for (size_t i = 0; memory && i < (size_t)megabytes << 20; i += 4096) memory[i] = 1;
@@ -129,6 +134,20 @@ static void* serve(void* argument) {
     } else if (!strncmp(path, "/sleep/", 7)) {
       usleep((useconds_t)atoi(path + 7) * 1000);
       answer(s->fd, "slept\n");
+    } else if (!strncmp(path, "/alone/", 7)) {
+      int before = __sync_fetch_and_add(&inside, 1);
+      usleep((useconds_t)atoi(path + 7) * 1000);
+      __sync_fetch_and_sub(&inside, 1);
+      if (before == 0)
+        answer(s->fd, "alone\n");
+      else
+        send_all(s->fd, "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n", 57);
+    } else if (!strcmp(path, "/args")) {
+      size_t used = 0;
+      text[0] = 0;
+      for (char** a = arguments; *a && used < sizeof text; ++a)
+        used += (size_t)snprintf(text + used, sizeof text - used, "%s\n", *a);
+      answer(s->fd, text);
     } else if (!strncmp(path, "/exit/", 6)) {
       exit(atoi(path + 6));
     } else if (!strncmp(path, "/eat/", 5)) {
@@ -151,6 +170,7 @@ static void end(int number) {
 }
 
 int main(int argc, char** argv) {
+  arguments = argv;
   const char* port = getenv("PORT") ? getenv("PORT") : "8080";
   for (int i = 1; i < argc; ++i) {
     if (!strcmp(argv[i], "--exit")) {
