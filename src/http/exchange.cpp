@@ -26,7 +26,8 @@ awaitable<void> respond_text(Exchange& exchange, int status, std::string text) {
 awaitable<void> respond_error(Exchange& exchange, int status, const Error& error) {
   ResponseHead head{.status = status,
                     .fields = {{"Content-Type", "text/plain; charset=utf-8"}, {"Wick-Error", slug(error.code())}}};
-  std::string text = error.what() + "\n";
+  // Knative's 504 is the text and nothing else.
+  std::string text = status == 504 ? error.what() : error.what() + "\n";
   if (!error.hint().empty()) text += error.hint() + "\n";
   co_await exchange.respond(std::move(head), std::move(text));
 }

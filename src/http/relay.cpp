@@ -4,6 +4,7 @@
 // instance and one write to the client, in one coroutine frame: send_warm(), the wait for the head, end_warm(). Where
 // it does not hold, run() goes on from what has been done. A request body that is still arriving is pumped beside the
 // response.
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 
@@ -34,7 +35,11 @@ void append_chunk_size(std::string& text, std::size_t size) {
 class Relay {
  public:
   Relay(WireExchange& client, Upstream::Impl& pool, const RelayOptions& options)
-      : client_(client), pool_(pool), options_(options), until_(pool.clock().now() + options_.request_limit) {}
+      : client_(client), pool_(pool), options_(options), until_(pool.clock().now() + options_.request_limit) {
+    start_until_ = options_.response_start_limit.count() > 0
+                       ? std::min(until_, until_ - options_.request_limit + options_.response_start_limit)
+                       : until_;
+  }
 
   /// True when the whole request is on its way over a kept connection.
   bool send_warm();
@@ -83,7 +88,16 @@ class Relay {
   WireExchange& client_;
   Upstream::Impl& pool_;
   const RelayOptions& options_;
+  /// The response has begun, or went on: the limit on its start is over, the one on its pauses begins.
+  void alive() {
+    const bool paused_at_most = options_.idle_limit.count() > 0;
+    if (!paused_at_most && start_until_ == until_) return;
+    client_.guard(&upstream_->stream,
+                  paused_at_most ? std::min(until_, pool_.clock().now() + options_.idle_limit) : until_);
+  }
+
   TimePoint until_;
+  TimePoint start_until_;
   UpstreamLease upstream_;
   Framing framing_;            // of the request towards the instance
   bool sent_ = false;          // by send_warm()
@@ -104,7 +118,7 @@ bool Relay::send_warm() {
   if (!upstream_) return false;
   prepare_request();
   if (body_pending_) return false;
-  client_.guard(&upstream_->stream, until_);
+  client_.guard(&upstream_->stream, start_until_);
   sent_at_once_ = send_at_once();
   sent_ = true;
   upstream_->request_sent = whole_request_went(sent_at_once_);
@@ -182,8 +196,7 @@ Relay::Failed Relay::upstream_failure(Error error) {
   // What looks like the instance's failure may be ours to blame on the client or the clock.
   const int interrupted = upstream_ ? upstream_->stream.interrupted() : 0;
   if (interrupted == ECONNRESET) return client_failure({Errc::unavailable, "the client went away"});
-  if (interrupted == ETIMEDOUT)
-    error = Error(Errc::timed_out, "no answer within " + std::to_string(options_.request_limit.count()) + " ms");
+  if (interrupted == ETIMEDOUT) error = Error(Errc::timed_out, "request timeout");  // Knative's text (serving.md 3.7)
   return failure(std::move(error), true);
 }
 
@@ -219,7 +232,7 @@ awaitable<Relay::Step> Relay::connect() {
 
 awaitable<Relay::Step> Relay::attempt() {
   if (!std::exchange(sent_, false)) {
-    client_.guard(&upstream_->stream, until_);
+    client_.guard(&upstream_->stream, start_until_);
     sent_at_once_ = send_at_once();
     upstream_->expect_head(client_.head().method == "HEAD");
   }
@@ -345,6 +358,7 @@ awaitable<Relay::Step> Relay::response() {
     if (!flushed) co_return client_failure(std::move(flushed.error()));
   }
   if (last) co_return Step();
+  alive();
   co_return co_await response_body();
 }
 
@@ -370,6 +384,7 @@ awaitable<Relay::Step> Relay::response_body() {
     input.drop_slice();
     const bool last = input.finished();
     outcome_.response_bytes += body.size();
+    if (options_.idle_limit.count() > 0 && !last) alive();
     if (last && trailers_kept_) client_.set_trailers(passed_trailers(upstream_->trailers));
     if (!body.empty() || last) client_.put(body, last);
     if (client_.needs_flush()) {
@@ -467,7 +482,11 @@ awaitable<RelayOutcome> relay_wire(WireExchange& client, Upstream::Impl& pool, R
 
 awaitable<RelayOutcome> relay_any(Exchange& exchange, Upstream::Impl& pool, RelayOptions options) {
   AdaptedExchange client(exchange);
-  co_return co_await relay_wire(client, pool, std::move(options));
+  auto outcome = co_await relay_wire(client, pool, std::move(options));
+  // A connection sends what it has not taken yet by itself; nobody else does that for this one.
+  if (client.needs_flush())
+    if (auto flushed = co_await client.flush(); !flushed && !outcome.error) outcome.error = std::move(flushed.error());
+  co_return outcome;
 }
 
 }  // namespace

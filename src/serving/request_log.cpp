@@ -28,19 +28,32 @@ RequestMetrics::RequestMetrics(Metrics& metrics, const RevisionSpec& spec)
                                   "Time from request head to the end of the response.", labels_of(spec))) {}
 
 void RequestMetrics::count(const RequestRecord& record) {
-  counter(record.status, folded(record.method)).add();
+  counter(record.status, folded(record.method), record.tag).add();
+  ++requests_;
+  if (record.status >= 500) ++failed_;
   duration_.observe(std::chrono::duration<double>(record.total).count());
 }
 
-Counter& RequestMetrics::counter(int status, std::string_view method) {
+std::string_view RequestMetrics::tag(std::string_view name) {
+  const auto found = std::ranges::find(tags_, name);
+  return found != tags_.end() ? *found : tags_.emplace_front(name);
+}
+
+Answered RequestMetrics::answered() const {
+  return {
+      .requests = requests_, .failed = failed_, .duration_bounds = duration_.bounds(), .durations = duration_.counts()};
+}
+
+Counter& RequestMetrics::counter(int status, std::string_view method, std::string_view tag) {
   for (const auto& series : series_)
-    if (series.status == status && series.method == method) return *series.counter;
+    if (series.status == status && series.method == method && series.tag.data() == tag.data()) return *series.counter;
   auto labels = labels_;
   labels.emplace_back("code", std::to_string(status));
   labels.emplace_back("method", method);
+  if (!tag.empty()) labels.emplace_back("route_tag", tag);
   auto& made = metrics_.counter("wick_http_requests_total", "Requests answered; code 0: the client left first.",
                                 std::move(labels));
-  series_.push_back({status, method, &made});
+  series_.push_back({status, method, tag, &made});
   return made;
 }
 

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <array>
+#include <forward_list>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -21,6 +23,9 @@ struct RequestRecord {
   Duration total{};
   Duration queued{};
   bool cold = false;
+  std::string_view tag;  // of RequestMetrics::tag()
+  std::uint64_t request_bytes = 0;
+  std::uint64_t response_bytes = 0;
   container::InstanceId instance;
   std::optional<WakeSteps> wake;
 };
@@ -30,19 +35,26 @@ class RequestMetrics {
  public:
   RequestMetrics(Metrics& metrics, const RevisionSpec& spec);
   void count(const RequestRecord& record);
+  /// `name` as a text that lives as long as this, for RequestRecord::tag.
+  std::string_view tag(std::string_view name);
+  Answered answered() const;
 
  private:
   struct Series {
     int status;
     std::string_view method;
+    std::string_view tag;
     Counter* counter;
   };
-  Counter& counter(int status, std::string_view method);
+  Counter& counter(int status, std::string_view method, std::string_view tag);
 
   Metrics& metrics_;
   Labels labels_;
   Histogram& duration_;
-  std::vector<Series> series_;  // few, the usual ones first
+  std::vector<Series> series_;           // few, the usual ones first
+  std::forward_list<std::string> tags_;  // a route names them: few
+  std::uint64_t requests_ = 0;
+  std::uint64_t failed_ = 0;
 };
 
 /// A ring whose strings are reused: the steady state allocates nothing.

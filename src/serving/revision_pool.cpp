@@ -8,8 +8,10 @@
 #include <boost/asio/post.hpp>
 #include <boost/system/system_error.hpp>
 
+#include "liveness.hpp"
 #include "wick/base/log.hpp"
 #include "wick/contract/plain_http.hpp"
+#include "wick/os/deadline.hpp"
 #include "wick/serving/readiness.hpp"
 #include "wick/serving/start_failure.hpp"
 
@@ -18,6 +20,11 @@ namespace wick::serving {
 namespace {
 
 constexpr Duration failures_forgotten_after = 60s;
+// So long before a predicted request an instance is made: a start, and a decision's period.
+constexpr Duration warm_lead = 5s;
+// What an instance is charged for before one was seen to run, and at least: a small program with its kernel memory.
+constexpr std::uint64_t memory_charge_unknown = 32 << 20;
+constexpr std::uint64_t memory_charge_min = 4 << 20;
 
 std::string_view to_string(PooledInstance::State state) {
   switch (state) {
@@ -69,7 +76,18 @@ PoolMetrics::PoolMetrics(Metrics& metrics, const RevisionSpec& spec)
       ready(metrics.gauge("wick_instances", "Instances by state.", labels_of(spec, "ready"))),
       frozen(metrics.gauge("wick_instances", "Instances by state.", labels_of(spec, "frozen"))),
       stopping(metrics.gauge("wick_instances", "Instances by state.", labels_of(spec, "stopping"))),
-      spare(metrics.gauge("wick_instances", "Instances by state.", labels_of(spec, "spare"))) {}
+      spare(metrics.gauge("wick_instances", "Instances by state.", labels_of(spec, "spare"))),
+      desired(metrics.gauge("wick_autoscaler_desired_instances", "What the last decision wants.", labels_of(spec))),
+      stable_average(metrics.gauge("wick_autoscaler_stable_load",
+                                   "The metric's average a second over the stable window.", labels_of(spec))),
+      panic_average(metrics.gauge("wick_autoscaler_panic_load", "The metric's average a second over the panic window.",
+                                  labels_of(spec))),
+      target(metrics.gauge("wick_autoscaler_target_load", "What one instance is to carry.", labels_of(spec))),
+      panicking(metrics.gauge("wick_autoscaler_panic_mode", "1 while in panic mode.", labels_of(spec))),
+      excess_burst_capacity(metrics.gauge("wick_autoscaler_excess_burst_capacity",
+                                          "Spare capacity beyond target-burst-capacity.", labels_of(spec))),
+      restarts(metrics.counter("wick_instance_restarts_total", "Instances that ended while they served.",
+                               labels_of(spec))) {}
 
 Lease& Lease::operator=(Lease&& other) noexcept {
   if (this != &other) {
@@ -143,7 +161,10 @@ RevisionPool::RevisionPool(Executor executor, Clock& clock, container::Launcher&
   if (spec_->was_ready) keep_spares(clock.now());
 }
 
-RevisionPool::~RevisionPool() = default;
+RevisionPool::~RevisionPool() {
+  members_.clear();  // their shares go before the tenant does
+  if (options_.box) options_.box->forget(*this);
+}
 
 // --- requests
 
@@ -151,6 +172,7 @@ Lease RevisionPool::try_acquire(TimePoint now) {
   if (closed_) return {};
   auto* member = pick();
   if (!member) return {};
+  if (idle_since_) follow_arrivals(now);
   load_.change(now, +1);
   return lease(*member);
 }
@@ -160,6 +182,7 @@ awaitable<Result<Lease>> RevisionPool::acquire(TimePoint now, TimePoint deadline
   if (closed_) co_return fail(Errc::unavailable, fmt::format("{} is going away", spec_->key.name));
   if (waiting_.size() >= options_.queue_limit) co_return fail(Errc::overloaded, "pending request queue full");
   if (starts_keep_failing(now)) co_return fail(not_starting(*spec_, *last_failure_));
+  if (idle_since_) follow_arrivals(now);
   Counted counted(*this, now);
   WaitQueue::Place place(waiting_, deadline);
   keep_ticking();
@@ -209,10 +232,18 @@ void RevisionPool::dispatch() {
 
 void RevisionPool::release(PooledInstance& member, TimePoint now) {
   --member.in_flight;
+  member.idle_since = now;
   load_.change(now, -1);
   quiet_since_ = now;
+  if (predicts() && load_.current() == 0) idle_since_ = now;
   if (closed_) left_.cancel();
-  if (member.state == PooledInstance::State::ready) return dispatch();
+  if (member.state == PooledInstance::State::ready) {
+    if (member.in_flight == 0 && options_.box && options_.box->must_yield(*this, memory_charge()))
+      return retire(member);
+    dispatch();
+    if (member.in_flight == 0 && options_.box) options_.box->idle();
+    return;
+  }
   if (member.in_flight > 0) return;
   if (member.ended) {
     forget(member);
@@ -260,7 +291,7 @@ int RevisionPool::ready_wanted_to_begin() const {
 }
 
 bool RevisionPool::wanted_from_nothing() const {
-  return !waiting_.empty() || !ensuring_.empty() || (reachable_ && spec_->scaling.min_scale > 0);
+  return warming_ || !waiting_.empty() || !ensuring_.empty() || (reachable_ && spec_->scaling.min_scale > 0);
 }
 
 Observation RevisionPool::observe() const {
@@ -285,8 +316,7 @@ void RevisionPool::scale_up(TimePoint now) {
   } else {
     if (failures_ > 0 && now - last_failed_ > failures_forgotten_after) failures_ = 0;
     for (int missing = std::min(desired_ - alive(), options_.starts_at_once_max - static_cast<int>(starting()));
-         missing > 0; --missing)
-      if (!wake_one()) launch(now);
+         missing > 0 && (wake_one() || launch(now)); --missing);
   }
   changed();
 }
@@ -321,8 +351,21 @@ awaitable<void> RevisionPool::retry() {
 
 // --- the life of one instance
 
-void RevisionPool::launch(TimePoint now) {
+/// False when the box has no room.
+bool RevisionPool::launch(TimePoint now) {
+  Box::Share share;
+  if (options_.box) {
+    const bool needed = !waiting_.empty() || !ensuring_.empty() || alive() < spec_->scaling.min_scale;
+    auto taken = options_.box->take(*this, memory_charge(), needed ? Box::Need::work : Box::Need::spare);
+    if (!taken) {
+      if (needed && taken.error() == Box::Refusal::memory && !box_full_since_) box_full_since_ = now;
+      return false;
+    }
+    share = std::move(*taken);
+  }
+  box_full_since_.reset();
   auto member = std::make_shared<PooledInstance>();
+  member->share = std::move(share);
   if (auto spare = spares_.take()) {
     member->id = spare->id();
     member->instance = std::move(spare);
@@ -333,6 +376,55 @@ void RevisionPool::launch(TimePoint now) {
   }
   member->launched = now;
   add(std::move(member));
+  return true;
+}
+
+std::uint64_t RevisionPool::memory_charge() const {
+  const auto charge = memory_peak_ > 0 ? std::max(memory_peak_, memory_charge_min) : memory_charge_unknown;
+  return std::min(charge, spec_->instance.limits.memory_bytes);
+}
+
+void RevisionPool::learn(const container::Usage& usage) {
+  memory_peak_ = std::max({memory_peak_, usage.memory_peak_bytes, usage.memory_bytes});
+}
+
+/// What may be evicted: idle, not needed for min-scale, and nobody here waits for more.
+const PooledInstance* RevisionPool::longest_idle_member() const {
+  const auto kept = reachable_ ? static_cast<std::size_t>(spec_->scaling.min_scale) : 0;
+  if (!waiting_.empty() || !ensuring_.empty()) return nullptr;
+  const PooledInstance* longest = nullptr;
+  const auto consider = [&](const PooledInstance& member) {
+    if (member.in_flight == 0 && (!longest || member.idle_since < longest->idle_since)) longest = &member;
+  };
+  for (const auto& member : members_)
+    if (member->state == PooledInstance::State::frozen) consider(*member);
+  if (ready_.size() > kept)
+    for (const auto* member : ready_) consider(*member);
+  return longest;
+}
+
+std::optional<TimePoint> RevisionPool::longest_idle() const {
+  const auto* member = longest_idle_member();
+  return member ? std::optional(member->idle_since) : std::nullopt;
+}
+
+void RevisionPool::evict_idle() {
+  const auto* longest = longest_idle_member();
+  const auto found = std::ranges::find_if(members_, [&](const Member& each) { return each.get() == longest; });
+  if (found == members_.end()) return;
+  log::info("idle instance gives way", {{"revision", spec_->key.text()}, {"instance", longest->id.text()}});
+  if (longest->state == PooledInstance::State::ready) desired_ = std::min(desired_, alive() - 1);
+  retire(**found);
+}
+
+void RevisionPool::fail_for_want_of_room(TimePoint now) {
+  if (!box_full_since_ || now - *box_full_since_ < options_.box_full_limit) return;
+  box_full_since_.reset();
+  const auto because = fmt::format("no memory is left on this machine for another instance of {}", spec_->key.name);
+  if (alive() == 0)
+    waiting_.fail_all(Error(Errc::overloaded, because).hint("wick ps lists what runs; give one less, or the box more"));
+  settle_ensuring(
+      model::Failure{.step = "start", .slug = slug(Errc::overloaded), .because = because, .when = clock_.wall()});
 }
 
 /// False when it was of no use and an ordinary launch has to do it.
@@ -357,6 +449,7 @@ void RevisionPool::adopt(std::shared_ptr<container::Instance> instance) {
   member->id = instance->id();
   member->instance = std::move(instance);
   member->adopted = true;
+  if (options_.box) member->share = options_.box->adopt(*this, memory_charge());
   member->launched = clock_.now();
   initial_reached_ = true;
   add(std::move(member));
@@ -400,16 +493,34 @@ awaitable<void> RevisionPool::live(Member member) {
   }
   // It may freeze and wake any number of times meanwhile.
   if (member->state == PooledInstance::State::ready) {
-    const auto exit = co_await member->instance->wait_exit();
-    auto usage = co_await member->instance->usage();
-    end_while_serving(member, ended_while_serving(exit, usage.value_or(container::Usage{}), spec,
-                                                  elapsed_since(member->launched, clock_.now())));
+    auto failure = co_await end_of_service(member);
+    end_while_serving(member, std::move(failure));
   }
   co_await stop_now(member);
 }
 
+/// Until it ends by itself or does not answer its liveness probe any more.
+awaitable<model::Failure> RevisionPool::end_of_service(Member member) {
+  const auto& spec = *member->spec;
+  const auto elapsed = [&] { return elapsed_since(member->launched, clock_.now()); };
+  std::optional<container::Exit> exit;
+  if (spec.liveness) {
+    auto awake = [member] { return member->state == PooledInstance::State::ready; };
+    auto unhealthy = await_unhealthy(clock_, *member->instance, *spec.liveness, spec.port, member->launched, awake);
+    auto first = co_await first_of(std::move(unhealthy), member->instance->wait_exit());
+    if (const auto* why = std::get_if<0>(&first)) co_return not_alive(*why, elapsed());
+    exit = std::get<1>(std::move(first));
+  } else {
+    exit = co_await member->instance->wait_exit();
+  }
+  auto usage = co_await member->instance->usage();
+  co_return ended_while_serving(*exit, usage.value_or(container::Usage{}), spec, elapsed());
+}
+
 awaitable<void> RevisionPool::stop_now(Member member) {
   member->stop_sent = true;
+  member->share.leaving();
+  if (auto usage = co_await member->instance->usage()) learn(*usage);
   // Nothing is in flight. A server that ends politely waits for its connections to go, so ours go first.
   member->upstream.reset();
   if (member->asleep) member->asleep->cancel();
@@ -421,6 +532,8 @@ void RevisionPool::become_ready(const Member& member, Fd connection) {
   if (member->state != PooledInstance::State::starting) return;
   const auto now = clock_.now();
   member->listening = now;
+  member->share.started();
+  member->idle_since = now;
   member->start_elapsed = elapsed_since(member->launched, now);
   if (!member->adopted) metrics_.cold_start.observe(std::chrono::duration<double>(now - member->launched).count());
   if (!waiting_.empty()) member->probe_connection = std::move(connection);
@@ -431,7 +544,7 @@ void RevisionPool::become_ready(const Member& member, Fd connection) {
   ready_.push_back(member.get());
   ever_ready_ = true;
   failures_ = 0;
-  retry_at_ = {};
+  if (crashes_ < 2) retry_at_ = {};
   keep_spares(now);
   const int ready = static_cast<int>(ready_.size());
   if (ready >= spec_->scaling.min_scale) autoscaler_.became_active(now);
@@ -453,6 +566,7 @@ void RevisionPool::become_ready(const Member& member, Fd connection) {
 void RevisionPool::fail_start(const Member& member, model::Failure failure) {
   if (member->state != PooledInstance::State::starting) return;
   set_state(*member, PooledInstance::State::stopping);
+  member->share.started();
   const auto now = clock_.now();
   if (member->instance) failure.last_output = member->instance->log_tail(model::Failure::output_lines_max);
   failure.when = clock_.wall();
@@ -487,7 +601,18 @@ void RevisionPool::end_while_serving(const Member& member, model::Failure failur
                                              {"because", failure.because}});
   last_failure_ = std::move(failure);
   ++failures_seen_;
-  if (!waiting_.empty()) scale_up(clock_.now());
+  ++restarts_;
+  metrics_.restarts.add();
+  // The first one is replaced at once; a program that ends again and again soon after it was ready is not run in a
+  // loop.
+  const auto now = clock_.now();
+  const bool crashed = now - member->launched - member->start_elapsed < options_.settled_after;
+  crashes_ = crashed ? crashes_ + 1 : 0;
+  if (crashes_ > 1) {
+    const auto backoff = options_.start_backoff * (1 << std::min(crashes_ - 2, 20));
+    retry_at_ = now + std::min(options_.start_backoff_max, backoff);
+  }
+  scale_up(now);
   changed();
 }
 
@@ -495,6 +620,7 @@ void RevisionPool::end_while_serving(const Member& member, model::Failure failur
 void RevisionPool::retire(PooledInstance& member) {
   if (member.state == PooledInstance::State::ready) leave_ready(member);
   if (member.state != PooledInstance::State::stopping) set_state(member, PooledInstance::State::stopping);
+  member.share.leaving();
   if (member.in_flight > 0 || member.stop_sent || !member.instance) return;
   member.stop_sent = true;
   const auto found = std::ranges::find_if(members_, [&](const Member& each) { return each.get() == &member; });
@@ -551,15 +677,60 @@ awaitable<void> RevisionPool::tick_loop() {
   }
   ticking_ = false;
   desired_ = 0;
+  metrics_.desired.set(0);
+  if (!closed_ && predicts() && idle_since_)
+    if (const auto idle = clock_.now() - *idle_since_; const auto next = idle_times_.next_warm(idle, warm_lead))
+      tasks_.spawn("warm ahead " + spec_->key.text(), warm_ahead(++warm_number_, *idle_since_ + *next));
   changed();
+}
+
+// --- ahead of a request
+
+bool RevisionPool::predicts() const { return spec_->scaling.keep_warm == Scaling::KeepWarm::predicted; }
+
+/// The first request after nothing was in flight.
+void RevisionPool::follow_arrivals(TimePoint now) {
+  idle_times_.learn(now - *std::exchange(idle_since_, std::nullopt));
+  warming_ = false;
+  ++warm_number_;
+}
+
+bool RevisionPool::predicted_warm(TimePoint now) const {
+  const auto idle = now - *idle_since_;
+  return idle_times_.known() ? idle_times_.warm_at(idle, warm_lead) : idle < spec_->scaling.stable_window;
+}
+
+/// Makes an instance ready shortly before the next request is likely: the revision's only timer while it is at zero.
+awaitable<void> RevisionPool::warm_ahead(std::uint64_t number, TimePoint when) {
+  co_await clock_.sleep_until(when);
+  if (number != warm_number_ || closed_ || !idle_since_) co_return;
+  warming_ = true;
+  desired_ = std::max(desired_, 1);
+  keep_ticking();
+  scale_up(clock_.now());
 }
 
 void RevisionPool::tick(TimePoint at, TimePoint now, bool decide) {
   autoscaler_.record(at, load_.take(now));
   waiting_.fail_expired(now, Error(Errc::timed_out, "activator request timeout"));
   freeze_idle(now);
+  fail_for_want_of_room(now);
+  // Instances that several requests share may never be without one.
+  if (options_.box && !ready_.empty() && options_.box->must_yield(*this, memory_charge()))
+    retire(**std::ranges::min_element(ready_, {}, [](const auto* member) { return member->in_flight; }));
   if (!decide || closed_) return;
-  desired_ = autoscaler_.decide(at, observe()).desired;
+  const auto decision = autoscaler_.decide(at, observe());
+  desired_ = decision.desired;
+  if (predicts() && idle_since_) {
+    warming_ = predicted_warm(now);
+    desired_ = std::max(warming_ ? 1 : 0, reachable_ ? spec_->scaling.min_scale : 0);
+  }
+  metrics_.desired.set(desired_);
+  metrics_.stable_average.set(decision.stable_average);
+  metrics_.panic_average.set(decision.panic_average);
+  metrics_.target.set(autoscaler_.target_value());
+  metrics_.panicking.set(decision.panicking ? 1 : 0);
+  metrics_.excess_burst_capacity.set(decision.excess_burst_capacity);
   scale_up(now);
   if (const int surplus = alive() - desired_; surplus > 0) scale_down(surplus);
   changed();
@@ -601,7 +772,8 @@ RevisionView RevisionPool::view() const {
                     .starting = static_cast<int>(starting()),
                     .queued = waiting_.size(),
                     .last_failure = last_failure_,
-                    .ever_ready = ever_ready_};
+                    .ever_ready = ever_ready_,
+                    .restarts = restarts_};
   for (const auto& member : members_)
     view.instances.push_back({.id = member->id,
                               .pid = member->instance ? member->instance->pid() : 0,

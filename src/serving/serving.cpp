@@ -1,7 +1,6 @@
 // The composition: hosts to routes, routes to pools, pools to relays.
 //
-// The request path holds no lock, starts no timer and looks up one map (the host). What it needs of a route is resolved
-// once per RouteTable and revision set: resolve() fills `routes_` by Route::index.
+// The request path holds no lock, starts no timer and looks up one map (the host, in router.hpp).
 #include "wick/serving/serving.hpp"
 
 #include <fmt/format.h>
@@ -10,8 +9,8 @@
 #include <map>
 #include <set>
 
-#include "request_log.hpp"
-#include "traffic_split.hpp"
+#include "access_log.hpp"
+#include "router.hpp"
 #include "wick/base/log.hpp"
 #include "wick/base/text.hpp"
 #include "wick/http/upstream.hpp"
@@ -38,32 +37,6 @@ int status_of(Errc code) {
   }
 }
 
-/// A revision that takes requests. Handlers hold it while they use it, so removal does not pull it away from under
-/// them.
-struct Entry {
-  Entry(Executor executor, Clock& clock, container::Launcher& launcher, Metrics& metrics, RevisionSpec spec,
-        PoolOptions options, std::function<void()> changed, std::shared_ptr<RequestTraces> traces)
-      : metrics(metrics, spec),
-        traces(std::move(traces)),
-        pool(executor, clock, launcher, metrics, std::move(spec), options, std::move(changed)) {}
-
-  RequestMetrics metrics;
-  std::shared_ptr<RequestTraces> traces;
-  RevisionPool pool;
-  bool routed_once = false;
-};
-using EntryPtr = std::shared_ptr<Entry>;
-
-struct ResolvedRoute {
-  std::vector<EntryPtr> targets;
-  TrafficSplit split;
-
-  EntryPtr choose() {
-    if (split.empty()) return nullptr;
-    return targets.size() == 1 ? targets[0] : targets[split.next()];
-  }
-};
-
 /// A lease, or Errc::cancelled when the client left the queue.
 awaitable<Result<Lease>> lease_or_gone(http::Exchange& exchange, RevisionPool& pool, TimePoint now,
                                        TimePoint deadline) {
@@ -76,6 +49,23 @@ awaitable<Result<Lease>> lease_or_gone(http::Exchange& exchange, RevisionPool& p
   co_return std::move(*lease);
 }
 
+// What a client is told to wait before it asks again: starts are tried again, and idle instances go, within that.
+constexpr std::string_view retry_after_seconds = "2";
+
+/// Knative's bodies (serving.md 3.6, 3.7): 504 is the text and nothing else, 503 a line. What waiting may mend says
+/// when to come again.
+awaitable<void> respond_refused(http::Exchange& exchange, int status, const Error& error) {
+  http::ResponseHead head{
+      .status = status, .fields = {{"Content-Type", "text/plain; charset=utf-8"}, {"Wick-Error", slug(error.code())}}};
+  auto text = error.what();
+  if (status == 503) {
+    head.fields.add("Retry-After", std::string(retry_after_seconds));
+    text += "\n";
+    if (!error.hint().empty()) text += error.hint() + "\n";
+  }
+  co_await exchange.respond(std::move(head), std::move(text));
+}
+
 }  // namespace
 
 class Serving::Impl {
@@ -85,9 +75,14 @@ class Serving::Impl {
         clock_(clock),
         launcher_(launcher),
         metrics_(metrics),
-        options_(options),
-        budget_(executor, options.sleep_bytes_max),
-        retiring_(executor) {}
+        unrouted_(metrics.counter("wick_http_unrouted_requests_total", "Requests for a host that nobody serves.")),
+        options_(std::move(options)),
+        budget_(executor, options_.sleep_bytes_max),
+        box_(executor, options_.box),
+        router_([this](const RevisionKey& key) { return find(key); }),
+        retiring_(executor) {
+    if (options_.access_log) access_log_.emplace(executor, clock, std::move(options_.access_log));
+  }
 
   void set_revision(RevisionSpec spec);
   void remove_revision(const RevisionKey& key);
@@ -99,22 +94,22 @@ class Serving::Impl {
                                          milliseconds limit);
   std::vector<RevisionView> revisions() const;
   std::optional<RevisionView> revision(const RevisionKey& key) const;
+  std::optional<Answered> answered(const RevisionKey& key) const;
   std::vector<RequestTrace> traces(std::string_view name_space, std::string_view service) const;
   void on_change(std::function<void(const RevisionKey&)> callback) { changed_ = std::move(callback); }
   awaitable<void> stop(bool stop_instances);
 
  private:
-  using ServiceName = std::pair<std::string, std::string>;
+  using ServiceName = Router::ServiceName;
 
   EntryPtr find(const RevisionKey& key) const;
   std::shared_ptr<RequestTraces> traces_of(const ServiceName& service);
-  ResolvedRoute* match(std::string_view host);
-  ResolvedRoute* main_route(const ServiceName& service);
-  void resolve();
   awaitable<void> retire(EntryPtr entry);
   awaitable<void> refuse(http::Exchange& exchange, Entry& entry, RequestRecord& record, const Error& error,
                          TimePoint arrived);
   void record(Entry& entry, RequestRecord& record, Duration total);
+  void log_unrouted(const http::Exchange& exchange, int status);
+  awaitable<void> refuse_unrouted(http::Exchange& exchange, Router::Found found);
   awaitable<Result<http::Response>> call_through(EntryPtr entry, http::Request request, TimePoint deadline,
                                                  RequestRecord& record);
 
@@ -122,17 +117,17 @@ class Serving::Impl {
   Clock& clock_;
   container::Launcher& launcher_;
   Metrics& metrics_;
+  Counter& unrouted_;
   ServingOptions options_;
   SleepBudget budget_;  // outlives the pools
+  Box box_;
   std::function<void(const RevisionKey&)> changed_;
   std::map<RevisionKey, EntryPtr> entries_;
   std::map<ServiceName, std::shared_ptr<RequestTraces>> traces_;
-  std::shared_ptr<const RouteTable> table_ = std::make_shared<const RouteTable>();
-  std::vector<ResolvedRoute> routes_;               // by Route::index
-  std::map<ServiceName, std::size_t> main_routes_;  // what call() uses
-  bool resolved_ = true;
+  Router router_;
   std::uint64_t calls_ = 0;
   bool stopping_ = false;
+  std::optional<AccessLog> access_log_;
   TaskGroup retiring_;
 };
 
@@ -152,7 +147,7 @@ std::shared_ptr<RequestTraces> Serving::Impl::traces_of(const ServiceName& servi
 void Serving::Impl::set_revision(RevisionSpec spec) {
   if (stopping_) return;
   if (const auto known = find(spec.key)) return known->pool.set_spec(std::move(spec));
-  const PoolOptions options{.queue_limit = options_.queue_limit, .budget = &budget_};
+  const PoolOptions options{.queue_limit = options_.queue_limit, .budget = &budget_, .box = &box_};
   const auto key = spec.key;
   auto changed = [this, key] {
     if (changed_) changed_(key);
@@ -160,13 +155,13 @@ void Serving::Impl::set_revision(RevisionSpec spec) {
   auto traces = traces_of({key.name_space, spec.service});
   entries_[key] = std::make_shared<Entry>(executor_, clock_, launcher_, metrics_, std::move(spec), options,
                                           std::move(changed), std::move(traces));
-  resolved_ = false;
+  router_.revisions_changed();
 }
 
 void Serving::Impl::remove_revision(const RevisionKey& key) {
   auto node = entries_.extract(key);
   if (node.empty()) return;
-  resolved_ = false;
+  router_.revisions_changed();
   const ServiceName service{key.name_space, node.mapped()->pool.spec().service};
   const bool last = std::ranges::none_of(entries_, [&](const auto& each) {
     return each.first.name_space == service.first && each.second->pool.spec().service == service.second;
@@ -178,53 +173,17 @@ void Serving::Impl::remove_revision(const RevisionKey& key) {
 awaitable<void> Serving::Impl::retire(EntryPtr entry) { co_await entry->pool.drain(); }
 
 void Serving::Impl::publish(std::shared_ptr<const RouteTable> table) {
-  table_ = std::move(table);
-  resolved_ = false;
   std::set<RevisionKey> routed;
-  table_->for_each([&](const std::string&, const Route& route) {
+  table->for_each([&](const std::string&, const Route& route) {
     for (const auto& target : route.targets) routed.insert(target.revision);
   });
+  router_.publish(std::move(table));
   // A revision that never was in a route is a new one, not one that traffic has left.
   for (auto& [key, entry] : entries_) {
     const bool reachable = routed.contains(key);
     if (reachable) entry->routed_once = true;
     entry->pool.set_reachable(reachable || !entry->routed_once);
   }
-}
-
-void Serving::Impl::resolve() {
-  resolved_ = true;
-  routes_.assign(table_->size(), {});
-  main_routes_.clear();
-  table_->for_each([&](const std::string& host, const Route& route) {
-    auto& resolved = routes_[route.index];
-    for (const auto& target : route.targets) {
-      auto entry = find(target.revision);
-      if (!entry || target.percent <= 0) continue;
-      resolved.targets.push_back(std::move(entry));
-      resolved.split.add(target.percent);
-    }
-    // "hello.default.…" and "hello.localhost" are hello's own hosts, "blue-hello.…" is that of its tag blue.
-    const ServiceName service{route.name_space, route.service};
-    const bool own = host.starts_with(route.service) && host.substr(route.service.size()).starts_with('.');
-    if (own) {
-      main_routes_[service] = route.index;
-    } else {
-      main_routes_.try_emplace(service, route.index);
-    }
-  });
-}
-
-ResolvedRoute* Serving::Impl::match(std::string_view host) {
-  if (!resolved_) resolve();
-  const auto* route = table_->match(host);
-  return route ? &routes_[route->index] : nullptr;
-}
-
-ResolvedRoute* Serving::Impl::main_route(const ServiceName& service) {
-  if (!resolved_) resolve();
-  const auto found = main_routes_.find(service);
-  return found == main_routes_.end() ? nullptr : &routes_[found->second];
 }
 
 bool Serving::Impl::adopt(const RevisionKey& key, std::shared_ptr<container::Instance> instance) {
@@ -251,20 +210,19 @@ awaitable<std::expected<void, model::Failure>> Serving::Impl::ensure_ready(Revis
 awaitable<void> Serving::Impl::handle(http::Exchange& exchange) {
   const auto now = clock_.now();
   const auto& head = exchange.head();
-  auto* route = match(head.host());
-  if (!route) {
-    const auto unknown =
-        Error(Errc::not_found, fmt::format("no service answers to the host '{}'", printable(head.host())))
-            .hint("hosts are NAME.NAMESPACE.DOMAIN and NAME.localhost; wick ps lists the services");
-    co_return co_await http::respond_error(exchange, 404, unknown);
-  }
-  const auto entry = route->choose();
-  if (!entry) {
-    const Error nobody(Errc::unavailable, fmt::format("the route of '{}' has no revision yet", printable(head.host())));
-    co_return co_await http::respond_error(exchange, 503, nobody);
-  }
+  const auto choice = router_.choose(head);
+  if (choice.found != Router::Found::revision) co_return co_await refuse_unrouted(exchange, choice.found);
+  const auto& entry = choice.entry;
   RequestRecord what{.id = exchange.id(), .method = head.method, .target = head.target, .when = clock_.wall()};
-  const auto limit = entry->pool.spec().timeout;
+  const auto& spec = entry->pool.spec();
+  const auto limit = spec.timeout;
+  http::RelayOptions options{.request_limit = limit,
+                             .response_start_limit = spec.response_start_limit,
+                             .idle_limit = spec.idle_limit,
+                             .trust_forwarded = options_.trust_forwarded};
+  // By value: the table may be replaced while the request waits.
+  if (!choice.extra->empty()) options.extra_fields = *choice.extra;
+  if (!choice.tag.empty()) what.tag = entry->metrics.tag(choice.tag);
   auto lease = entry->pool.try_acquire(now);
   if (!lease) {
     what.cold = !entry->pool.has_ready();
@@ -275,24 +233,47 @@ awaitable<void> Serving::Impl::handle(http::Exchange& exchange) {
     if (!waited) co_return co_await refuse(exchange, *entry, what, waited.error(), now);
     lease = std::move(*waited);
     what.wake = lease.wake_steps(now, asked, leased);
+    options.request_limit -= std::chrono::duration_cast<milliseconds>(what.queued);
   }
   what.instance = lease.instance();
-  http::RelayOptions options{.request_limit = limit - std::chrono::duration_cast<milliseconds>(what.queued),
-                             .trust_forwarded = options_.trust_forwarded};
   auto outcome = co_await http::relay(exchange, lease.upstream(), std::move(options));
   const auto ended = clock_.now();
   lease.reset(ended);
   what.status = outcome.status;
+  what.request_bytes = outcome.request_bytes;
+  what.response_bytes = outcome.response_bytes;
   record(*entry, what, ended - now);
+  if (access_log_) access_log_->write(exchange, what, entry->pool.spec());
+}
+
+awaitable<void> Serving::Impl::refuse_unrouted(http::Exchange& exchange, Router::Found found) {
+  const auto host = printable(exchange.head().host());
+  if (found == Router::Found::no_revision) {
+    const Error nobody(Errc::unavailable, fmt::format("the route of '{}' has no revision yet", host));
+    log_unrouted(exchange, 503);
+    co_return co_await http::respond_error(exchange, 503, nobody);
+  }
+  unrouted_.add();
+  log_unrouted(exchange, 404);
+  const auto unknown = Error(Errc::not_found, fmt::format("no service answers to the host '{}'", host))
+                           .hint("hosts are NAME.NAMESPACE.DOMAIN and NAME.localhost; wick ps lists the services");
+  co_await http::respond_error(exchange, 404, unknown);
+}
+
+void Serving::Impl::log_unrouted(const http::Exchange& exchange, int status) {
+  if (!access_log_) return;
+  const RequestRecord what{.id = exchange.id(), .when = clock_.wall(), .status = status};
+  access_log_->write(exchange, what, RevisionSpec{});
 }
 
 awaitable<void> Serving::Impl::refuse(http::Exchange& exchange, Entry& entry, RequestRecord& what, const Error& error,
                                       TimePoint arrived) {
   if (error.code() != Errc::cancelled) {
     what.status = status_of(error.code());
-    co_await http::respond_error(exchange, what.status, error);
+    co_await respond_refused(exchange, what.status, error);
   }
   record(entry, what, clock_.now() - arrived);
+  if (access_log_) access_log_->write(exchange, what, entry.pool.spec());
 }
 
 void Serving::Impl::record(Entry& entry, RequestRecord& what, Duration total) {
@@ -303,9 +284,10 @@ void Serving::Impl::record(Entry& entry, RequestRecord& what, Duration total) {
 
 awaitable<Result<http::Response>> Serving::Impl::call(std::string name_space, std::string service,
                                                       http::Request request, milliseconds limit) {
-  auto* route = main_route({name_space, service});
-  if (!route) co_return fail(Errc::not_found, fmt::format("there is no service {}/{}", name_space, service));
-  const auto entry = route->choose();
+  const auto choice = router_.choose(ServiceName{name_space, service});
+  if (choice.found == Router::Found::nothing)
+    co_return fail(Errc::not_found, fmt::format("there is no service {}/{}", name_space, service));
+  const auto entry = choice.entry;
   if (!entry) co_return fail(Errc::unavailable, fmt::format("service {}/{} has no revision yet", name_space, service));
   const auto now = clock_.now();
   const auto id = fmt::format("call-{}", ++calls_);
@@ -357,6 +339,11 @@ std::optional<RevisionView> Serving::Impl::revision(const RevisionKey& key) cons
   return entry ? std::optional(entry->pool.view()) : std::nullopt;
 }
 
+std::optional<Answered> Serving::Impl::answered(const RevisionKey& key) const {
+  const auto entry = find(key);
+  return entry ? std::optional(entry->metrics.answered()) : std::nullopt;
+}
+
 std::vector<RequestTrace> Serving::Impl::traces(std::string_view name_space, std::string_view service) const {
   const auto found = traces_.find({std::string(name_space), std::string(service)});
   return found == traces_.end() ? std::vector<RequestTrace>{} : found->second->newest_first();
@@ -369,11 +356,13 @@ awaitable<void> Serving::Impl::stop(bool stop_instances) {
     ending.spawn("stop " + key.text(), stop_instances ? entry->pool.drain() : entry->pool.leave());
   co_await ending.join();
   co_await retiring_.join();
+  co_await box_.stop();
+  if (access_log_) co_await access_log_->stop();
 }
 
 Serving::Serving(Executor executor, Clock& clock, container::Launcher& launcher, Metrics& metrics,
                  ServingOptions options)
-    : impl_(std::make_unique<Impl>(executor, clock, launcher, metrics, options)) {}
+    : impl_(std::make_unique<Impl>(executor, clock, launcher, metrics, std::move(options))) {}
 Serving::~Serving() = default;
 void Serving::set_revision(RevisionSpec spec) { impl_->set_revision(std::move(spec)); }
 void Serving::remove_revision(const RevisionKey& key) { impl_->remove_revision(key); }
@@ -393,6 +382,7 @@ awaitable<Result<http::Response>> Serving::call(std::string name_space, std::str
 }
 std::vector<RevisionView> Serving::revisions() const { return impl_->revisions(); }
 std::optional<RevisionView> Serving::revision(const RevisionKey& key) const { return impl_->revision(key); }
+std::optional<Answered> Serving::answered(const RevisionKey& key) const { return impl_->answered(key); }
 std::vector<RequestTrace> Serving::traces(std::string_view name_space, std::string_view service) const {
   return impl_->traces(name_space, service);
 }

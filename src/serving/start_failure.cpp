@@ -75,6 +75,14 @@ model::Failure ended_while_serving(const container::Exit& exit, const container:
           .elapsed = elapsed};
 }
 
+model::Failure not_alive(const std::string& why, milliseconds elapsed) {
+  return {.step = "serve",
+          .slug = "E_NOT_READY",
+          .because = fmt::format("the process {}, {} after its start", why, duration_text(elapsed)),
+          .hint = "it is stopped and another instance takes its place; look at livenessProbe and the last output",
+          .elapsed = elapsed};
+}
+
 bool listens_on(const std::vector<container::Listening>& sockets, std::uint16_t port) {
   return std::ranges::any_of(sockets, [&](const container::Listening& socket) {
     return socket.port == port &&

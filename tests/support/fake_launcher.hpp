@@ -55,6 +55,7 @@ class FakeInstance final : public container::Instance {
     ++connects;
     if (calls_until_failure && --*calls_until_failure == 0) co_return fail(Errc::io, "the fake fails this call");
     if (ended()) co_return fail(Errc::unavailable, "the instance has ended");
+    if (deaf) co_return fail(Errc::unavailable, "connection refused");
     if (!listens_on(port)) co_return fail(Errc::unavailable, "connection refused");
     if (behaviour_.connector) co_return co_await behaviour_.connector();
     int ends[2];
@@ -120,17 +121,21 @@ class FakeInstance final : public container::Instance {
   /// It ends now, as if by itself.
   void end(ExitStatus status) {
     status_ = status;
+    ended_at = clock_.now();
     peers_.clear();
     ended_timer_.cancel();
   }
 
   const container::InstanceSpec& spec() const { return spec_; }
+  TimePoint launched() const { return launched_; }
 
   static constexpr Duration look_first = std::chrono::microseconds(200);
   static constexpr Duration look_most = std::chrono::milliseconds(10);
   std::vector<FakeCall> calls;
   std::optional<FakeCall> fails_at;  // that call fails, and the instance has ended
+  bool deaf = false;                 // listens no more
   int connects = 0;
+  std::optional<TimePoint> ended_at;
   int stops = 0;
   bool given_back = false;
   std::shared_ptr<int> calls_until_failure;

@@ -32,7 +32,9 @@ class Upstream {
 };
 
 struct RelayOptions {
-  std::chrono::milliseconds request_limit{300'000};  // from accept of the head to the end of the response: 504, or cut
+  std::chrono::milliseconds request_limit{300'000};   // from accept of the head to the end of the response: 504, or cut
+  std::chrono::milliseconds response_start_limit{0};  // the same, to the first byte of the final response; 0: none
+  std::chrono::milliseconds idle_limit{0};            // between bytes of the response; 0: none
   std::string forwarded_proto = "http";
   bool trust_forwarded = false;  // append to the client's X-Forwarded-* and Forwarded in place of overwriting them
   Fields extra_fields;           // set on the request towards the instance

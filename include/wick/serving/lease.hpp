@@ -8,6 +8,7 @@
 #include "wick/container/launcher.hpp"
 #include "wick/http/upstream.hpp"
 #include "wick/os/loop.hpp"
+#include "wick/serving/box.hpp"
 #include "wick/serving/revision.hpp"
 #include "wick/serving/serving.hpp"
 
@@ -29,6 +30,8 @@ struct PooledInstance {
   TimePoint started{};    // it was exec'd or thawed
   TimePoint listening{};  // its port was seen open
   WakeSteps::From from = WakeSteps::From::nothing;
+  Box::Share share;        // of the box
+  TimePoint idle_since{};  // while in_flight is 0
   WallTime since{};
   milliseconds start_elapsed{0};
   bool adopted = false;

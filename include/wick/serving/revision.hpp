@@ -3,6 +3,7 @@
 
 #include <compare>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "wick/base/time.hpp"
@@ -39,6 +40,8 @@ struct Scaling {
   milliseconds scale_to_zero_retention{0};
   milliseconds scale_down_delay{0};
   bool scale_to_zero = true;
+  /// wick.dev/keep-warm: when the last instance goes and when one is made ready ahead of a request.
+  enum class KeepWarm { window, predicted } keep_warm = KeepWarm::window;
   bool operator==(const Scaling&) const = default;
 };
 
@@ -62,20 +65,34 @@ struct Ladder {
   bool operator==(const Ladder&) const = default;
 };
 
+/// What an instance that is ready must go on answering, or it is stopped and another one takes its place.
+struct Liveness {
+  Probe::Kind kind = Probe::Kind::tcp;
+  std::string path = "/";  // http
+  milliseconds initial_delay{0};
+  milliseconds timeout{1000};
+  milliseconds period{10'000};
+  int failure_threshold = 3;  // in a row
+};
+
 struct RevisionSpec {
   RevisionKey key;
   std::string service;
   std::string configuration;
   container::InstanceSpec instance;  // id is filled in per instance
   std::uint16_t port = 8080;
-  int container_concurrency = 0;        // 0: no limit
-  milliseconds timeout{300'000};        // whole request
-  milliseconds startup_limit{600'000};  // progress-deadline: from launch to ready
-  milliseconds stop_grace{30'000};      // SIGTERM to SIGKILL
+  int container_concurrency = 0;         // 0: no limit
+  milliseconds timeout{300'000};         // whole request
+  milliseconds response_start_limit{0};  // until the first byte of the answer; 0: as `timeout`
+  milliseconds idle_limit{0};            // between bytes of the answer; 0: none
+  milliseconds startup_limit{600'000};   // progress-deadline: from launch to ready
+  milliseconds stop_grace{30'000};       // SIGTERM to SIGKILL
   Probe readiness;
+  std::optional<Liveness> liveness;
   Scaling scaling;
   Ladder ladder;
   bool was_ready = false;  // in an earlier life of ours: spares need not wait for its first start
+  double weight = 100;     // of its share of a full box
 };
 
 }  // namespace wick::serving

@@ -23,9 +23,10 @@
 //  6. From nothing, an instance is started only for a reason that still holds: a waiting request, ensure_ready(),
 //  min-scale.
 //  7. SIGTERM is sent only at in_flight 0 (or by stop_all()).
-//  8. Ticks run only while there are instances that are not frozen, waiters or a min-scale: a revision at zero costs no
+//  8. Nothing is launched without a share of the box.
+//  9. Ticks run only while there are instances that are not frozen, waiters or a min-scale: a revision at zero costs no
 //  timer but the ones that end its sleepers.
-//  9. A frozen instance has no request in flight, is no part of desired or ready, and is woken before another is
+//  10. A frozen instance has no request in flight, is no part of desired or ready, and is woken before another is
 //  launched.
 #pragma once
 
@@ -43,6 +44,7 @@
 #include "wick/os/clock.hpp"
 #include "wick/os/task_group.hpp"
 #include "wick/serving/autoscaler.hpp"
+#include "wick/serving/keep_warm.hpp"
 #include "wick/serving/lease.hpp"
 #include "wick/serving/serving.hpp"
 #include "wick/serving/sleep_budget.hpp"
@@ -56,10 +58,13 @@ struct PoolOptions {
   int start_attempts_max = 3;              // failed starts in a row until waiting requests are told
   milliseconds start_backoff{100};         // doubles with each failure in a row …
   milliseconds start_backoff_max{10'000};  // … up to this
+  milliseconds settled_after{60'000};      // an instance that served so long and ended is no crash loop
   int starts_at_once_max = 32;             // the others are started as these get ready
   // Kept to each instance, a minute each: fewer than a burst uses cost a connect a request.
   std::size_t idle_connections_max = 1024;
-  SleepBudget* budget = nullptr;  // none: nothing is frozen or made ahead
+  SleepBudget* budget = nullptr;        // none: nothing is frozen or made ahead
+  Box* box = nullptr;                   // asked for room before each launch; nullptr: there is always room
+  milliseconds box_full_limit{10'000};  // requests wait so long for room in a full box: 503
 };
 
 struct PoolMetrics {
@@ -72,9 +77,16 @@ struct PoolMetrics {
   Gauge& frozen;
   Gauge& stopping;
   Gauge& spare;
+  Gauge& desired;
+  Gauge& stable_average;
+  Gauge& panic_average;
+  Gauge& target;
+  Gauge& panicking;
+  Gauge& excess_burst_capacity;
+  Counter& restarts;
 };
 
-class RevisionPool {
+class RevisionPool final : private Box::Tenant {
  public:
   /// `changed` is called when ready, desired or the last failure changed; it must not call back into the pool.
   RevisionPool(Executor executor, Clock& clock, container::Launcher& launcher, Metrics& metrics, RevisionSpec spec,
@@ -85,9 +97,9 @@ class RevisionPool {
   /// A slot on a ready instance, now; empty when the request has to wait.
   Lease try_acquire(TimePoint now);
   /// Waits for a slot, first come first served; starts what the formulas want for it.
-  /// Errors: overloaded (queue full), timed_out at `deadline` (checked once a second), not_ready (starts keep failing),
-  /// unavailable (the revision was removed). Cancelling gives up the place; a starting instance stays for the next
-  /// caller.
+  /// Errors: overloaded (queue full, box full), timed_out at `deadline` (checked once a second), not_ready (starts keep
+  /// failing), unavailable (the revision was removed). Cancelling gives up the place; a starting instance stays for the
+  /// next caller.
   awaitable<Result<Lease>> acquire(TimePoint now, TimePoint deadline);
   /// As Serving::ensure_ready.
   awaitable<std::expected<void, model::Failure>> ensure_ready();
@@ -125,7 +137,6 @@ class RevisionPool {
   Observation observe() const;
   void scale_up(TimePoint now);
   void scale_down(int surplus);
-  void launch(TimePoint now);
   awaitable<bool> start_spare(Member member);
   void keep_spares(TimePoint used);
 
@@ -136,6 +147,15 @@ class RevisionPool {
   awaitable<void> sleep(Member member);
   void rejoin(const Member& member);
   Member shared(const PooledInstance& member) const;
+  bool launch(TimePoint now);
+  std::uint64_t memory_charge() const;
+  void learn(const container::Usage& usage);
+  void fail_for_want_of_room(TimePoint now);
+  const PooledInstance* longest_idle_member() const;
+  double weight() const override { return spec_->weight; }
+  std::optional<TimePoint> longest_idle() const override;
+  void evict_idle() override;
+  void room_freed() override { scale_up(clock_.now()); }
   void add(Member member);
   void retry_later();
   awaitable<void> retry();
@@ -144,6 +164,11 @@ class RevisionPool {
   void become_ready(const Member& member, Fd connection);
   void fail_start(const Member& member, model::Failure failure);
   void end_while_serving(const Member& member, model::Failure failure);
+  awaitable<model::Failure> end_of_service(Member member);
+  void follow_arrivals(TimePoint now);
+  bool predicts() const;
+  bool predicted_warm(TimePoint now) const;
+  awaitable<void> warm_ahead(std::uint64_t number, TimePoint when);
   void retire(PooledInstance& member);
   void forget(PooledInstance& member);
   void leave_ready(const PooledInstance& member);
@@ -193,6 +218,17 @@ class RevisionPool {
   };
   Seen reported_;
   std::size_t failures_seen_ = 0;
+
+  int crashes_ = 0;   // instances in a row that ended soon after they were ready
+  int restarts_ = 0;  // ended while serving, ever
+
+  IdleTimes idle_times_;                 // KeepWarm::predicted
+  std::optional<TimePoint> idle_since_;  // while nothing is in flight
+  bool warming_ = false;                 // an instance is wanted ahead of a request
+  std::uint64_t warm_number_ = 0;        // of the timer that counts
+
+  std::optional<TimePoint> box_full_since_;  // no launch was granted since
+  std::uint64_t memory_peak_ = 0;            // the most an instance was seen to use
 
   bool ticking_ = false;
   bool closed_ = false;

@@ -13,6 +13,7 @@
 #include "wick/http/handler.hpp"
 #include "wick/model/failure.hpp"
 #include "wick/os/clock.hpp"
+#include "wick/serving/box.hpp"
 #include "wick/serving/route_table.hpp"
 
 namespace wick::serving {
@@ -22,6 +23,16 @@ struct ServingOptions {
       10'000;  // requests held a revision while no instance is ready (serving.md 3.6): 503 past it
   bool trust_forwarded = false;
   std::uint64_t sleep_bytes_max = 1ull << 30;  // what frozen instances and spares of all services may take together
+  BoxLimits box;
+  Fd access_log;  // one JSON line a request is appended here; empty: none
+};
+
+/// What a revision has answered since it is known here; from the difference of two looks a rollout judges it.
+struct Answered {
+  std::uint64_t requests = 0;
+  std::uint64_t failed = 0;              // with 5xx, the proxy's own included
+  std::vector<double> duration_bounds;   // seconds
+  std::vector<std::uint64_t> durations;  // requests a bound, one more than bounds: the last is above all
 };
 
 struct InstanceView {
@@ -42,6 +53,7 @@ struct RevisionView {
   std::vector<InstanceView> instances;
   std::optional<model::Failure> last_failure;
   bool ever_ready = false;
+  int restarts = 0;  // instances that ended while they served, or stopped answering their liveness probe
 };
 
 /// How a request that waited for a start got its instance, in time since it arrived.
@@ -103,6 +115,7 @@ class Serving {
 
   std::vector<RevisionView> revisions() const;
   std::optional<RevisionView> revision(const RevisionKey& key) const;
+  std::optional<Answered> answered(const RevisionKey& key) const;
   std::vector<RequestTrace> traces(std::string_view name_space, std::string_view service) const;
   /// Called on the loop when a revision's ready count, desired count or last failure changed.
   void on_change(std::function<void(const RevisionKey&)> callback);

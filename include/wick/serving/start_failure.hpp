@@ -25,6 +25,8 @@ model::Failure launch_failed(const Error& error, milliseconds elapsed);
 /// An instance that was ready ended by itself.
 model::Failure ended_while_serving(const container::Exit& exit, const container::Usage& usage, const RevisionSpec& spec,
                                    milliseconds elapsed);
+/// An instance that was ready and does not answer its liveness probe any more.
+model::Failure not_alive(const std::string& why, milliseconds elapsed);
 
 /// Whether the port that requests go to is among `sockets`, reachable through the loopback address.
 bool listens_on(const std::vector<container::Listening>& sockets, std::uint16_t port);

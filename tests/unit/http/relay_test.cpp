@@ -345,6 +345,31 @@ TEST_CASE("the request limit gives 504, or a cut once bytes went out") {
   CHECK(f.outcomes.at(0).error->code() == Errc::timed_out);
 }
 
+TEST_CASE("the limit on the response's start ends with its head, the one on its pauses begins there") {
+  RelayFixture f({.request_limit = 60s, .response_start_limit = 5s, .idle_limit = 2s});
+  auto client = f.connect();
+  client.send(get("/"));
+  f.settle();
+  SECTION("no head in time is Knative's 504") {
+    f.clock.advance(4s);
+    CHECK(client.read() == "");
+    f.clock.advance(2s);
+    CHECK_THAT(client.read(), StartsWith("HTTP/1.1 504 ") && EndsWith("\r\n\r\nrequest timeout"));
+  }
+  SECTION("each byte of the body begins the pause anew, one that is too long cuts") {
+    f.clock.advance(4s);
+    f.answer("HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 9\r\n\r\na");
+    for (int i = 0; i < 4; ++i) {
+      f.clock.advance(1s);
+      f.answer("b");
+    }
+    CHECK_THAT(client.read(), EndsWith("abbbb"));
+    f.clock.advance(4s);
+    CHECK(client.closed());
+    CHECK(f.outcomes.at(0).error->code() == Errc::timed_out);
+  }
+}
+
 TEST_CASE("an answer that comes before the body is whole is passed on at once, and both connections end") {
   RelayFixture f;
   auto client = f.connect();

@@ -41,3 +41,24 @@ TEST_CASE("a host added twice keeps the first route, and each route knows its pl
   CHECK(table.match("a")->index == 0);
   CHECK(table.match("b")->index == 1);
 }
+
+TEST_CASE("a wildcard serves what ends in its name, the closest entry wins") {
+  RouteTable table;
+  table.add("*.example.com", {.service = "any"});
+  table.add("*.eu.example.com", {.service = "europe"});
+  table.add("shop.example.com", {.service = "shop"});
+  struct Case {
+    const char* host;
+    const char* service;  // nullptr: nobody
+  };
+  const Case cases[] = {{"shop.example.com", "shop"}, {"a.example.com", "any"},       {"A.Example.COM:80", "any"},
+                        {"b.a.example.com", "any"},   {"a.eu.example.com", "europe"}, {"eu.example.com", "any"},
+                        {"example.com", nullptr},     {".example.com", nullptr},      {"a.example.com.evil", nullptr},
+                        {"badexample.com", nullptr}};
+  for (const auto& each : cases) {
+    CAPTURE(each.host);
+    const auto* route = table.match(each.host);
+    REQUIRE((route != nullptr) == (each.service != nullptr));
+    if (route) CHECK(route->service == each.service);
+  }
+}

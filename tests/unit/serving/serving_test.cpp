@@ -2,6 +2,7 @@
 #include <catch2/catch.hpp>
 
 #include <boost/asio/bind_cancellation_slot.hpp>
+#include <numeric>
 
 #include "support/fake_clock.hpp"
 #include "support/fake_launcher.hpp"
@@ -19,8 +20,10 @@ namespace {
 /// An exchange without a wire: a request in memory, the answer kept.
 class MemoryExchange final : public http::Exchange {
  public:
-  MemoryExchange(Executor executor, std::string host, std::string target = "/", std::string body = {})
+  MemoryExchange(Executor executor, std::string host, std::string target = "/", std::string body = {},
+                 http::Fields fields = {})
       : body_(std::move(body)), gone_(executor, asio::steady_timer::time_point::max()) {
+    head_.fields = std::move(fields);
     head_.authority = std::move(host);
     head_.target = std::move(target);
     head_.method = body_.empty() ? "GET" : "POST";
@@ -73,7 +76,7 @@ struct ServingFixture {
   explicit ServingFixture(Clock& clock, asio::io_context& loop, ServingOptions options = {})
       : loop(loop),
         launcher(loop.get_executor(), clock),
-        serving(loop.get_executor(), clock, launcher, metrics, options) {
+        serving(loop.get_executor(), clock, launcher, metrics, std::move(options)) {
     log::set_level(log::Level::error);
     handler = serving.handler();
   }
@@ -114,8 +117,8 @@ struct Wired {
     run_on(loop, server.stop(0ms));
   }
 
-  http::Response get(std::string host, std::string body = {}) {
-    MemoryExchange exchange(loop.get_executor(), std::move(host), "/path?q=1", std::move(body));
+  http::Response get(std::string host, std::string body = {}, http::Fields fields = {}) {
+    MemoryExchange exchange(loop.get_executor(), std::move(host), "/path?q=1", std::move(body), std::move(fields));
     run_on(loop, f.handler(exchange));
     REQUIRE(exchange.response);
     return *exchange.response;
@@ -187,6 +190,71 @@ TEST_CASE("traffic is split exactly, and a tag's host goes to its revision alone
   for (int i = 0; i < 3; ++i) w.get("next-hello.localhost");
   traces = w.f.serving.traces("default", "hello");
   for (int i = 0; i < 3; ++i) CHECK(traces[static_cast<std::size_t>(i)].revision == "hello-00002");
+}
+
+TEST_CASE(
+    "the tag field chooses a tag's revision on the service's own host, and the application sees which way it came") {
+  Wired w;
+  w.f.serving.set_revision(ServingFixture::revision("hello-00001"));
+  w.f.serving.set_revision(ServingFixture::revision("hello-00002"));
+  auto table = std::make_shared<RouteTable>();
+  const RouteTarget next{.revision = {"default", "hello-00002"}, .tag = "next"};
+  table->add("hello.localhost", {"default", "hello", {{.revision = {"default", "hello-00001"}}}, {next}});
+  table->add("next-hello.localhost", {"default", "hello", {next}, {}, "next"});
+  w.f.serving.publish(table);
+  const auto asked = [&](std::string host, std::string tag) {
+    w.get(std::move(host), {}, tag.empty() ? http::Fields{} : http::Fields{{"Knative-Serving-Tag", std::move(tag)}});
+    return w.f.serving.traces("default", "hello").front().revision;
+  };
+  CHECK(asked("hello.localhost", "next") == "hello-00002");
+  CHECK(w.seen.fields.find("Knative-Serving-Tag") == "next");
+  CHECK_FALSE(w.seen.fields.contains("Knative-Serving-Default-Route"));
+  CHECK(asked("hello.localhost", "") == "hello-00001");
+  CHECK(w.seen.fields.find("Knative-Serving-Default-Route") == "true");
+  CHECK(asked("hello.localhost", "unknown") == "hello-00001");
+  CHECK(w.seen.fields.find("Knative-Serving-Default-Route") == "true");
+  CHECK(asked("next-hello.localhost", "") == "hello-00002");
+  CHECK(w.seen.fields.find("Knative-Serving-Tag") == "next");
+  CHECK(w.f.metrics.expose().find("method=\"GET\",route_tag=\"next\"} 2") != std::string::npos);
+}
+
+TEST_CASE("publishing the same routes again keeps every share exact") {
+  Wired w;
+  w.f.serving.set_revision(ServingFixture::revision("hello-00001"));
+  w.f.serving.set_revision(ServingFixture::revision("hello-00002"));
+  for (int i = 0; i < 20; ++i) {
+    w.f.route({{.revision = {"default", "hello-00001"}, .percent = 90},
+               {.revision = {"default", "hello-00002"}, .percent = 10}});
+    w.get("hello.localhost");
+  }
+  const auto traces = w.f.serving.traces("default", "hello");
+  CHECK(std::ranges::count(traces, "hello-00002", &RequestTrace::revision) == 2);
+}
+
+TEST_CASE("ten thousand hosts that nobody serves add no metric series") {
+  Wired w;
+  w.f.route_hello();
+  w.get("nobody.example.com");
+  const auto lines = [&] { return std::ranges::count(w.f.metrics.expose(), '\n'); };
+  const auto before = lines();
+  for (int i = 0; i < 10'000; ++i) w.get("host-" + std::to_string(i) + ".example.com");
+  CHECK(lines() == before);
+  CHECK(w.f.metrics.expose().find("wick_http_unrouted_requests_total 10001") != std::string::npos);
+}
+
+TEST_CASE("what a revision has answered is counted, failures apart") {
+  Wired w;
+  w.f.route_hello();
+  REQUIRE(run_on(w.loop, w.f.serving.ensure_ready({"default", "hello-00001"})));
+  w.f.launcher.instances[0]->calls_until_failure = std::make_shared<int>(1);
+  w.get("hello.localhost");
+  w.get("hello.localhost");
+  const auto answered = w.f.serving.answered({"default", "hello-00001"});
+  REQUIRE(answered);
+  CHECK(answered->requests == 2);
+  CHECK(answered->failed == 1);
+  CHECK(std::accumulate(answered->durations.begin(), answered->durations.end(), 0ull) == 2);
+  CHECK_FALSE(w.f.serving.answered({"default", "hello-00009"}));
 }
 
 TEST_CASE("the first request's trace tells of the cold start, the next one's does not") {
@@ -296,7 +364,7 @@ TEST_CASE("a real client that hangs up while it waits frees its place") {
 namespace {
 
 struct Waiting {
-  explicit Waiting(ServingOptions options = {}) : f(clock, loop, options) {}
+  explicit Waiting(ServingOptions options = {}) : f(clock, loop, std::move(options)) {}
   ~Waiting() {
     bool stopped = false;
     asio::co_spawn(loop, f.serving.stop(true), [&](std::exception_ptr) { stopped = true; });
@@ -330,7 +398,7 @@ TEST_CASE("a full queue is 503 with Knative's text, a wait past the revision's t
   w.clock.advance(2s);
   REQUIRE(waiting.response);
   CHECK(waiting.response->head.status == 504);
-  CHECK(waiting.response->body == "activator request timeout\n");
+  CHECK(waiting.response->body == "activator request timeout");
 }
 
 TEST_CASE("a client that hangs up while it waits frees its place") {
