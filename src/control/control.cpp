@@ -37,9 +37,11 @@ class Control::Impl {
                .options = options,
                .build_logs = BuildLogs(collaborators.executor, collaborators.clock, options.build_logs),
                .enqueue = [this](ObjectKey key) { queue_.enqueue(std::move(key)); },
+               .enqueue_after = [this](ObjectKey key, Duration delay) { enqueue_after(std::move(key), delay); },
                .publish_routes = [this] { publish_soon(); },
                .id_ranges_promised = {}},
         revisions_(world_),
+        routes_(world_),
         build_runs_(world_),
         queue_(collaborators.executor, collaborators.clock, {options.retry_first, options.retry_max},
                [this](ObjectKey key) { return reconcile(std::move(key)); }),
@@ -111,7 +113,7 @@ class Control::Impl {
     if (kind == &model::service_kind()) return reconcile_service(world_, std::move(key));
     if (kind == &model::configuration_kind()) return reconcile_configuration(world_, std::move(key));
     if (kind == &model::revision_kind()) return revisions_.reconcile(std::move(key));
-    if (kind == &model::route_kind()) return reconcile_route(world_, std::move(key));
+    if (kind == &model::route_kind()) return routes_.reconcile(std::move(key));
     if (kind == &model::domain_mapping_kind()) return reconcile_domain_mapping(world_, std::move(key));
     if (kind == &model::broker_kind()) return reconcile_broker(world_, std::move(key));
     if (kind == &model::trigger_kind()) return reconcile_trigger(world_, std::move(key));
@@ -121,6 +123,21 @@ class Control::Impl {
   }
 
   static awaitable<Result<void>> nothing() { co_return Result<void>(); }
+
+  /// At most one timer a key that is any use: a later one than that which runs is left out.
+  void enqueue_after(ObjectKey key, Duration delay) {
+    const auto due = world_.with.clock.now() + delay;
+    const auto [at, fresh] = later_.try_emplace(key, due);
+    if (!fresh && at->second <= due) return;
+    at->second = due;
+    tasks_.spawn("later " + key.name, enqueue_at(std::move(key), due));
+  }
+
+  awaitable<void> enqueue_at(ObjectKey key, TimePoint due) {
+    co_await world_.with.clock.sleep_until(due);
+    if (const auto at = later_.find(key); at != later_.end() && at->second <= due) later_.erase(at);
+    queue_.enqueue(std::move(key));
+  }
 
   void on_change(const store::Change& change) {
     const auto* kind = kind_of(change.key);
@@ -248,8 +265,10 @@ class Control::Impl {
 
   World world_;
   RevisionReconciler revisions_;
+  RouteReconciler routes_;
   BuildRunReconciler build_runs_;
   WorkQueue queue_;
+  std::map<ObjectKey, TimePoint> later_;  // bounded by the objects there are
   store::Objects::Subscription subscription_;
   bool publish_pending_ = false;
   TaskGroup tasks_;

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "wick/base/text.hpp"
+
 namespace wick::control {
 
 namespace {
@@ -103,6 +105,14 @@ container::Limits limits_of(const model::Container& container) {
   return limits;
 }
 
+namespace {
+
+serving::Probe::Kind kind_of(model::ReadinessProbe::Kind kind) {
+  return kind == model::ReadinessProbe::Kind::http ? serving::Probe::Kind::http : serving::Probe::Kind::tcp;
+}
+
+}  // namespace
+
 serving::Scaling scaling_of(const model::Autoscaling& autoscaling) {
   serving::Scaling scaling;
   const auto take = [](auto& to, const auto& from) {
@@ -135,12 +145,40 @@ serving::Ladder ladder_of(const model::Ladder& ladder) {
           .frozen_for = ladder.frozen_for};
 }
 
+double weight_of(std::string_view annotation) {
+  constexpr double usual = 100;
+  const auto weight = parse_unsigned(annotation);
+  return weight && *weight >= 1 && *weight <= 1000 ? static_cast<double>(*weight) : usual;
+}
+
+std::optional<serving::Liveness> liveness_of(const model::Container& container) {
+  if (!container.liveness) return std::nullopt;
+  const auto& probe = *container.liveness;
+  return serving::Liveness{.kind = kind_of(probe.kind),
+                           .path = probe.path,
+                           .initial_delay = probe.initial_delay,
+                           .timeout = probe.timeout,
+                           .period = probe.period,
+                           .failure_threshold = probe.failure_threshold};
+}
+
+milliseconds startup_limit_of(const model::Container& container, milliseconds progress_deadline) {
+  if (!container.startup) return progress_deadline;
+  const auto& probe = *container.startup;
+  return std::min<milliseconds>(progress_deadline, probe.initial_delay + probe.period * probe.failure_threshold);
+}
+
 serving::Probe probe_of(const model::Container& container) {
   serving::Probe probe;
+  if (!container.readiness && container.startup) {
+    probe.kind = kind_of(container.startup->kind);
+    probe.path = container.startup->path;
+    probe.timeout = container.startup->timeout;
+    return probe;
+  }
   if (!container.readiness) return probe;
   const auto& readiness = *container.readiness;
-  probe.kind =
-      readiness.kind == model::ReadinessProbe::Kind::http ? serving::Probe::Kind::http : serving::Probe::Kind::tcp;
+  probe.kind = kind_of(readiness.kind);
   probe.path = readiness.path;
   probe.port = readiness.port;
   if (readiness.timeout > 0s) probe.timeout = readiness.timeout;

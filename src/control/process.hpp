@@ -34,6 +34,19 @@ std::string user_of(const image::ImageConfig& image, const model::Container& con
 container::Limits limits_of(const model::Container& container);
 serving::Scaling scaling_of(const model::Autoscaling& autoscaling);
 serving::Ladder ladder_of(const model::Ladder& ladder);
+
+/// livenessProbe as it is; a startupProbe is what readiness asks where there is no other probe.
+std::optional<serving::Liveness> liveness_of(const model::Container& container);
+/// How long a start may take: the progress deadline, and what a startupProbe allows.
+milliseconds startup_limit_of(const model::Container& container, milliseconds progress_deadline);
+
+/// On a revision's template: "predicted" keeps and makes ready instances by the revision's own arrivals.
+inline constexpr std::string_view keep_warm = "wick.dev/keep-warm";
+
+/// On a revision's template: 1 to 1000, how much of a full box it may have against the others.
+inline constexpr std::string_view box_weight = "wick.dev/weight";
+/// 100 where there is none, or one that is no such number.
+double weight_of(std::string_view annotation);
 serving::Probe probe_of(const model::Container& container);
 
 }  // namespace wick::control

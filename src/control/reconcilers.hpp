@@ -7,18 +7,24 @@
 #include <optional>
 #include <string>
 
+#include "control/rollout.hpp"
 #include "control/world.hpp"
 #include "wick/os/slots.hpp"
 #include "wick/os/task_group.hpp"
 
 namespace wick::control {
 
+/// Why a traffic target has no revision.
+struct Missing {
+  model::Truth status;  // no: it will not come by itself
+  std::string reason;
+  std::string message;
+};
+
 /// Service → Configuration and Route of the same name.
 awaitable<Result<void>> reconcile_service(World& world, ObjectKey key);
 /// Configuration → a Revision a template; keeps the history short.
 awaitable<Result<void>> reconcile_configuration(World& world, ObjectKey key);
-/// Route → status.traffic, routing state of the revisions, the route table.
-awaitable<Result<void>> reconcile_route(World& world, ObjectKey key);
 /// DomainMapping → the claim on its name, and the name in the route table.
 awaitable<Result<void>> reconcile_domain_mapping(World& world, ObjectKey key);
 awaitable<Result<void>> reconcile_broker(World& world, ObjectKey key);
@@ -28,6 +34,29 @@ bool is_kept_only(const model::Kind& kind);
 awaitable<Result<void>> reconcile_kept(World& world, const model::Kind& kind, ObjectKey key);
 /// Makes the Broker where it is missing.
 awaitable<Result<void>> ensure_broker(World& world, std::string name_space, std::string name);
+
+/// Route → status.traffic, routing state of the revisions, the route table; moves a rollout along.
+class RouteReconciler {
+ public:
+  explicit RouteReconciler(World& world) : world_(world) {}
+  awaitable<Result<void>> reconcile(ObjectKey key);
+
+ private:
+  /// What the two revisions that a rollout compares had answered when it began.
+  struct Baseline {
+    std::string newest;
+    serving::Answered of_newest;
+    serving::Answered of_previous;
+  };
+  RolloutGroup next(const json::object& route, const RolloutGoal& goal, const Rollout& before);
+  void judge(const json::object& route, RolloutGroup& group);
+  std::expected<json::array, Missing> resolve(const json::object& route, Rollout& rollout);
+  json::object status_of(const json::object& route, const std::expected<json::array, Missing>& traffic,
+                         const Rollout& rollout);
+
+  World& world_;
+  std::map<std::string, Baseline> baselines_;  // by namespace/route/configuration/tag, while a rollout is judged
+};
 
 /// Revision → a spec that serving runs, and the verdict of its first start.
 class RevisionReconciler {

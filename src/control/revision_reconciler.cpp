@@ -186,11 +186,17 @@ awaitable<Result<void>> RevisionReconciler::learn(const ObjectKey& key, const js
                              .port = wanted.port,
                              .container_concurrency = revision.spec.container_concurrency,
                              .timeout = revision.spec.timeout,
-                             .startup_limit = revision.progress_deadline,
+                             .response_start_limit = revision.spec.response_start_timeout,
+                             .idle_limit = revision.spec.idle_timeout,
+                             .startup_limit = startup_limit_of(wanted, revision.progress_deadline),
                              .readiness = probe_of(wanted),
+                             .liveness = liveness_of(wanted),
                              .scaling = scaling_of(revision.autoscaling),
                              .ladder = ladder_of(model::decode_ladder(revision.metadata.annotations, "", ignored)),
-                             .was_ready = model::find_condition(object, "Ready").status == Truth::yes};
+                             .was_ready = model::find_condition(object, "Ready").status == Truth::yes,
+                             .weight = weight_of(revision.metadata.annotation(box_weight))};
+  if (revision.metadata.annotation(keep_warm) == "predicted")
+    spec.scaling.keep_warm = serving::Scaling::KeepWarm::predicted;
   if (world_.options.startup_limit > 0ms) spec.startup_limit = world_.options.startup_limit;
   spec.instance.layers = image->config.diff_ids;
   spec.instance.process = std::move(*process);

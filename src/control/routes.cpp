@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <map>
+
 #include "wick/base/text.hpp"
 #include "wick/model/condition.hpp"
 #include "wick/model/object_reader.hpp"
@@ -61,6 +64,23 @@ void add_mapping(serving::RouteTable& table, const json::object& mapping, std::v
   if (!table.add(host, std::move(entry)) && conflicts) conflicts->push_back(std::move(host));
 }
 
+/// What each tag's own host splits between: one revision, or several while a rollout is under way.
+std::map<std::string, std::vector<serving::RouteTarget>> tagged_of(const json::array& traffic,
+                                                                   const std::string& name_space) {
+  std::map<std::string, std::vector<serving::RouteTarget>> tags;
+  for (const auto& element : traffic) {
+    const auto& entry = element.as_object();
+    auto tag = model::text_at(entry, {"tag"});
+    if (tag.empty()) continue;
+    const auto percent = static_cast<int>(model::integer_at(entry, {"percent"}));
+    tags[tag].push_back(
+        {.revision = {name_space, model::text_at(entry, {"revisionName"})}, .percent = percent, .tag = tag});
+  }
+  for (auto& [tag, targets] : tags)
+    if (targets.size() == 1) targets.front().percent = 100;
+  return tags;
+}
+
 }  // namespace
 
 std::string local_url(const std::string& name_space, const std::string& name) {
@@ -83,21 +103,22 @@ std::shared_ptr<const serving::RouteTable> make_route_table(const std::vector<st
     const auto* traffic = model::find_value(*route, {"status", "traffic"});
     if (!traffic || !traffic->is_array()) continue;
     const auto name_space = model::text_at(*route, {"metadata", "namespace"});
-    const serving::Route base{
-        .name_space = name_space, .service = model::text_at(*route, {"metadata", "name"}), .targets = {}};
-    const auto add = [&](const std::string& tag, std::vector<serving::RouteTarget> targets) {
-      if (targets.empty()) return;
-      auto entry = base;
-      entry.targets = std::move(targets);
-      for (auto& host : hosts_of(*route, domain, tag))
+    const serving::Route base{.name_space = name_space, .service = model::text_at(*route, {"metadata", "name"})};
+    const auto add = [&](serving::Route entry) {
+      for (auto& host : hosts_of(*route, domain, entry.tag))
         if (!table->add(host, entry) && conflicts) conflicts->push_back(host);
     };
-    add({}, split_of(traffic->get_array(), name_space));
-    for (const auto& element : traffic->get_array()) {
-      const auto& target = element.as_object();
-      if (const auto tag = model::text_at(target, {"tag"}); !tag.empty())
-        add(tag, {{.revision = {name_space, model::text_at(target, {"revisionName"})}, .percent = 100, .tag = tag}});
+    auto main = base;
+    main.targets = split_of(traffic->get_array(), name_space);
+    for (auto& [tag, targets] : tagged_of(traffic->get_array(), name_space)) {
+      // A request that asks by field gets one revision: the one with most of the tag.
+      main.tagged.push_back(*std::ranges::max_element(targets, {}, &serving::RouteTarget::percent));
+      auto own = base;
+      own.tag = tag;
+      own.targets = std::move(targets);
+      add(std::move(own));
     }
+    if (!main.targets.empty()) add(std::move(main));
   }
   for (const auto& mapping : mappings) add_mapping(*table, *mapping, conflicts);
   return table;

@@ -101,7 +101,7 @@ json::object status_of(World& world, const json::object& service, const json::ob
   const auto copy = [&](const json::object& from, std::string_view key) {
     if (const auto* value = model::find_value(from, {"status", key})) status[key] = *value;
   };
-  for (const auto key : {"url", "address", "traffic"}) copy(route, key);
+  for (const auto key : {"url", "address", "traffic", "rollout"}) copy(route, key);
   for (const auto key : {"latestCreatedRevisionName", "latestReadyRevisionName"}) copy(configuration, key);
   // The failed-deploy contract: why the newest revision does not serve, while an older one may.
   if (conditions.happy().status != Truth::yes) {

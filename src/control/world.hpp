@@ -23,6 +23,8 @@ struct World {
   BuildLogs build_logs;
   /// Asks for a key to be reconciled soon.
   std::function<void(ObjectKey)> enqueue;
+  /// The same, once `delay` has passed.
+  std::function<void(ObjectKey, Duration)> enqueue_after;
   /// Asks for the route table to be made anew.
   std::function<void()> publish_routes;
   /// Id ranges chosen and not yet written to the table.

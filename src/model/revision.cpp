@@ -130,9 +130,9 @@ int decode_at_least(ObjectReader& probe, std::string_view key, std::int64_t low)
   return static_cast<int>(std::clamp<std::int64_t>(number, low, id_max));
 }
 
-ReadinessProbe decode_readiness(ObjectReader probe, std::uint16_t serving_port) {
+/// httpGet or tcpSocket, into what any probe has.
+void decode_handler(ObjectReader& probe, std::uint16_t serving_port, ReadinessProbe& readiness) {
   auto& errors = probe.errors();
-  ReadinessProbe readiness;
   auto http = probe.object("httpGet");
   auto tcp = probe.object("tcpSocket");
   if (http.present() && tcp.present())
@@ -148,6 +148,30 @@ ReadinessProbe decode_readiness(ObjectReader probe, std::uint16_t serving_port) 
     readiness.port = decode_probe_port(tcp, serving_port);
     tcp.refuse_rest();
   }
+}
+
+HealthProbe decode_health(ObjectReader probe, std::uint16_t serving_port) {
+  ReadinessProbe handler;
+  decode_handler(probe, serving_port, handler);
+  HealthProbe health{.kind = handler.kind, .path = std::move(handler.path)};
+  const auto at_least = [&](std::string_view key, std::int64_t low, auto otherwise) {
+    const bool given = probe.value(key) && probe.integer(key).value_or(0) != 0;
+    return given ? decltype(otherwise)(decode_at_least(probe, key, low)) : (decode_at_least(probe, key, 0), otherwise);
+  };
+  health.initial_delay = at_least("initialDelaySeconds", 0, health.initial_delay);
+  health.timeout = at_least("timeoutSeconds", 1, health.timeout);
+  health.period = at_least("periodSeconds", 1, health.period);
+  health.failure_threshold = at_least("failureThreshold", 1, health.failure_threshold);
+  if (const auto successes = probe.integer("successThreshold").value_or(1); successes != 1 && successes != 0)
+    probe.errors().out_of_bounds(std::to_string(successes), "1", "1", probe.path("successThreshold"));
+  probe.refuse_rest();
+  return health;
+}
+
+ReadinessProbe decode_readiness(ObjectReader probe, std::uint16_t serving_port) {
+  auto& errors = probe.errors();
+  ReadinessProbe readiness;
+  decode_handler(probe, serving_port, readiness);
   readiness.success_threshold = decode_at_least(probe, "successThreshold", 1);
   readiness.period = seconds(decode_at_least(probe, "periodSeconds", 0));
   const auto failures = probe.integer("failureThreshold").value_or(0);
@@ -197,6 +221,10 @@ Container decode_container(ObjectReader reader) {
   decode_security(reader.object("securityContext"), container);
   if (auto probe = reader.object("readinessProbe"); probe.present())
     container.readiness = decode_readiness(std::move(probe), container.port);
+  if (auto probe = reader.object("livenessProbe"); probe.present())
+    container.liveness = decode_health(std::move(probe), container.port);
+  if (auto probe = reader.object("startupProbe"); probe.present())
+    container.startup = decode_health(std::move(probe), container.port);
   // Images are local and digests do not move: every policy gives the same image.
   if (const auto policy = reader.text("imagePullPolicy");
       !policy.empty() && policy != "Always" && policy != "IfNotPresent" && policy != "Never")
@@ -243,6 +271,14 @@ RevisionSpec decode_revision_spec(ObjectReader reader) {
     spec.image_pull_secrets.push_back(std::move(name));
     secret.refuse_rest();
   }
+  const auto limit = [&](std::string_view key) {
+    const auto given = reader.integer(key).value_or(0);
+    if (given < 0 || given > timeout_seconds_max)
+      errors.out_of_bounds(std::to_string(given), "0", std::to_string(timeout_seconds_max), reader.path(key));
+    return seconds(std::clamp<std::int64_t>(given, 0, timeout_seconds_max));
+  };
+  spec.response_start_timeout = limit("responseStartTimeoutSeconds");
+  spec.idle_timeout = limit("idleTimeoutSeconds");
   if (reader.boolean("enableServiceLinks").value_or(false))
     errors.invalid_value("true", reader.path("enableServiceLinks"));
   if (reader.boolean("automountServiceAccountToken").value_or(false))

@@ -66,9 +66,9 @@ void check_rollout(const Metadata& metadata, FieldErrors& errors) {
   const auto duration = parse_go_duration(text);
   if (!duration)
     errors.invalid_value(printable(text), field_path("metadata.annotations", names::rollout_duration));
-  else if (*duration != 0s)
-    errors.invalid_value(printable(text), field_path("metadata.annotations", names::rollout_duration),
-                         "gradual rollout is not in this version: traffic moves at once");
+  else if (duration->count() % 1000 != 0)
+    errors.add(fmt::format("rolloutDuration={} is not at second precision", printable(text)),
+               {field_path("metadata.annotations", names::rollout_duration)});
 }
 
 }  // namespace

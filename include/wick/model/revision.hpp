@@ -24,6 +24,16 @@ struct ReadinessProbe {
   int success_threshold = 1;
 };
 
+/// livenessProbe, and startupProbe: given up after `failure_threshold` failures in a row.
+struct HealthProbe {
+  ReadinessProbe::Kind kind = ReadinessProbe::Kind::tcp;
+  std::string path = "/";
+  seconds initial_delay{0};
+  seconds timeout{1};
+  seconds period{10};
+  int failure_threshold = 3;
+};
+
 struct Container {
   std::string name;
   std::string image;
@@ -36,6 +46,8 @@ struct Container {
   std::optional<Quantity> memory_limit;
   std::optional<Quantity> cpu_limit;
   std::optional<ReadinessProbe> readiness;
+  std::optional<HealthProbe> liveness;
+  std::optional<HealthProbe> startup;
   std::optional<std::uint32_t> run_as_user;
   std::optional<std::uint32_t> run_as_group;
   bool run_as_non_root = false;
@@ -47,6 +59,8 @@ struct RevisionSpec {
   std::vector<std::string> image_pull_secrets;
   int container_concurrency = 0;
   seconds timeout{300};
+  seconds response_start_timeout{0};  // 0: as `timeout`
+  seconds idle_timeout{0};            // 0: none
 };
 
 struct RevisionTemplate {
