@@ -7,7 +7,10 @@
 
 #include <sys/resource.h>
 
+#include <unistd.h>
 #include <cerrno>
+
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 #include <exception>
@@ -80,6 +83,15 @@ Result<void> lay_out_builders(const fs::path& into, const fs::path& own) {
     if (auto written = write_file(into / entry.path().filename(), *text); !written) return written;
   }
   return {};
+}
+
+/// What instances together may use: the rest is the daemon's, the page cache's and everybody else's. More starts at
+/// once than this only make each of them slower.
+serving::BoxLimits box_limits() {
+  const auto memory =
+      static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+  const auto cores = static_cast<int>(::sysconf(_SC_NPROCESSORS_ONLN));
+  return {.memory_bytes = memory / 10 * 8, .starts = 16 * std::max(1, cores)};
 }
 
 /// Every long-lived object of the front, in the order in which each needs the ones above it. Started and stopped by
@@ -169,8 +181,10 @@ Result<void> Front::build() {
   launcher_ = std::make_unique<container::RunnerLauncher>(executor_, *runner_, folders_.logs.string());
   build::Builder::Places places{.builders = folders_.builders, .work = folders_.work, .cache = folders_.cache};
   builder_ = std::make_unique<build::Builder>(executor_, clock_, workers_, *runner_, content_, std::move(places));
-  serving::ServingOptions serving_options{.sleep_bytes_max =
-                                              config_.sleep_memory ? config_.sleep_memory : memory_of_machine() / 5};
+  serving::ServingOptions serving_options{
+      .sleep_bytes_max = config_.sleep_memory ? config_.sleep_memory : memory_of_machine() / 5,
+      .box = box_limits(),
+      .access_log = std::move(sockets_.access_log)};
   serving_ = std::make_unique<serving::Serving>(executor_, clock_, *launcher_, metrics_, std::move(serving_options));
   deliverer_ = std::make_unique<Deliverer>(executor_, clock_, *serving_);
   eventing_ = std::make_unique<eventing::Eventing>(

@@ -14,7 +14,8 @@ struct FrontSockets {
   Fd http;
   Fd events;
   Fd api;
-  Fd runner;  // connected to the runner
+  Fd runner;      // connected to the runner
+  Fd access_log;  // empty where none is wanted
 };
 
 /// Runs until SIGTERM or SIGINT, then drains. The exit code of the process.

@@ -1,5 +1,6 @@
 #include "app/serve.hpp"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -143,6 +144,12 @@ Result<int> serve(const Config& config) {
   if (!sockets) return fail(std::move(sockets.error()));
   if (root && ::chown(config.api_socket().c_str(), identity.uid, identity.gid) != 0 && errno != ENOENT)
     return fail(system_error("chown " + config.api_socket().string(), errno));
+  // Opened while we may: /var/log belongs to root.
+  if (!config.access_log.empty()) {
+    sockets->access_log.reset(::open(config.access_log.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640));
+    if (!sockets->access_log)
+      return fail(system_error("open " + config.access_log.string(), errno).within("--access-log"));
+  }
   auto runner = config.runner_socket.empty() ? fork_runner(config, identity) : connect_runner(config.runner_socket);
   if (!runner) return fail(std::move(runner.error()));
   sockets->runner = std::move(*runner);

@@ -48,6 +48,7 @@ class CommandLine {
     add_looking();
     add_calling();
     add_secrets();
+    add_traffic();
     add_events();
     add_rest();
   }
@@ -175,6 +176,38 @@ class CommandLine {
     verb(secret, "rm", "Remove a secret", [removed](Session& session) { return remove_secret(session, *removed); })
         .add_option("name", *removed, "secret")
         ->required();
+  }
+
+  void add_traffic() {
+    auto traffic = std::make_shared<TrafficOptions>();
+    auto& change = verb(app_, "traffic", "Show or change which revision gets how much",
+                        [traffic](Session& session) { return change_traffic(session, *traffic); });
+    change.add_option("name", traffic->name, "service")->required();
+    change.add_option("shares", traffic->shares, "shares that add up to 100; latest follows the newest revision")
+        ->type_name("REVISION=PERCENT");
+    add_repeated(change, "--tag", traffic->tags, "give a revision an address of its own")->type_name("REVISION=TAG");
+    add_repeated(change, "--untag", traffic->untags, "take a tag away")->type_name("TAG");
+
+    auto back = std::make_shared<std::pair<std::string, std::string>>();
+    auto& rollback = verb(app_, "rollback", "Give all traffic to the revision before, or to a named one",
+                          [back](Session& session) { return roll_back(session, back->first, back->second); });
+    rollback.add_option("name", back->first, "service")->required();
+    rollback.add_option("revision", back->second, "revision (default: the one before)");
+
+    auto rollout = std::make_shared<RolloutOptions>();
+    auto& out = verb(app_, "rollout", "How traffic comes to a new revision: show, set, take back, finish",
+                     [rollout](Session& session) { return roll_out(session, *rollout); });
+    out.add_option("name", rollout->name, "service")->required();
+    out.add_option("--over", rollout->over, "time from 1 % to everything, e.g. 5m; 0s is at once")
+        ->check(duration_check());
+    out.add_option("--rollback-on-error-rate", rollout->error_rate,
+                   "take it back when 5xx answers are this many percentage points above the revision before")
+        ->type_name("POINTS");
+    out.add_option("--rollback-on-latency", rollout->latency,
+                   "take it back when its 95th percentile is this many times that of the revision before")
+        ->type_name("FACTOR");
+    auto* abort = out.add_flag("--abort", rollout->abort, "take the newest revision back");
+    out.add_flag("--finish", rollout->finish, "give the newest revision everything now")->excludes(abort);
   }
 
   void add_events() {

@@ -44,6 +44,28 @@ struct InvokeOptions {
 /// The body on stdout as it is. An answer of 400 and above is a failure (exit 1), told apart by who made it.
 Outcome<void> invoke(Session& session, const InvokeOptions& options);
 
+struct TrafficOptions {
+  std::string name;
+  std::vector<std::string> shares;  // "REVISION=PERCENT"; none and no tags: show
+  std::vector<std::string> tags;    // "REVISION=TAG"
+  std::vector<std::string> untags;
+};
+/// Shows or changes which revision gets how much; returns when it is in force.
+Outcome<void> change_traffic(Session& session, const TrafficOptions& options);
+/// Everything to `revision`, or to the newest ready one that is older than what serves.
+Outcome<void> roll_back(Session& session, const std::string& name, const std::string& revision);
+
+struct RolloutOptions {
+  std::string name;
+  std::optional<std::string> over;        // how long the way to a new revision takes
+  std::optional<std::string> error_rate;  // percentage points
+  std::optional<std::string> latency;     // factor
+  bool abort = false;
+  bool finish = false;
+};
+/// Shows or sets how traffic comes to the newest revision; takes the one under way back or finishes it.
+Outcome<void> roll_out(Session& session, const RolloutOptions& options);
+
 /// Opens a browser where there is one; prints the URL in any case.
 Outcome<void> open_service(Session& session, const std::string& name);
 

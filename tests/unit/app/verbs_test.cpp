@@ -1,10 +1,13 @@
 // Every verb but deploy against a fake daemon: what it asks, what it prints, how it fails.
+#include <fmt/format.h>
+
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 #include <catch2/catch.hpp>
 #include <csignal>
 
 #include "app/cli/read_json.hpp"
+#include "app/cli/traffic.hpp"
 #include "fake_daemon.hpp"
 
 namespace wick::app::cli {
@@ -451,6 +454,95 @@ TEST_CASE("names for completion come from the daemon, and silently not at all wi
   const auto none = run_cli_with({"__names"}, {{"WICK_SOCKET", "/nonexistent/wick.sock"}});
   CHECK(none.exit == 0);
   CHECK((none.out + none.err).empty());
+}
+
+namespace {
+
+std::string traffic_after(std::string before, std::vector<Share> shares,
+                          std::vector<std::pair<std::string, std::string>> tags, std::vector<std::string> untags) {
+  return json::serialize(changed_traffic(json::parse(before).as_array(), shares, tags, untags));
+}
+
+std::string service_with(std::string spec_traffic, std::string status_traffic) {
+  return R"({"metadata":{"name":"hello","generation":2},"spec":{"traffic":)" + spec_traffic +
+         R"(},"status":{"observedGeneration":2,"latestReadyRevisionName":"hello-00002","traffic":)" + status_traffic +
+         R"(,"conditions":[{"type":"Ready","status":"True"},{"type":"RoutesReady","status":"True"}]}})";
+}
+
+}  // namespace
+
+TEST_CASE("shares replace shares, tags stay until they are taken away or moved") {
+  const std::string latest = R"([{"latestRevision":true,"percent":100}])";
+  CHECK(traffic_after(latest, {{"hello-00001", 100}}, {}, {}) ==
+        R"([{"revisionName":"hello-00001","latestRevision":false,"percent":100}])");
+  CHECK(traffic_after(latest, {{"latest", 90}, {"hello-00001", 10}}, {}, {}) ==
+        R"([{"latestRevision":true,"percent":90},{"revisionName":"hello-00001","latestRevision":false,"percent":10}])");
+  CHECK(
+      traffic_after(latest, {}, {{"hello-00001", "old"}}, {}) ==
+      R"([{"latestRevision":true,"percent":100},{"revisionName":"hello-00001","latestRevision":false,"percent":0,"tag":"old"}])");
+  CHECK(traffic_after(latest, {}, {{"latest", "new"}}, {}) == R"([{"latestRevision":true,"percent":100,"tag":"new"}])");
+  const std::string tagged =
+      R"([{"latestRevision":true,"percent":100},{"revisionName":"a-00001","latestRevision":false,"percent":0,"tag":"t","url":"http://t"}])";
+  CHECK(traffic_after(tagged, {}, {}, {"t"}) == latest);
+  CHECK(
+      traffic_after(tagged, {}, {{"a-00002", "t"}}, {}) ==
+      R"([{"latestRevision":true,"percent":100},{"revisionName":"a-00002","latestRevision":false,"percent":0,"tag":"t"}])");
+  CHECK(
+      traffic_after(tagged, {{"latest", 100}}, {}, {}) ==
+      R"([{"revisionName":"a-00001","latestRevision":false,"percent":0,"tag":"t"},{"latestRevision":true,"percent":100}])");
+}
+
+TEST_CASE("traffic writes what was asked for, waits until it is in force and shows it") {
+  FakeDaemon daemon;
+  const auto before = service_with(R"([{"latestRevision":true,"percent":100}])",
+                                   R"([{"revisionName":"hello-00002","latestRevision":true,"percent":100}])");
+  const auto after = service_with(R"([])", R"([{"revisionName":"hello-00002","latestRevision":true,"percent":90},
+                                {"revisionName":"hello-00001","latestRevision":false,"percent":10}])");
+  daemon.on("GET " + services + "/hello", 200, before);
+  daemon.on("GET " + services + "/hello", 200, after);
+  daemon.on("GET " + services, 200, R"({"items":[)" + after + "]}");
+  daemon.on("PATCH " + services + "/hello", 200, after);
+  const auto ran = daemon.run({"traffic", "hello", "latest=90", "00001=10%"});
+  CHECK(ran.err.empty());
+  CHECK(
+      daemon.last("PATCH " + services + "/hello").body ==
+      R"({"spec":{"traffic":[{"latestRevision":true,"percent":90},{"revisionName":"hello-00001","latestRevision":false,"percent":10}]}})");
+  CHECK(ran.out ==
+        "REVISION     PERCENT  FOLLOWS  TAG  URL\n"
+        "hello-00002  90 %     latest\n"
+        "hello-00001  10 %\n");
+}
+
+TEST_CASE("shares that do not add up are refused before anything is asked") {
+  FakeDaemon daemon;
+  daemon.on("GET " + services + "/hello", 200, service_with("[]", "[]"));
+  for (const auto* shares : {"latest=90", "latest=101", "latest", "=100", "latest=x"}) {
+    const auto ran = daemon.run({"traffic", "hello", shares});
+    CHECK(ran.exit == 2);
+    CHECK(ran.err.find("hint:") != std::string::npos);
+  }
+}
+
+TEST_CASE("rollback goes to the newest ready revision before the one that serves") {
+  FakeDaemon daemon;
+  const auto now = service_with(R"([{"latestRevision":true,"percent":100}])",
+                                R"([{"revisionName":"hello-00003","latestRevision":true,"percent":100}])");
+  const auto revision = [](int generation, const char* ready) {
+    return fmt::format(
+        R"({{"metadata":{{"name":"hello-0000{0}","labels":{{"serving.knative.dev/configurationGeneration":"{0}"}}}},"status":{{"conditions":[{{"type":"Ready","status":"{1}"}}]}}}})",
+        generation, ready);
+  };
+  daemon.on("GET " + services + "/hello", 200, now);
+  daemon.on("GET " + services, 200, R"({"items":[)" + now + "]}");
+  daemon.on("PATCH " + services + "/hello", 200, now);
+  daemon.on("GET /apis/serving.knative.dev/v1/namespaces/default/revisions", 200,
+            R"({"items":[)" + revision(1, "True") + "," + revision(2, "False") + "," + revision(3, "True") + "," +
+                revision(4, "True") + "]}");
+  const auto ran = daemon.run({"rollback", "hello"});
+  CHECK(ran.exit == 0);
+  CHECK(daemon.last("PATCH " + services + "/hello").body ==
+        R"({"spec":{"traffic":[{"revisionName":"hello-00001","latestRevision":false,"percent":100}]}})");
+  CHECK(ran.err.starts_with("hello-00001 serves everything, hello-00003 nothing."));
 }
 
 }  // namespace wick::app::cli
