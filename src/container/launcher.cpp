@@ -47,8 +47,8 @@ class RunnerInstance final : public Instance {
     co_return settled(std::move(parked));
   }
   awaitable<Result<void>> start() override {
+    set_started();  // before its end can be told: what it writes is worth keeping
     auto started = co_await runner_.start(id_);
-    set_started();  // whatever it has written by now is worth keeping
     co_return settled(std::move(started));
   }
   awaitable<Result<void>> freeze() override {
