@@ -43,8 +43,8 @@ std::string identity(const BuildRequest& request) {
     add(name);
     add(value);
   }
-  add(fmt::format("{} {} {} {} {}", static_cast<int>(request.network), request.limits.memory_bytes,
-                  request.limits.cpu_millis, request.limits.pids, request.limit.count()));
+  add(fmt::format("{} {} {} {} {}", to_string(request.egress), request.limits.memory_bytes, request.limits.cpu_millis,
+                  request.limits.pids, request.limit.count()));
   return out;
 }
 

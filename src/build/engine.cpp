@@ -247,7 +247,7 @@ awaitable<Result<Plan>> Engine::make_plan_of(const Dockerfile& file) {
 awaitable<Result<Engine::StageResult>> Engine::run_stages(const Plan& plan, const Dockerfile& file,
                                                           const Context& context) {
   auto authorities = co_await parts_.workers.run(extra_authorities);
-  StepSettings settings{.limits = request_.limits, .network = request_.network};
+  StepSettings settings{.limits = request_.limits, .egress = request_.egress};
   settings.on_output = [this](std::string line) { hear_output(std::move(line)); };
   settings.network_environment = std::move(authorities);
   StepRunner runner({parts_.workers, parts_.runner, parts_.store, parts_.exits, parts_.places.work}, context,

@@ -176,14 +176,14 @@ awaitable<Result<void>> StepRunner::command(container::InstanceId id, const RunS
                   .gid = ids->gid,
                   .groups = ids->groups},
       .limits = settings_.limits,
-      .network = step.isolated ? container::Network::own : settings_.network,
+      .egress = step.isolated ? EgressPolicy{.base = Egress::none, .allow = {}} : settings_.egress,
       .privileges = container::Privileges::build,
       .allow_root = true,
   };
   auto& environment = spec.process.environment;
   environment.insert(environment.end(), step.proxies.begin(), step.proxies.end());
   const auto& network = settings_.network_environment;
-  if (spec.network == container::Network::host) environment.insert(environment.end(), network.begin(), network.end());
+  if (!step.isolated) environment.insert(environment.end(), network.begin(), network.end());
   const bool has_home = std::ranges::any_of(environment, [](const auto& entry) { return entry.starts_with("HOME="); });
   if (!has_home && ids->uid == 0) environment.emplace_back("HOME=/root");
   const auto instance = spec.id;

@@ -53,9 +53,9 @@ struct Context {
 
 struct StepSettings {
   container::Limits limits;
-  container::Network network = container::Network::host;
+  EgressPolicy egress;                           // of RUN steps
   std::function<void(std::string)> on_output;    // one line each
-  std::vector<std::string> network_environment;  // for a RUN that has the host's network; in no key and no image
+  std::vector<std::string> network_environment;  // for a RUN that has a network; in no key and no image
 };
 
 /// What is below a step, and what it copies from.

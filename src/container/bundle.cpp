@@ -71,12 +71,12 @@ std::string mount_entry(std::string_view destination, std::string_view type, std
 
 std::string mounts(const InstanceSpec& spec, const Bundle& bundle) {
   std::string out;
-  if (spec.network == Network::own) {  // sysfs shows a network namespace: only the owner of that may mount it
-    out += mount_entry("/sys", "sysfs", "sysfs", R"("nosuid", "noexec", "nodev", "ro")");
-    out += mount_entry("/sys/fs/cgroup", "cgroup", "cgroup", R"("nosuid", "noexec", "nodev", "relatime", "ro")");
-  }
+  // Mounted from inside the network namespace by the runner, who owns it: a container's root may not mount it.
+  out += mount_entry("/sys", "bind", bundle.sys, R"("bind", "ro", "nosuid", "noexec", "nodev")");
+  out += mount_entry("/sys/fs/cgroup", "cgroup", "cgroup", R"("nosuid", "noexec", "nodev", "relatime", "ro")");
   if (spec.privileges == Privileges::none)  // what a step leaves in /tmp belongs to its layer, as with Docker
-    out += mount_entry("/tmp", "tmpfs", "tmpfs", R"("nosuid", "nodev", "mode=1777", "size=64m")");
+    out += mount_entry("/tmp", "tmpfs", "tmpfs",
+                       fmt::format(R"("nosuid", "nodev", "mode=1777", "size={}")", spec.limits.tmp_bytes));
   constexpr std::string_view read_only_file = R"("bind", "ro", "nosuid", "nodev", "noexec")";
   if (!bundle.resolv_conf.empty()) out += mount_entry("/etc/resolv.conf", "bind", bundle.resolv_conf, read_only_file);
   if (!bundle.hosts.empty()) out += mount_entry("/etc/hosts", "bind", bundle.hosts, read_only_file);
@@ -145,14 +145,14 @@ std::string compose_config(const InstanceSpec& spec, const Bundle& bundle, const
       {"MOUNTS", mounts(spec, bundle)},
       {"ID_BASE", std::to_string(first_id(spec.id_range))},
       {"ID_COUNT", std::to_string(id_range_size)},
-      {"NETWORK_NAMESPACE", spec.network == Network::own ? R"(, { "type": "network" })" : ""},
-      {"SYSCTL", spec.network == Network::own ? R"({ "net.ipv4.ip_unprivileged_port_start": "0" })" : "{}"},
+      {"NETWORK", json_string(bundle.network)},
       {"CGROUP", bundle.cgroup},
       {"MEMORY", std::to_string(spec.limits.memory_bytes)},
       {"SWAP", host.limits_swap ? fmt::format(R"(, "swap": {})", spec.limits.memory_bytes) : ""},
       {"CPU_SHARES",
        std::to_string(limited ? std::max<std::uint64_t>(2, spec.limits.cpu_millis * 1024ULL / 1000) : 1024)},
       {"CPU_QUOTA", limited ? std::to_string(spec.limits.cpu_millis * 100ULL) : "-1"},
+      {"SHM", std::to_string(spec.limits.tmp_bytes)},
       {"PIDS", std::to_string(spec.limits.pids)},
       {"MASKED", masked},
       {"SECCOMP", fill(embedded::seccomp, seccomp)},

@@ -20,10 +20,13 @@ struct HostFacts {
 };
 
 struct Bundle {
-  std::string root;         // the mounted root file system
-  std::string cgroup;       // "/wick/<id>"
-  std::string resolv_conf;  // a file to show as /etc/resolv.conf; empty: what the skeleton has
-  std::string hosts;
+  std::string root;     // the mounted root file system
+  std::string cgroup;   // "/wick/<id>"
+  std::string network;  // path of the network namespace to join
+  std::string sys;      // a sysfs that shows that namespace
+  // Of a build step, whose root is written to: shown in place of the skeleton's, so that no layer gets them.
+  std::string resolv_conf = {};
+  std::string hosts = {};
 };
 
 std::string compose_config(const InstanceSpec& spec, const Bundle& bundle, const HostFacts& host);

@@ -10,5 +10,6 @@ extern const std::string_view seccomp;        // runtime/seccomp.json
 extern const std::string_view seccomp_build;  // runtime/seccomp-build.json
 extern const std::string_view park_node;      // runtime/park/node.cjs
 extern const std::string_view park_python;    // runtime/park/python/sitecustomize.py
+extern const std::string_view egress;         // runtime/egress.nft
 
 }  // namespace wick::container::embedded

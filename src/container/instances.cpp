@@ -108,18 +108,6 @@ Door make_door() {
   return {.ours = Fd(ends[0]), .theirs = Fd(ends[1])};
 }
 
-/// A build step resolves names as the host does.
-Result<std::string> copy_of_host_file(const fs::path& folder, std::string_view name) {
-  auto text = read_file(fs::path("/etc") / name, 1 << 20);
-  if (!text) return std::string();
-  const fs::path target = folder / name;
-  const fs::path beside = folder / (std::string(name) + ".new");
-  if (auto written = write_file(beside, *text); !written) return fail(std::move(written.error()));
-  // A running step keeps the old file: it is mounted.
-  if (::rename(beside.c_str(), target.c_str()) != 0) return fail(system_error("rename to " + target.string(), errno));
-  return target.string();
-}
-
 }  // namespace
 
 struct Instances::Entry {
@@ -132,7 +120,8 @@ struct Instances::Entry {
   Fd pidfd;
   std::optional<stream_descriptor> watched;
   std::optional<stream_descriptor> fifo;  // while start() waits for the exec
-  Fd network;
+  Network network;
+  Inside inside;                                             // until prepare() has answered
   Fd log;                                                    // until the exec: the message of a failed one goes there
   std::optional<asio::local::stream_protocol::socket> door;  // parkable ones: until it was opened
   std::string command;
@@ -166,14 +155,14 @@ struct Instances::Turn {
   Slots::Slot slot;
 };
 
-Instances::Instances(Executor executor, Roots& roots, LayerFolders& layers, WorkerPool& workers, RuntimeCommand runtime,
-                     NetworkDoor door, fs::path folder)
+Instances::Instances(Executor executor, Roots& roots, LayerFolders& layers, WorkerPool& workers, Runtimes runtimes,
+                     Networks& networks, fs::path folder)
     : executor_(executor),
       roots_(roots),
       layers_(layers),
       workers_(workers),
-      runtime_(std::move(runtime)),
-      door_(std::move(door)),
+      runtimes_(std::move(runtimes)),
+      networks_(networks),
       folder_(std::move(folder)),
       host_(HostFacts::look()),
       watchers_(executor) {}
@@ -181,6 +170,12 @@ Instances::Instances(Executor executor, Roots& roots, LayerFolders& layers, Work
 Instances::~Instances() = default;
 
 awaitable<void> Instances::stop() { return watchers_.stop(); }
+
+const RuntimeCommand& Instances::runtime_of(const Entry& entry) const {
+  const auto& name = entry.record.runtime;
+  const auto found = runtimes_.find(std::string_view(name.bytes, name.length));
+  return found != runtimes_.end() ? found->second : runtimes_.at("");  // a class that was taken out since
+}
 
 Result<Instances::EntryPointer> Instances::find(const InstanceId& id) const {
   auto found = entries_.find(id);
@@ -225,11 +220,24 @@ awaitable<Result<Prepared>> Instances::prepare(InstanceSpec spec, Fd log) {
   entry->command = spec.process.argv.front();
   entry->quiet = false;
   if (entry->ended()) co_return fail(Errc::not_ready, "the instance ended before it was started");
-  Prepared prepared{.pid = entry->record.pid, .pidfd = entry->pidfd.duplicate()};
+  Prepared prepared{
+      .pid = entry->record.pid, .pidfd = entry->pidfd.duplicate(), .inside = std::exchange(entry->inside, {})};
   co_return prepared;
 }
 
 awaitable<Result<void>> Instances::create(EntryPointer entry, const InstanceSpec& spec, const Fd& log) {
+  if (!runtimes_.contains(spec.runtime)) {
+    std::vector<std::string_view> known;
+    for (const auto& [name, runtime] : runtimes_)
+      if (!name.empty()) known.push_back(name);
+    co_return fail(
+        Errc::not_found,
+        fmt::format("runtimeClassName '{}' is none of this host's: {}", spec.runtime, fmt::join(known, ", ")),
+        "start wick with --runtime-class NAME=PROGRAM");
+  }
+  auto network = co_await networks_.take(spec.egress);
+  if (!network) co_return fail(std::move(network.error()));
+  entry->network = std::move(*network);
   const auto skeleton = spec.privileges == Privileges::build ? Roots::Skeleton::build : Roots::Skeleton::service;
   std::optional<MountedRoot> root;  // only until the runtime has cloned our mount namespace
   if (!spec.step.empty()) {
@@ -249,20 +257,24 @@ awaitable<Result<void>> Instances::create(EntryPointer entry, const InstanceSpec
   auto& record = entry->record;
   std::ranges::copy(spec.id.text(), record.id);
   record.id_range = spec.id_range;
+  record.runtime.length = static_cast<std::uint32_t>(spec.runtime.size());
+  std::ranges::copy(spec.runtime, record.runtime.bytes);
   record.has_step = spec.step.empty() ? 0 : 1;
-  record.own_network = spec.network == Network::own ? 1 : 0;
   record.waits_for_us = spec.parkable ? 1 : 0;
+  record.link = entry->network.number;
+  record.egress = protocol::egress_body(spec.egress);
   record.layers.count = static_cast<std::uint32_t>(spec.layers.size());
   for (std::size_t i = 0; i < spec.layers.size(); ++i)
     std::ranges::copy(spec.layers[i].bytes(), record.layers.digests[i]);
   // From here on the instance can be found after our death.
   if (auto written = write_record(*entry); !written) co_return written;
 
-  auto bundle = write_bundle(spec, *root);
+  auto bundle = write_bundle(*entry, spec, *root);
   if (!bundle) co_return fail(std::move(bundle.error()));
   auto door = spec.parkable ? make_door() : Door{};
   if (spec.parkable && !door.theirs) co_return fail(system_error("socketpair", errno));
-  auto pid = co_await runtime_.create(executor_, spec.id, *bundle, log.get(), door.theirs ? door.theirs.get() : -1);
+  auto pid =
+      co_await runtime_of(*entry).create(executor_, spec.id, *bundle, log.get(), door.theirs ? door.theirs.get() : -1);
   if (door.ours) entry->door.emplace(executor_, asio::local::stream_protocol(), door.ours.release());
   (void)remove_tree(*bundle);
   if (!pid && pid.error().code() == Errc::io)
@@ -275,27 +287,23 @@ awaitable<Result<void>> Instances::create(EntryPointer entry, const InstanceSpec
   record.start_time = stat->start_time;
   entry->pidfd = std::move(*pidfd);
   if (auto written = write_record(*entry); !written) co_return written;
-  if (record.own_network != 0) {
-    auto network = network_namespace_of(*pid);
-    if (!network) co_return fail(std::move(network.error()));
-    entry->network = std::move(*network);
-  }
+  auto inside = networks_.listen(entry->network);
+  if (!inside) co_return fail(std::move(inside.error()));
+  entry->inside = std::move(*inside);
   co_return watch(entry);
 }
 
-Result<std::string> Instances::write_bundle(const InstanceSpec& spec, const MountedRoot& root) const {
+Result<std::string> Instances::write_bundle(const Entry& entry, const InstanceSpec& spec,
+                                            const MountedRoot& root) const {
   const fs::path folder = roots_.area() / "b" / spec.id.text();
   if (auto made = make_folders(folder, 0700); !made) return fail(std::move(made.error()));
-  Bundle bundle{.root = root.path().string(), .cgroup = Cgroups::path_of(spec.id), .resolv_conf = {}, .hosts = {}};
-  if (spec.network == Network::host) {
-    const fs::path files = roots_.area() / "e";
-    if (auto made = make_folders(files, 0711); !made) return fail(std::move(made.error()));
-    auto resolv_conf = copy_of_host_file(files, "resolv.conf");
-    if (!resolv_conf) return fail(std::move(resolv_conf.error()));
-    auto hosts = copy_of_host_file(files, "hosts");
-    if (!hosts) return fail(std::move(hosts.error()));
-    bundle.resolv_conf = std::move(*resolv_conf);
-    bundle.hosts = std::move(*hosts);
+  Bundle bundle{.root = root.path().string(),
+                .cgroup = Cgroups::path_of(spec.id),
+                .network = fmt::format("/proc/{}/fd/{}", ::getpid(), entry.network.name_space.get()),
+                .sys = entry.network.sys.string()};
+  if (spec.privileges == Privileges::build) {
+    bundle.resolv_conf = (roots_.name_files() / "resolv.conf").string();
+    bundle.hosts = (roots_.name_files() / "hosts").string();
   }
   if (auto written = write_file(folder / "config.json", compose_config(spec, bundle, host_), 0600); !written)
     return fail(std::move(written.error()));
@@ -412,12 +420,12 @@ awaitable<Result<void>> Instances::let_go(EntryPointer entry) {
 }
 
 awaitable<Result<void>> Instances::open_start_fifo(EntryPointer entry) {
-  const auto path = runtime_.start_fifo(entry->id);
+  const auto path = runtime_of(*entry).start_fifo(entry->id);
   const auto before = executable_of(entry->record.pid);
-  Fd fifo(runtime_.has_start_fifo() ? ::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC) : -1);
+  Fd fifo(runtime_of(*entry).has_start_fifo() ? ::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC) : -1);
   if (!fifo || !before) {
     // Another runtime, or a layout of runc's that we do not know.
-    co_return co_await runtime_.start(entry->id);
+    co_return co_await runtime_of(*entry).start(entry->id);
   }
   // runc's init blocks in open(2) of the fifo, writes one byte, closes it and execs.
   entry->fifo.emplace(executor_, fifo.release());
@@ -533,14 +541,15 @@ awaitable<void> Instances::give_back(EntryPointer entry) {
   if (entry->pidfd && !entry->watched) (void)watch(entry);
   co_await kill_and_wait(entry);
   if (!entry->pidfd) cgroups_.remove(entry->id);  // the runtime failed half-way: whatever it left is in there
-  if (runtime_.knows(entry->id)) {
+  if (runtime_of(*entry).knows(entry->id)) {
     // Not `delete --force`: on a living one it sleeps 100 ms between looks. It is dead by now.
-    auto removed = co_await runtime_.remove(entry->id);
+    auto removed = co_await runtime_of(*entry).remove(entry->id);
     if (!removed)
       log::warn("runtime cannot delete instance", {{"instance", entry->id.text()}, {"error", removed.error().what()}});
   }
   if (cgroups_.exists(entry->id)) cgroups_.remove(entry->id);
   entry->step.reset();
+  networks_.give_back(std::exchange(entry->network, {}));
   (void)remove_tree(roots_.area() / "b" / entry->id.text());
   if (auto removed = remove_tree(folder_of(entry->id)); !removed)
     log::warn("record left behind", {{"error", removed.error().what()}});
@@ -580,8 +589,16 @@ Result<Fd> Instances::connect(const InstanceId& id, std::uint16_t port) const {
   auto entry = find(id);
   if (!entry) return fail(std::move(entry.error()));
   if ((*entry)->ended()) return fail(Errc::unavailable, fmt::format("instance {} has ended", id.text()));
-  if (!(*entry)->network) return fail(Errc::denied, "this instance has no network of its own");
-  return door_.connect_in((*entry)->network, port);
+  return networks_.door().connect_in((*entry)->network.name_space, port);
+}
+
+Result<std::pair<Inside, protocol::EgressBody>> Instances::listen_inside(const InstanceId& id) const {
+  auto entry = find(id);
+  if (!entry) return fail(std::move(entry.error()));
+  if ((*entry)->ended()) return fail(Errc::unavailable, fmt::format("instance {} has ended", id.text()));
+  auto inside = networks_.listen((*entry)->network);
+  if (!inside) return fail(std::move(inside.error()));
+  return std::pair(std::move(*inside), (*entry)->record.egress);
 }
 
 awaitable<Result<Fd>> Instances::await_listening(InstanceId id, std::uint16_t port,
@@ -608,8 +625,7 @@ Result<std::vector<Listening>> Instances::listening(const InstanceId& id) const 
   auto entry = find(id);
   if (!entry) return fail(std::move(entry.error()));
   if ((*entry)->ended()) return fail(Errc::unavailable, fmt::format("instance {} has ended", id.text()));
-  if (!(*entry)->network) return fail(Errc::denied, "this instance has no network of its own");
-  return door_.listening_in((*entry)->network);
+  return networks_.door().listening_in((*entry)->network.name_space);
 }
 
 bool Instances::uses(const Digest& layer) const {
@@ -624,23 +640,29 @@ bool Instances::uses(const Digest& layer) const {
 
 awaitable<Result<void>> Instances::recover() {
   if (auto made = make_folders(folder_, 0700); !made) co_return made;
-  if (auto made = make_folders(runtime_.root(), 0700); !made) co_return made;
-  runtime_.end_strays();
+  for (const auto& [name, runtime] : runtimes_) {
+    if (auto made = make_folders(runtime.root(), 0700); !made) co_return made;
+    runtime.end_strays();
+  }
   std::vector<fs::path> records;
   for (const auto& entry : fs::directory_iterator(folder_)) records.push_back(entry.path());
   for (const auto& folder : records) co_await recover_one(folder);
+  for (const auto& [name, runtime] : runtimes_) co_await remove_unknown(runtime);
+  co_return Result<void>{};
+}
+
+awaitable<void> Instances::remove_unknown(const RuntimeCommand& runtime) {
   std::vector<InstanceId> unknown;
-  for (const auto& entry : fs::directory_iterator(runtime_.root()))
+  for (const auto& entry : fs::directory_iterator(runtime.root()))
     if (auto id = InstanceId::parse(entry.path().filename().string()); id && !entries_.contains(*id))
       unknown.push_back(*id);
   for (const auto& id : unknown) {
     log::warn("removing an instance nobody has a record of", {{"instance", id.text()}});
-    auto removed = co_await runtime_.remove_by_force(id);
+    auto removed = co_await runtime.remove_by_force(id);
     if (!removed)
       log::warn("runtime cannot delete instance", {{"instance", id.text()}, {"error", removed.error().what()}});
     cgroups_.remove(id);
   }
-  co_return Result<void>{};
 }
 
 awaitable<void> Instances::recover_one(fs::path folder) {
@@ -648,6 +670,7 @@ awaitable<void> Instances::recover_one(fs::path folder) {
   auto bytes = read_file(folder / "record", sizeof(InstanceRecord));
   auto record = bytes ? protocol::value_of<InstanceRecord>(*bytes) : fail(std::move(bytes.error()));
   if (!id || !record || record->magic != InstanceRecord{}.magic || record->layers.count > layers_max ||
+      record->runtime.length > protocol::runtime_name_bytes_max ||
       std::string_view(record->id, InstanceId::size) != id->text()) {
     log::warn("removing a record that is none", {{"path", folder.string()}});
     (void)remove_tree(folder);
@@ -663,7 +686,7 @@ awaitable<void> Instances::recover_one(fs::path folder) {
   // A step does not survive the runner (layer_folders.hpp), so neither does what runs on it.
   // Nor does the door of a parkable one.
   std::error_code error;
-  const bool is_prepared = fs::exists(runtime_.start_fifo(*id), error);
+  const bool is_prepared = fs::exists(runtime_of(*entry).start_fifo(*id), error);
   const bool is_frozen = !is_prepared && cgroups_.is_frozen(*id);
   entry->life = Life::adopted(is_prepared ? Rung::prepared : is_frozen ? Rung::frozen : Rung::running);
   if (!entry->pidfd || record->has_step != 0 || record->waits_for_us != 0) {
@@ -671,8 +694,9 @@ awaitable<void> Instances::recover_one(fs::path folder) {
     co_await give_back(entry);
     co_return;
   }
-  if (record->own_network != 0)
-    if (auto network = network_namespace_of(record->pid)) entry->network = std::move(*network);
+  auto policy = protocol::parse_egress_body(record->egress);
+  auto network = co_await networks_.adopt(record->pid, record->link, policy ? std::move(*policy) : EgressPolicy{});
+  if (network) entry->network = std::move(*network);
   entry->quiet = false;
   if (auto watched = watch(entry); !watched)
     log::error("cannot watch instance", {{"instance", id->text()}, {"error", watched.error().what()}});

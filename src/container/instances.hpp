@@ -19,7 +19,7 @@
 #include "cgroup.hpp"
 #include "layer_folders.hpp"
 #include "life.hpp"
-#include "namespaces.hpp"
+#include "networks.hpp"
 #include "process_facts.hpp"
 #include "protocol.hpp"
 #include "runtime_command.hpp"
@@ -37,17 +37,22 @@ struct InstanceRecord {
   char id[InstanceId::size] = {};
   std::uint32_t id_range = 0;
   std::uint32_t has_step = 0;
-  std::uint32_t own_network = 0;
   std::uint32_t waits_for_us = 0;  // it has a door (InstanceSpec::parkable) that was not opened yet
   std::uint32_t reserved = 0;
+  protocol::Text<protocol::runtime_name_bytes_max> runtime;  // class; empty: the default
+  std::uint32_t link = 0;                                    // its number (networks.hpp); 0: none
+  protocol::EgressBody egress;
   protocol::LayerList layers;
 };
 static_assert(protocol::Plain<InstanceRecord>);
 
+/// By class name; "" is the default.
+using Runtimes = std::map<std::string, RuntimeCommand, std::less<>>;
+
 class Instances {
  public:
-  Instances(Executor executor, Roots& roots, LayerFolders& layers, WorkerPool& workers, RuntimeCommand runtime,
-            NetworkDoor door, std::filesystem::path folder);
+  Instances(Executor executor, Roots& roots, LayerFolders& layers, WorkerPool& workers, Runtimes runtimes,
+            Networks& networks, std::filesystem::path folder);
   ~Instances();
 
   /// Adopts what runs, gives back what does not.
@@ -65,6 +70,8 @@ class Instances {
   std::vector<Existing> list() const;
   Result<Fd> connect(const InstanceId& id, std::uint16_t port) const;
   awaitable<Result<Fd>> await_listening(InstanceId id, std::uint16_t port, std::chrono::milliseconds patience);
+  /// The front's listeners inside the instance, made anew, and what it may reach beside them.
+  Result<std::pair<Inside, protocol::EgressBody>> listen_inside(const InstanceId& id) const;
   Result<Usage> usage(const InstanceId& id) const;
   Result<std::vector<Listening>> listening(const InstanceId& id) const;
   bool uses(const Digest& layer) const;
@@ -75,12 +82,13 @@ class Instances {
   static constexpr std::size_t instances_max = 4096;
 
   std::filesystem::path folder_of(const InstanceId& id) const { return folder_ / id.text(); }
+  const RuntimeCommand& runtime_of(const Entry& entry) const;
   Result<EntryPointer> find(const InstanceId& id) const;
   struct Turn;
   awaitable<Result<Turn>> begin(InstanceId id, LifeVerb verb);
   awaitable<Result<void>> finish_or_give_back(EntryPointer entry, Result<void> done);
   awaitable<Result<void>> create(EntryPointer entry, const InstanceSpec& spec, const Fd& log);
-  Result<std::string> write_bundle(const InstanceSpec& spec, const MountedRoot& root) const;
+  Result<std::string> write_bundle(const Entry& entry, const InstanceSpec& spec, const MountedRoot& root) const;
   Result<void> write_record(const Entry& entry) const;
   Result<void> watch(EntryPointer entry);
   awaitable<void> await_end(EntryPointer entry);
@@ -93,14 +101,15 @@ class Instances {
   awaitable<Result<void>> wait_for_exec(EntryPointer entry, Executable init);
   awaitable<void> kill_and_wait(EntryPointer entry);
   awaitable<void> give_back(EntryPointer entry);
+  awaitable<void> remove_unknown(const RuntimeCommand& runtime);
   awaitable<void> recover_one(std::filesystem::path folder);
 
   Executor executor_;
   Roots& roots_;
   LayerFolders& layers_;
   WorkerPool& workers_;
-  RuntimeCommand runtime_;
-  NetworkDoor door_;
+  Runtimes runtimes_;
+  Networks& networks_;
   std::filesystem::path folder_;
   Cgroups cgroups_;
   HostFacts host_;

@@ -18,6 +18,7 @@ namespace wick::container {
 namespace {
 
 constexpr auto log_check_interval = 500ms;
+constexpr auto flooded_log_check_interval = 20ms;  // bounds what a flood takes of the disk between two looks
 
 bool has_begun(Existing::State state) { return state == Existing::State::running || state == Existing::State::frozen; }
 
@@ -219,6 +220,10 @@ class RunnerLauncher::Impl {
 
   awaitable<void> stop() { return tasks_.stop(); }
   std::vector<LogFile> logs(std::string_view owner) const { return logs_.of(owner); }
+  std::optional<std::string> owner_of(const InstanceId& id) const {
+    const auto* record = logs_.find(id);
+    return record ? std::optional(record->owner) : std::nullopt;
+  }
 
  private:
   std::shared_ptr<RunnerInstance> make(const InstanceId& id) {
@@ -303,10 +308,11 @@ class RunnerLauncher::Impl {
 
   awaitable<void> watch_logs() {
     asio::steady_timer timer(executor_);
+    bool is_flooded = false;
     while (true) {
-      timer.expires_after(log_check_interval);
+      timer.expires_after(is_flooded ? flooded_log_check_interval : log_check_interval);
       co_await timer.async_wait(use_awaitable);
-      logs_.shorten();
+      is_flooded = logs_.shorten();
     }
   }
 
@@ -338,6 +344,7 @@ awaitable<Result<std::shared_ptr<Instance>>> RunnerLauncher::launch(InstanceSpec
 }
 awaitable<Result<std::vector<RunnerLauncher::Adopted>>> RunnerLauncher::adopt() { return impl_->adopt(); }
 awaitable<void> RunnerLauncher::stop() { return impl_->stop(); }
+std::optional<std::string> RunnerLauncher::owner_of(const InstanceId& id) const { return impl_->owner_of(id); }
 std::vector<RunnerLauncher::LogFile> RunnerLauncher::logs(std::string_view owner) const { return impl_->logs(owner); }
 
 }  // namespace wick::container

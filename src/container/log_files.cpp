@@ -1,6 +1,7 @@
 #include "log_files.hpp"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -223,14 +224,21 @@ std::vector<RunnerLauncher::LogFile> LogFiles::of(std::string_view owner) const 
   return out;
 }
 
-void LogFiles::shorten() const {
+bool LogFiles::shorten() const {
+  bool is_flooded = false;
   for (const auto& [id, record] : records_) {
     if (!record.running) continue;
     auto dropped = shorten_log(path_of(id), options_.bytes_max);
-    if (dropped && *dropped > 0)
-      log::warn("instance log too long, its older half is dropped",
-                {{"instance", id.text()}, {"owner", record.owner}, {"bytes", *dropped}});
+    if (!dropped || *dropped == 0) continue;
+    // What came in since the last look is more than a program that only tells what it does ever writes.
+    is_flooded = is_flooded || *dropped > options_.bytes_max / 2;
+    log::warn("instance log too long, its older half is dropped",
+              {{"instance", id.text()}, {"owner", record.owner}, {"bytes", *dropped}});
+    if (auto file = open_file(path_of(id), O_WRONLY | O_APPEND))
+      (void)write_all(file->get(), fmt::format("\nwick: the log grew past {}, its oldest {} are dropped\n",
+                                               human_bytes(options_.bytes_max), human_bytes(*dropped)));
   }
+  return is_flooded;
 }
 
 }  // namespace wick::container

@@ -46,8 +46,9 @@ class LogFiles {
   void set_ended(const InstanceId& id, const Exit& exit);
   /// Newest first.
   std::vector<RunnerLauncher::LogFile> of(std::string_view owner) const;
-  /// Shortens what is too long among the running.
-  void shorten() const;
+  /// Shortens what is too long among the running, with a line that says so. True when one of them is being flooded:
+  /// look again soon.
+  bool shorten() const;
   std::filesystem::path path_of(const InstanceId& id) const;
 
  private:

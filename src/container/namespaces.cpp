@@ -98,7 +98,9 @@ void add_listening(const inet_diag_msg& message, std::vector<Listening>& out) {
   out.push_back({.address = text, .port = ntohs(message.id.idiag_sport)});
 }
 
-Result<void> dump_listening(int netlink, int family, std::vector<Listening>& out) {
+/// Calls `each` for the sockets of `family` and `protocol` in one of `states` (bits numbered as in net/tcp_states.h).
+template <class Each>
+Result<void> dump_sockets(int netlink, int family, int protocol, std::uint32_t states, Each each) {
   struct {
     nlmsghdr head;
     inet_diag_req_v2 request;
@@ -109,8 +111,8 @@ Result<void> dump_listening(int netlink, int family, std::vector<Listening>& out
                 .nlmsg_seq = 1,
                 .nlmsg_pid = 0};
   query.request.sdiag_family = static_cast<__u8>(family);
-  query.request.sdiag_protocol = IPPROTO_TCP;
-  query.request.idiag_states = 1U << 10;  // TCP_LISTEN
+  query.request.sdiag_protocol = static_cast<__u8>(protocol);
+  query.request.idiag_states = states;
   if (::send(netlink, &query, sizeof query, 0) < 0) return fail(system_error("sock_diag", errno));
   alignas(nlmsghdr) std::array<char, 32768> buffer;
   while (true) {
@@ -121,11 +123,20 @@ Result<void> dump_listening(int netlink, int family, std::vector<Listening>& out
     for (auto* head = reinterpret_cast<nlmsghdr*>(buffer.data()); NLMSG_OK(head, left); head = NLMSG_NEXT(head, left)) {
       if (head->nlmsg_type == NLMSG_DONE) return {};
       if (head->nlmsg_type == NLMSG_ERROR) return fail(Errc::io, "sock_diag answered with an error");
-      if (head->nlmsg_type != SOCK_DIAG_BY_FAMILY || out.size() >= protocol::listening_max) continue;
-      add_listening(*static_cast<const inet_diag_msg*>(NLMSG_DATA(head)), out);
+      if (head->nlmsg_type == SOCK_DIAG_BY_FAMILY) each(*static_cast<const inet_diag_msg*>(NLMSG_DATA(head)));
     }
   }
 }
+
+/// Our own listeners: the gateway's and the DNS's.
+bool is_inside(const inet_diag_msg& message) {
+  if (message.idiag_family != AF_INET) return false;
+  const std::uint32_t address = ntohl(message.id.idiag_src[0]);
+  return address == inside_gateway || address == inside_dns;
+}
+
+constexpr std::uint32_t listen_state = 1U << 10;
+constexpr std::uint32_t time_wait_state = 1U << 6;
 
 }  // namespace
 
@@ -152,16 +163,23 @@ Result<NetworkDoor> NetworkDoor::open() {
   return NetworkDoor(std::move(*home));
 }
 
-Result<Fd> NetworkDoor::socket_in(const Fd& target, int family, int type, int protocol) const {
+void leave_network(const Fd& home) {
+  if (::setns(home.get(), CLONE_NEWNET) == 0) return;
+  log::error("cannot leave the network namespace of an instance", {{"error", std::strerror(errno)}});
+  std::abort();
+}
+
+Result<void> NetworkDoor::enter(const Fd& target) {
   if (::setns(target.get(), CLONE_NEWNET) != 0) return fail(system_error("enter a network namespace", errno));
-  Fd socket(::socket(family, type | SOCK_CLOEXEC, protocol));
-  const int error = errno;
-  if (::setns(home_.get(), CLONE_NEWNET) != 0) {
-    log::error("cannot leave the network namespace of an instance", {{"error", std::strerror(errno)}});
-    std::abort();  // anything done from here on would happen in the wrong network
-  }
-  if (!socket) return fail(system_error("socket", error));
-  return socket;
+  return {};
+}
+
+Result<Fd> NetworkDoor::socket_in(const Fd& target, int family, int type, int protocol) const {
+  return inside(target, [&]() -> Result<Fd> {
+    Fd socket(::socket(family, type | SOCK_CLOEXEC, protocol));
+    if (!socket) return fail(system_error("socket", errno));
+    return socket;
+  });
 }
 
 Result<Fd> NetworkDoor::connect_in(const Fd& target, std::uint16_t port) const {
@@ -179,16 +197,40 @@ Result<Fd> NetworkDoor::connect_in(const Fd& target, std::uint16_t port) const {
   return fail(Errc::unavailable, fmt::format("nobody listens on port {} ({})", port, std::strerror(error)));
 }
 
-Result<std::vector<Listening>> NetworkDoor::listening_in(const Fd& target) const {
+Result<Fd> NetworkDoor::diag_socket_in(const Fd& target) const {
   auto netlink = socket_in(target, AF_NETLINK, SOCK_DGRAM, NETLINK_SOCK_DIAG);
-  if (!netlink) return fail(std::move(netlink.error()));
+  if (!netlink) return netlink;
   const timeval limit{.tv_sec = 1, .tv_usec = 0};  // the kernel answers at once
   ::setsockopt(netlink->get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+  return netlink;
+}
+
+Result<std::vector<Listening>> NetworkDoor::listening_in(const Fd& target) const {
+  auto netlink = diag_socket_in(target);
+  if (!netlink) return fail(std::move(netlink.error()));
   std::vector<Listening> out;
+  const auto add = [&out](const inet_diag_msg& message) {
+    if (out.size() < protocol::listening_max && !is_inside(message)) add_listening(message, out);
+  };
   for (const int family : {AF_INET, AF_INET6})
-    if (auto dumped = dump_listening(netlink->get(), family, out); !dumped && family == AF_INET)
+    if (auto dumped = dump_sockets(netlink->get(), family, IPPROTO_TCP, listen_state, add);
+        !dumped && family == AF_INET)
       return fail(std::move(dumped.error()));
   return out;
+}
+
+Result<std::size_t> NetworkDoor::sockets_in(const Fd& target) const {
+  auto netlink = diag_socket_in(target);
+  if (!netlink) return fail(std::move(netlink.error()));
+  std::size_t count = 0;
+  for (const int protocol : {IPPROTO_TCP, IPPROTO_UDP})
+    for (const int family : {AF_INET, AF_INET6}) {
+      auto dumped =
+          dump_sockets(netlink->get(), family, protocol, ~time_wait_state, [&count](const auto&) { ++count; });
+      // A kernel may have no diag module for UDP or no IPv6: what cannot be asked is not counted.
+      if (!dumped && protocol == IPPROTO_TCP && family == AF_INET) return fail(std::move(dumped.error()));
+    }
+  return count;
 }
 
 }  // namespace wick::container

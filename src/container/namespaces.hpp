@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <type_traits>
 #include <vector>
 
 #include "wick/container/runner.hpp"
@@ -33,10 +34,22 @@ class UserNamespaces {
 /// Opens /proc/PID/ns/net: holds the namespace from then on.
 Result<Fd> network_namespace_of(pid_t pid);
 
-/// Makes sockets in other network namespaces. One thread; between two calls the thread is always in its own namespace.
+/// Back to `home`; ends the process when that fails, as anything done from then on would happen in the wrong network.
+void leave_network(const Fd& home);
+
+/// Makes sockets in other network namespaces. Between two calls the calling thread is always in
+/// its own namespace.
 class NetworkDoor {
  public:
   static Result<NetworkDoor> open();
+  /// Does `work` with the calling thread inside `target`.
+  template <class Work>
+  std::invoke_result_t<Work> inside(const Fd& target, Work work) const {
+    if (auto entered = enter(target); !entered) return fail(std::move(entered.error()));
+    auto result = work();
+    leave_network(home_);
+    return result;
+  }
   /// A socket made inside `target`. A socket stays in the namespace it was made in.
   Result<Fd> socket_in(const Fd& target, int family, int type, int protocol) const;
   /// A non-blocking stream socket connecting to 127.0.0.1:`port` inside `target`, or ::1 when nobody listens on the
@@ -45,8 +58,12 @@ class NetworkDoor {
   /// TCP sockets in LISTEN inside `target` (sock_diag(7): 13 us where /proc/PID/net/tcp takes 1.8 ms). At most
   /// `listening_max`.
   Result<std::vector<Listening>> listening_in(const Fd& target) const;
+  /// How many TCP and UDP sockets `target` has, those in TIME_WAIT left aside: they have no owner and no data.
+  Result<std::size_t> sockets_in(const Fd& target) const;
 
  private:
+  static Result<void> enter(const Fd& target);
+  Result<Fd> diag_socket_in(const Fd& target) const;
   explicit NetworkDoor(Fd home) : home_(std::move(home)) {}
   Fd home_;
 };

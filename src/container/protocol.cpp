@@ -72,11 +72,14 @@ Result<void> put_layers(LayerList& target, const std::vector<Digest>& layers) {
   return {};
 }
 
-/// "/a/b": absolute, no "..", so that no runtime resolves it outside of the root (CVE-2024-21626 began with a working
-/// folder).
+/// "/a/b": absolute, no "..", not below /proc, so that no runtime resolves it outside of the root: CVE-2024-21626 began
+/// with the working folder /proc/self/fd/8.
 bool is_plain_absolute(string_view path) {
   if (path.empty() || path.front() != '/') return false;
-  return std::ranges::none_of(split(path, '/'), [](string_view part) { return part == ".."; });
+  const auto parts = split(path, '/');
+  const auto first = std::ranges::find_if(parts, [](string_view part) { return !part.empty() && part != "."; });
+  if (first != parts.end() && *first == "proc") return false;
+  return std::ranges::none_of(parts, [](string_view part) { return part == ".."; });
 }
 
 Result<void> check_process(const Process& process) {
@@ -85,8 +88,9 @@ Result<void> check_process(const Process& process) {
     if (pair.find('=') == std::string::npos || pair.front() == '=')
       return fail(Errc::invalid, fmt::format("an environment entry is NAME=value, not '{}'", printable(pair, 60)));
   if (!is_plain_absolute(process.working_folder))
-    return fail(Errc::invalid, fmt::format("the working folder must be absolute and without '..', not '{}'",
-                                           printable(process.working_folder, 100)));
+    return fail(Errc::invalid,
+                fmt::format("the working folder must be absolute, without '..' and outside of /proc, not '{}'",
+                            printable(process.working_folder, 100)));
   if (process.uid >= id_range_size || process.gid >= id_range_size || process.groups.size() > groups_max ||
       std::ranges::any_of(process.groups, [](std::uint32_t group) { return group >= id_range_size; }))
     return fail(Errc::invalid, fmt::format("user and group ids go from 0 to {}, with at most {} groups",
@@ -125,6 +129,9 @@ Result<void> check_numbers(const InstanceSpec& spec) {
   if ((limits.cpu_millis > 0 && limits.cpu_millis < 10) || limits.cpu_millis > cpu_millis_max)
     return fail(Errc::invalid,
                 fmt::format("a cpu limit goes from 10m to {}m, not {}m", cpu_millis_max, limits.cpu_millis));
+  if (limits.tmp_bytes < tmp_bytes_min || limits.tmp_bytes > memory_bytes_max)
+    return fail(Errc::invalid, fmt::format("a /tmp is at least {}, not {}", human_bytes(tmp_bytes_min),
+                                           human_bytes(limits.tmp_bytes)));
   if (limits.pids < 1 || limits.pids > pids_max)
     return fail(Errc::invalid, fmt::format("a process limit goes from 1 to {}, not {}", pids_max, limits.pids));
   return {};
@@ -143,8 +150,12 @@ Result<void> check_spec(const InstanceSpec& spec) {
                 "set another USER in the image, or allow root for this service");
   if (spec.privileges == Privileges::build && spec.step.empty())
     return fail(Errc::denied, "build privileges are for steps");
-  if (spec.network == Network::host && spec.privileges != Privileges::build)
-    return fail(Errc::denied, "the host's network is for build steps");
+  // It names no file: the runner knows the runtimes, the front only their names.
+  if (!spec.runtime.empty() && (spec.runtime.size() > runtime_name_bytes_max || !is_dns_label(spec.runtime)))
+    return fail(Errc::invalid, fmt::format("a runtime class is named by 1 to {} of [a-z0-9-], not '{}'",
+                                           runtime_name_bytes_max, printable(spec.runtime)));
+  if (spec.egress.allow.size() > EgressPolicy::allow_max)
+    return fail(Errc::invalid, fmt::format("an allow-list has at most {} entries", EgressPolicy::allow_max));
   return {};
 }
 
@@ -158,8 +169,12 @@ Result<InstanceSpec> parse_spec(const PrepareBody& body, const Fd& memory) {
     if (!step) return fail(std::move(step.error()));
     spec.step = *step;
   }
-  if (body.network > 1 || body.privileges > 1 || body.allow_root > 1 || body.parkable > 1)
+  if (body.privileges > 1 || body.allow_root > 1 || body.parkable > 1 || body.reserved != 0)
     return fail(Errc::invalid, "a flag out of bounds");
+  auto runtime = parse_text(body.runtime, "the runtime class");
+  if (!runtime) return fail(std::move(runtime.error()));
+  auto egress = parse_egress_body(body.egress);
+  if (!egress) return fail(std::move(egress.error()));
   auto layers = parse_layers(body.layers);
   if (!layers) return fail(std::move(layers.error()));
   auto process = parse_process(body, memory);
@@ -167,8 +182,10 @@ Result<InstanceSpec> parse_spec(const PrepareBody& body, const Fd& memory) {
   spec.id_range = body.id_range;
   spec.layers = std::move(*layers);
   spec.process = std::move(*process);
-  spec.limits = {.memory_bytes = body.memory_bytes, .cpu_millis = body.cpu_millis, .pids = body.pids};
-  spec.network = static_cast<Network>(body.network);
+  spec.limits = {
+      .memory_bytes = body.memory_bytes, .cpu_millis = body.cpu_millis, .pids = body.pids, .tmp_bytes = body.tmp_bytes};
+  spec.egress = std::move(*egress);
+  spec.runtime = std::move(*runtime);
   spec.privileges = static_cast<Privileges>(body.privileges);
   spec.allow_root = body.allow_root == 1;
   spec.parkable = body.parkable == 1;
@@ -392,6 +409,8 @@ Result<Request> parse_body(Verb verb, string_view bytes, std::vector<Fd>& fds) {
       return parse_with_id<Thaw>(bytes);
     case Verb::await_listening:
       return parse_await_listening(bytes);
+    case Verb::listen_inside:
+      return parse_with_id<ListenInside>(bytes);
     case Verb::exit_notice:
     case Verb::restart_notice:
       break;
@@ -427,6 +446,7 @@ std::string_view to_string(Verb verb) {
                                     "freeze",
                                     "thaw",
                                     "await_listening",
+                                    "listen_inside",
                                     "exit_notice",
                                     "restart_notice"};
   const auto index = static_cast<std::size_t>(verb);
@@ -443,6 +463,30 @@ Result<Received> parse_request(std::string_view bytes, std::vector<Fd> fds) {
   const auto verb = static_cast<Verb>(head->verb);
   auto request = parse_body(verb, bytes.substr(sizeof(RequestHead)), fds);
   return Received{.number = head->request, .verb = verb, .request = std::move(request)};
+}
+
+EgressBody egress_body(const EgressPolicy& policy) {
+  EgressBody body;
+  body.base = static_cast<std::uint32_t>(policy.base);
+  body.count = static_cast<std::uint32_t>(policy.allow.size());
+  for (std::size_t i = 0; i < policy.allow.size(); ++i) {
+    std::ranges::copy(policy.allow[i].address, body.allow[i].address);
+    body.allow[i].port = policy.allow[i].port;
+    body.allow[i].prefix = policy.allow[i].prefix;
+  }
+  return body;
+}
+
+Result<EgressPolicy> parse_egress_body(const EgressBody& body) {
+  if (body.base > static_cast<std::uint32_t>(Egress::open) || body.count > EgressPolicy::allow_max)
+    return fail(Errc::invalid, "an egress policy out of bounds");
+  EgressPolicy policy{.base = static_cast<Egress>(body.base), .allow = {}};
+  for (std::size_t i = 0; i < body.count; ++i) {
+    const auto& record = body.allow[i];
+    if (record.prefix > 32 || record.reserved != 0) return fail(Errc::invalid, "an egress rule out of bounds");
+    policy.allow.push_back({.address = std::to_array(record.address), .prefix = record.prefix, .port = record.port});
+  }
+  return policy;
 }
 
 IdBody id_body(const InstanceId& id) {
@@ -473,10 +517,12 @@ Result<Outgoing> encode_prepare(const InstanceSpec& spec, Fd log) {
   body.pids = spec.limits.pids;
   body.arguments = static_cast<std::uint32_t>(spec.process.argv.size());
   body.environment = static_cast<std::uint32_t>(spec.process.environment.size());
-  body.network = static_cast<std::uint8_t>(spec.network);
   body.privileges = static_cast<std::uint8_t>(spec.privileges);
   body.allow_root = spec.allow_root ? 1 : 0;
   body.parkable = spec.parkable ? 1 : 0;
+  body.egress = egress_body(spec.egress);
+  body.tmp_bytes = spec.limits.tmp_bytes;
+  if (auto put = put_text(body.runtime, spec.runtime, "the runtime class"); !put) return fail(std::move(put.error()));
   if (auto put = put_layers(body.layers, spec.layers); !put) return fail(std::move(put.error()));
 
   std::string strings;

@@ -34,6 +34,8 @@ inline constexpr std::uint64_t memory_bytes_min = 4ull << 20;  // runc's own ini
 inline constexpr std::uint64_t memory_bytes_max = 1ull << 44;
 inline constexpr std::uint32_t cpu_millis_max = 1'000'000;
 inline constexpr std::uint32_t pids_max = 32768;
+inline constexpr std::uint64_t tmp_bytes_min = 64 << 10;
+inline constexpr std::size_t runtime_name_bytes_max = 28;
 inline constexpr std::size_t error_bytes_max = 4096;
 inline constexpr std::uint32_t patience_ms_max = 60'000;
 inline constexpr std::size_t listening_max = 256;
@@ -63,6 +65,7 @@ enum class Verb : std::uint16_t {
   freeze,
   thaw,
   await_listening,
+  listen_inside,
   exit_notice,     // runner to front only:
   restart_notice,  // the runner before this one died; what was asked of it is not answered
 };
@@ -120,6 +123,19 @@ struct LayerList {
   std::uint8_t digests[layers_max][Digest::size] = {};
 };
 
+struct EgressRecord {
+  std::uint8_t address[4] = {};
+  std::uint16_t port = 0;
+  std::uint8_t prefix = 0;
+  std::uint8_t reserved = 0;
+};
+
+struct EgressBody {
+  std::uint32_t base = 0;
+  std::uint32_t count = 0;
+  EgressRecord allow[EgressPolicy::allow_max];
+};
+
 struct PrepareBody {
   char id[InstanceId::size] = {};
   char step[InstanceId::size] = {};  // all NUL: none
@@ -129,14 +145,17 @@ struct PrepareBody {
   std::uint32_t group_count = 0;
   std::uint32_t groups[groups_max] = {};
   std::uint64_t memory_bytes = 0;
+  std::uint64_t tmp_bytes = 0;
   std::uint32_t cpu_millis = 0;
   std::uint32_t pids = 0;
   std::uint32_t arguments = 0;    // strings in the memfd: these,
   std::uint32_t environment = 0;  // then these, then the working folder
-  std::uint8_t network = 0;
   std::uint8_t privileges = 0;
   std::uint8_t allow_root = 0;
   std::uint8_t parkable = 0;
+  std::uint8_t reserved = 0;
+  Text<runtime_name_bytes_max> runtime;
+  EgressBody egress;
   LayerList layers;
 };
 
@@ -311,9 +330,13 @@ struct Bootstrap {
   Fd out;
 };
 
+struct ListenInside {
+  InstanceId id;
+};
+
 using Request = std::variant<Prepare, Start, Signal, Remove, List, Connect, GetUsage, GetListening, HasLayer,
                              ImportLayer, ListLayers, RemoveLayer, Pack, ResolveUser, OpenStep, UnpackInto, PackStep,
-                             PublishStep, DiscardStep, Bootstrap, Park, Freeze, Thaw, AwaitListening>;
+                             PublishStep, DiscardStep, Bootstrap, Park, Freeze, Thaw, AwaitListening, ListenInside>;
 
 struct Received {
   std::uint64_t number = 0;  // the front's name for the request, echoed in the reply
@@ -339,6 +362,8 @@ Result<Outgoing> encode_resolve_user(const std::vector<Digest>& layers, std::str
 Result<Outgoing> encode_open_step(const InstanceId& step, const std::vector<Digest>& layers);
 Result<Outgoing> encode_bootstrap(std::string_view suite, Fd out);
 Result<Outgoing> encode_await_listening(const InstanceId& id, std::uint16_t port, std::chrono::milliseconds patience);
+EgressBody egress_body(const EgressPolicy& policy);
+Result<EgressPolicy> parse_egress_body(const EgressBody& body);
 IdBody id_body(const InstanceId& id);
 DigestBody digest_body(const Digest& digest);
 

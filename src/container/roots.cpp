@@ -88,6 +88,16 @@ Result<void> put_file(const fs::path& path, std::string_view bytes) {
   return {};
 }
 
+/// The daemon's own resolver (runner.hpp: inside_dns). Names of one or two labels are services first: "hello" and
+/// "hello.default" are found as on a cluster.
+constexpr std::string_view resolv_conf =
+    "nameserver 127.0.0.53\nsearch svc.cluster.local\noptions ndots:2 timeout:3 attempts:2\n";
+
+Result<void> put_name_files(const fs::path& folder) {
+  if (auto put = put_file(folder / "resolv.conf", resolv_conf); !put) return put;
+  return put_file(folder / "hosts", "127.0.0.1\tlocalhost wick\n::1\tlocalhost ip6-localhost\n");
+}
+
 Result<void> make_skeletons(const fs::path& disk) {
   for (const char* kind : {"empty", "service", "build"}) {
     const fs::path root = disk / kind;
@@ -96,11 +106,7 @@ Result<void> make_skeletons(const fs::path& disk) {
     if (std::string_view(kind) == "empty") continue;
     for (const char* name : {"proc", "dev", "sys", "etc"})
       if (auto made = make_store_folder(root / name); !made) return made;
-    for (const char* name : {"etc/hosts", "etc/resolv.conf"}) {
-      const std::string_view text =
-          std::string_view(name) == "etc/hosts" ? "127.0.0.1\tlocalhost wick\n::1\tlocalhost ip6-localhost\n" : "";
-      if (auto put = put_file(root / name, text); !put) return put;
-    }
+    if (auto put = put_name_files(root / "etc"); !put) return put;
   }
   if (auto put = put_file(disk / "service/etc/hostname", "wick\n"); !put) return put;
   for (const char* name : {".wick", ".wick/park", ".wick/park/python"})
@@ -137,8 +143,9 @@ Result<Roots> Roots::open(fs::path area, fs::path disk) {
   if (::mount(nullptr, area.c_str(), nullptr, MS_PRIVATE, nullptr) != 0)
     return fail(system_error("make " + area.string() + " private", errno));
   Roots roots(std::move(area), std::move(disk));
-  for (const char* name : {"r", "l"})
+  for (const char* name : {"r", "l", "e"})
     if (auto made = make_folders(roots.area_ / name, 0711); !made) return fail(std::move(made.error()));
+  if (auto put = put_name_files(roots.area_ / "e"); !put) return fail(std::move(put.error()));
   if (auto made = make_folders(roots.disk_, 0700); !made) return fail(std::move(made.error()));
   if (auto made = make_skeletons(roots.disk_); !made) return fail(std::move(made.error()));
   return roots;

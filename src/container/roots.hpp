@@ -49,6 +49,8 @@ class Roots {
                                      Skeleton skeleton);
 
   const std::filesystem::path& area() const { return area_; }
+  /// "resolv.conf" and "hosts" as instances have them, for a root whose own must not change.
+  std::filesystem::path name_files() const { return area_ / "e"; }
   /// The user namespace of the store's range: what the helpers run in.
   Result<int> store_namespace() { return namespaces_.map(0, first_id(store_id_range)); }
 

@@ -5,6 +5,7 @@
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <map>
+#include <span>
 
 #include "protocol.hpp"
 #include "sealed_memory.hpp"
@@ -48,6 +49,10 @@ Outgoing with_layer(Verb verb, const Digest& layer) {
   return {.verb = verb, .body = std::string(bytes_of(digest_body(layer))), .fds = {}};
 }
 
+Inside inside_of(std::span<Fd> fds) {
+  return {.http = std::move(fds[0]), .dns_udp = std::move(fds[1]), .dns_tcp = std::move(fds[2])};
+}
+
 Outgoing carrying(Outgoing out, Fd fd) {
   out.fds.push_back(std::move(fd));
   return out;
@@ -61,6 +66,8 @@ class RunnerClient::Impl {
 
   std::vector<std::function<void(const Exit&)>> on_exit;
   std::vector<std::function<void()>> on_restart;
+  std::function<void(const InstanceId&, const EgressPolicy&, Inside)> inside_opened;
+  std::function<void(const InstanceId&)> inside_gone;
 
   awaitable<void> run() {
     while (!closed_) {
@@ -172,6 +179,7 @@ class RunnerClient::Impl {
                     .status = {.code = body->code, .signal = body->signal},
                     .known = body->known != 0,
                     .out_of_memory = body->out_of_memory != 0};
+    if (inside_gone) inside_gone(exit.id);
     for (const auto& callback : on_exit) callback(exit);
     return true;
   }
@@ -191,15 +199,33 @@ void RunnerClient::close() { impl_->close(); }
 void RunnerClient::on_exit(std::function<void(const Exit&)> callback) { impl_->on_exit.push_back(std::move(callback)); }
 
 void RunnerClient::on_restart(std::function<void()> callback) { impl_->on_restart.push_back(std::move(callback)); }
+void RunnerClient::on_inside(std::function<void(const InstanceId&, const EgressPolicy&, Inside)> opened,
+                             std::function<void(const InstanceId&)> gone) {
+  impl_->inside_opened = std::move(opened);
+  impl_->inside_gone = std::move(gone);
+}
 
 awaitable<Result<Prepared>> RunnerClient::prepare(InstanceSpec spec, Fd log) {
   auto request = encode_prepare(spec, std::move(log));
   auto reply = co_await impl_->call(std::move(request));
   if (!reply) co_return fail(std::move(reply.error()));
   auto body = value_of<PreparedBody>(reply->bytes);
-  if (!body || reply->fds.size() != 1) co_return fail(Errc::corrupt, "the runner's answer to prepare is none");
-  Prepared prepared{.pid = body->pid, .pidfd = std::move(reply->fds.front())};
+  if (!body || reply->fds.size() != 4) co_return fail(Errc::corrupt, "the runner's answer to prepare is none");
+  auto& fds = reply->fds;
+  Prepared prepared{.pid = body->pid, .pidfd = std::move(fds[0]), .inside = inside_of(std::span(fds).subspan(1))};
+  if (impl_->inside_opened) impl_->inside_opened(spec.id, spec.egress, std::move(prepared.inside));
   co_return prepared;
+}
+
+awaitable<Result<void>> RunnerClient::listen_inside(InstanceId id) {
+  auto request = with_id(Verb::listen_inside, id);
+  auto reply = co_await impl_->call(std::move(request));
+  if (!reply) co_return fail(std::move(reply.error()));
+  auto body = value_of<EgressBody>(reply->bytes);
+  auto egress = body ? parse_egress_body(*body) : fail(std::move(body.error()));
+  if (!egress || reply->fds.size() != 3) co_return fail(Errc::corrupt, "the runner's answer to listen_inside is none");
+  if (impl_->inside_opened) impl_->inside_opened(id, *egress, inside_of(reply->fds));
+  co_return Result<void>{};
 }
 
 awaitable<Result<void>> RunnerClient::start(InstanceId id) { return impl_->call_for_nothing(with_id(Verb::start, id)); }
@@ -212,6 +238,7 @@ awaitable<Result<void>> RunnerClient::signal(InstanceId id, int number) {
   return impl_->call_for_nothing(with_number(Verb::signal, id, number));
 }
 awaitable<Result<void>> RunnerClient::remove(InstanceId id) {
+  if (impl_->inside_gone) impl_->inside_gone(id);
   return impl_->call_for_nothing(with_id(Verb::remove, id));
 }
 

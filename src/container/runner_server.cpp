@@ -50,6 +50,12 @@ Result<Answer> empty_answer(Result<void> done) {
   return Answer{};
 }
 
+void add_inside(Answer& answer, Inside inside) {
+  answer.fds.push_back(std::move(inside.http));
+  answer.fds.push_back(std::move(inside.dns_udp));
+  answer.fds.push_back(std::move(inside.dns_tcp));
+}
+
 template <Plain T>
 Answer body_of(const T& body) {
   return {.body = std::string(bytes_of(body)), .fds = {}};
@@ -61,6 +67,22 @@ Result<Answer> sealed_answer(std::string_view bytes) {
   Answer answer;
   answer.fds.push_back(std::move(*memory));
   return answer;
+}
+
+Runtimes runtimes_of(const RunnerOptions& options) {
+  Runtimes runtimes;
+  const auto root = options.run_folder / "runc";
+  runtimes.emplace("", RuntimeCommand(options.runtime, root));
+  for (const auto& given : options.runtime_classes)
+    runtimes.emplace(given.name,
+                     RuntimeCommand(given.program, options.run_folder / "runtimes" / given.name, given.flags));
+  // The well-known two, by their own names, unless somebody said otherwise.
+  for (const char* name : {"runc", "crun"}) {
+    const bool is_default = std::filesystem::path(options.runtime).filename() == name;
+    runtimes.try_emplace(name, is_default ? options.runtime : name,
+                         is_default ? root : options.run_folder / "runtimes" / name);
+  }
+  return runtimes;
 }
 
 /// Whoever can rename what is in these folders decides what root works on.
@@ -80,12 +102,14 @@ class Server {
         socket_(executor, std::move(socket)),
         options_(options),
         roots_(std::move(roots)),
+        networks_(executor, std::move(door), roots_.area() / "n"),
         layers_(executor, roots_, worker_, options.state_folder),
-        instances_(executor, roots_, layers_, worker_, RuntimeCommand(options.runtime, options.run_folder / "runc"),
-                   std::move(door), options.run_folder / "instances"),
+        instances_(executor, roots_, layers_, worker_, runtimes_of(options), networks_,
+                   options.run_folder / "instances"),
         tasks_(executor) {}
 
   awaitable<void> run() {
+    networks_.open();
     auto recovered = co_await instances_.recover();
     unwrap(std::move(recovered)).value();
     unwrap(layers_.open()).value();
@@ -105,6 +129,7 @@ class Server {
     co_await asio::this_coro::reset_cancellation_state();
     co_await tasks_.stop();
     co_await instances_.stop();
+    co_await networks_.stop();
     if (error) std::rethrow_exception(error);
   }
 
@@ -177,6 +202,14 @@ class Server {
     if (!prepared) co_return fail(std::move(prepared.error()));
     Answer answer = body_of(PreparedBody{.pid = prepared->pid});
     answer.fds.push_back(std::move(prepared->pidfd));
+    add_inside(answer, std::move(prepared->inside));
+    co_return answer;
+  }
+  awaitable<Result<Answer>> act(ListenInside verb) {
+    auto inside = instances_.listen_inside(verb.id);
+    if (!inside) co_return fail(std::move(inside.error()));
+    Answer answer = body_of(inside->second);
+    add_inside(answer, std::move(inside->first));
     co_return answer;
   }
   awaitable<Result<Answer>> act(Start verb) {
@@ -308,6 +341,7 @@ class Server {
   RunnerOptions options_;
   WorkerPool worker_{1};
   Roots roots_;
+  Networks networks_;
   LayerFolders layers_;
   Instances instances_;
   TaskGroup tasks_;

@@ -98,16 +98,25 @@ bool RuntimeCommand::knows(const InstanceId& id) const {
   return fs::exists(root_ / id.text(), error);
 }
 
+std::vector<std::string> RuntimeCommand::command(std::vector<std::string> rest) const {
+  std::vector<std::string> argv{program_};
+  argv.insert(argv.end(), flags_.begin(), flags_.end());
+  argv.insert(argv.end(), {"--root", root_.string()});
+  argv.insert(argv.end(), rest.begin(), rest.end());
+  return argv;
+}
+
 awaitable<Result<pid_t>> RuntimeCommand::create(Executor executor, InstanceId id, fs::path bundle, int log,
                                                 int door) const {
   ProcessOptions options;
-  options.argv = {program_, "--root",   root_.string(),  "--log",      (bundle / "runtime.log").string(),
-                  "create", "--bundle", bundle.string(), "--pid-file", (bundle / "pid").string()};
+  std::vector<std::string> rest{"--log",      (bundle / "runtime.log").string(), "create", "--bundle", bundle.string(),
+                                "--pid-file", (bundle / "pid").string()};
   if (door >= 0) {
-    options.argv.insert(options.argv.end(), {"--preserve-fds", "1"});
+    rest.insert(rest.end(), {"--preserve-fds", "1"});
     options.extra_fds = {{door, 3}};
   }
-  options.argv.emplace_back(id.text());
+  rest.emplace_back(id.text());
+  options.argv = command(std::move(rest));
   options.environment = runtime_environment();
   options.stdout_fd = options.stderr_fd = log;
   auto child = ChildProcess::spawn(executor, options);
@@ -133,9 +142,9 @@ awaitable<Result<pid_t>> RuntimeCommand::create(Executor executor, InstanceId id
 
 awaitable<Result<void>> RuntimeCommand::run(std::vector<std::string> verb, InstanceId id) const {
   ProcessOptions options;
-  options.argv = {program_, "--root", root_.string()};
-  options.argv.insert(options.argv.end(), verb.begin(), verb.end());
-  options.argv.emplace_back(id.text());
+  auto rest = verb;
+  rest.emplace_back(id.text());
+  options.argv = command(std::move(rest));
   options.environment = runtime_environment();
   SteadyClock clock;
   try {

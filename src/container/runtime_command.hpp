@@ -11,8 +11,8 @@ namespace wick::container {
 
 class RuntimeCommand {
  public:
-  RuntimeCommand(std::string program, std::filesystem::path root)
-      : program_(std::move(program)), root_(std::move(root)) {}
+  RuntimeCommand(std::string program, std::filesystem::path root, std::vector<std::string> flags = {})
+      : program_(std::move(program)), root_(std::move(root)), flags_(std::move(flags)) {}
 
   /// `bundle` holds config.json and gets "pid" and "runtime.log"; `log` becomes the container's stdout and stderr.
   /// Errors: the runtime's own message, cleaned; timed_out.
@@ -29,13 +29,15 @@ class RuntimeCommand {
   void end_strays() const;
   bool knows(const InstanceId& id) const;
   std::filesystem::path start_fifo(const InstanceId& id) const { return root_ / id.text() / "exec.fifo"; }
-  bool has_start_fifo() const { return program_.ends_with("runc"); }
+  bool has_start_fifo() const { return program_.ends_with("runc"); }  // its documented create/start protocol
   const std::filesystem::path& root() const { return root_; }
 
  private:
+  std::vector<std::string> command(std::vector<std::string> rest) const;
   awaitable<Result<void>> run(std::vector<std::string> verb, InstanceId id) const;
   std::string program_;
   std::filesystem::path root_;
+  std::vector<std::string> flags_;
 };
 
 /// A sentence for people from what the runtime logged (logfmt lines). Pure.

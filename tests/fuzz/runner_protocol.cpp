@@ -24,7 +24,8 @@ void check(const protocol::Prepare& prepare) {
   require(!spec.process.argv.empty() && spec.process.working_folder.starts_with('/'));
   require(spec.process.working_folder.find("/../") == std::string::npos);
   require(spec.process.uid < id_range_size && spec.process.gid < id_range_size);
-  require(spec.privileges == Privileges::build || spec.network == Network::own);
+  require(spec.egress.allow.size() <= EgressPolicy::allow_max);
+  for (const auto& rule : spec.egress.allow) require(rule.prefix <= 32);
 }
 
 }  // namespace

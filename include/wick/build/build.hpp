@@ -39,7 +39,7 @@ struct BuildRequest {
   std::string target;      // stage; empty is the last
   std::map<std::string, std::string> build_args;
   std::string reference;  // name of the result in the content store
-  container::Network network = container::Network::host;
+  EgressPolicy egress;    // of RUN steps
   container::Limits limits{.memory_bytes = 2ull << 30, .cpu_millis = 2000, .pids = 4096};
   milliseconds limit{30 * 60 * 1000};
 };

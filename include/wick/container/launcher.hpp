@@ -5,6 +5,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -82,6 +83,8 @@ class RunnerLauncher final : public Launcher {
     std::string path;
     bool running = false;
   };
+  /// Whose instance that is; nothing for what was not launched here, a build step.
+  std::optional<std::string> owner_of(const InstanceId& id) const;
   /// Logs of `owner`, newest first, ended instances included.
   std::vector<LogFile> logs(std::string_view owner) const;
 

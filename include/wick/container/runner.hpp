@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "wick/base/digest.hpp"
+#include "wick/base/egress.hpp"
 #include "wick/base/error.hpp"
 #include "wick/container/instance_id.hpp"
 #include "wick/os/child_process.hpp"
@@ -45,11 +46,7 @@ struct Limits {
   std::uint64_t memory_bytes = 512ull << 20;  // swap is never more than memory
   std::uint32_t cpu_millis = 0;  // 1000 is one core; 0: as much as there is, an equal share where it is short
   std::uint32_t pids = 256;
-};
-
-enum class Network : std::uint8_t {
-  own,   // a namespace with nothing but its loopback: what services get
-  host,  // the host's: for build steps that fetch
+  std::uint64_t tmp_bytes = 64 << 20;  // of the service's /tmp and of its /dev/shm; they count as memory too
 };
 
 enum class Privileges : std::uint8_t {
@@ -65,7 +62,8 @@ struct InstanceSpec {
   InstanceId step;             // run on this step's writable root
   Process process;
   Limits limits;
-  Network network = Network::own;
+  EgressPolicy egress;
+  std::string runtime;  // name of a runtime class (RunnerOptions); empty: the default
   Privileges privileges = Privileges::none;
   bool allow_root = false;  // uid 0 without this is Errc::denied for services
   /// Descriptor 3 of the process is one end of a socket: it says 'P' there when its language runtime is booted, waits
@@ -73,9 +71,19 @@ struct InstanceSpec {
   bool parkable = false;
 };
 
+/// Sockets of the front inside an instance's network namespace: whoever comes in by them is that instance.
+inline constexpr std::uint32_t inside_gateway = 0x7f000050;  // 127.0.0.80, port 80
+inline constexpr std::uint32_t inside_dns = 0x7f000035;      // 127.0.0.53, port 53
+struct Inside {
+  Fd http;
+  Fd dns_udp;
+  Fd dns_tcp;
+};
+
 struct Prepared {
   pid_t pid = 0;
   Fd pidfd;
+  Inside inside;
 };
 
 struct Exit {

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "wick/container/runner.hpp"
 #include "wick/os/fd.hpp"
@@ -13,12 +14,20 @@
 
 namespace wick::container {
 
+/// An OCI runtime that services may ask for by `runtimeClassName`.
+struct RuntimeClass {
+  std::string name;
+  std::string program;             // looked up in PATH unless it has a slash
+  std::vector<std::string> flags;  // before the verb, e.g. {"--platform=ptrace", "--network=host"}
+};
+
 struct RunnerOptions {
   // Both folders are made where they are missing; only root may be able to write to them.
   std::filesystem::path state_folder = "/var/lib/wick/runner";  // layers and steps; ext4, xfs or btrfs
   std::filesystem::path run_folder = "/run/wick";  // mounts, the runtime's state, records; every parent reachable (o+x)
   std::string runtime = "runc";
-  uid_t front_uid = 0;  // who may speak to us, beside root
+  std::vector<RuntimeClass> runtime_classes;  // beside "runc" and "crun"; a name given here wins
+  uid_t front_uid = 0;                        // who may speak to us, beside root
   gid_t front_gid = 0;
   bool replaces_dead = false;  // tells the front that the runner before this one died
 };
@@ -58,6 +67,13 @@ class RunnerClient final : public Runner {
   awaitable<Result<std::vector<Listening>>> listening(InstanceId id) override;
   void on_exit(std::function<void(const Exit&)> callback) override;
   void on_restart(std::function<void()> callback) override;
+  /// `opened` is given the listeners inside each instance that prepare() makes, in place of its caller; `gone` is told
+  /// when they are of no use any more. Both before prepare() is called first.
+  void on_inside(std::function<void(const InstanceId&, const EgressPolicy&, Inside)> opened,
+                 std::function<void(const InstanceId&)> gone);
+  /// Listeners inside a running instance, made anew and given to `opened`: those of prepare() ended with the front that
+  /// had them.
+  awaitable<Result<void>> listen_inside(InstanceId id);
   awaitable<Result<bool>> has_layer(Digest layer) override;
   awaitable<Result<void>> import_layer(Digest layer, Fd tar) override;
   awaitable<Result<std::vector<Digest>>> layers() override;

@@ -33,7 +33,6 @@ TEST_CASE("a bootstrapped Debian is a layer in which apt works", "[.][network]")
   spec.step = step;
   spec.id_range = store_id_range;
   spec.privileges = Privileges::build;
-  spec.network = Network::host;
   spec.process.uid = spec.process.gid = 0;
   spec.process.environment = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND=noninteractive"};
   spec.limits = {.memory_bytes = 1 << 30, .cpu_millis = 2000, .pids = 512};

@@ -72,9 +72,11 @@ Tar busybox_tar() {
   Tar tar;
   tar.folder("bin").folder("etc").folder("tmp", 0755);  // on purpose not 1777
   tar.file("bin/busybox", value_of(read_file("/bin/busybox")), 0755);
-  for (const char* name : {"sh",    "cat", "ls",   "id",    "sleep", "mount", "unshare", "echo",  "httpd",    "grep",
-                           "touch", "dd",  "true", "false", "mkdir", "rm",    "ip",      "chown", "readlink", "stat",
-                           "kill",  "nc",  "wc",   "test",  "su",    "mknod", "chroot",  "env"})
+  for (const char* name :
+       {"sh",   "cat",  "ls",    "id",    "sleep",  "mount", "unshare", "echo",     "httpd", "grep",    "touch",
+        "dd",   "true", "false", "mkdir", "rm",     "ip",    "chown",   "readlink", "stat",  "kill",    "nc",
+        "wc",   "test", "su",    "mknod", "chroot", "env",   "printf",  "nslookup", "wget",  "timeout", "head",
+        "tail", "yes",  "find",  "df",    "ln",     "cp",    "ping",    "seq",      "sync"})
     tar.symlink(std::string("bin/") + name, "busybox");
   tar.file("etc/passwd", "root:x:0:0::/root:/bin/sh\napp:x:1000:1000::/:/bin/sh\n");
   tar.file("etc/group", "root:x:0:\napp:x:1000:\nstaff:x:50:app\n");
@@ -112,6 +114,9 @@ void RunnerFixture::start_runner() {
   auto process = value_of(ChildProcess::spawn(loop_.get_executor(), options));
   process_.emplace(std::move(process));
   client_ = std::make_unique<RunnerClient>(loop_.get_executor(), std::move(pair.first));
+  client_->on_inside([this](const InstanceId& id, const EgressPolicy&,
+                            Inside inside) { insides.insert_or_assign(id, std::move(inside)); },
+                     [this](const InstanceId& id) { insides.erase(id); });
   client_->on_exit([this](const Exit& exit) { exits.push_back(exit); });
   tasks_ = std::make_unique<TaskGroup>(loop_.get_executor());
   tasks_->spawn("client", client_->run());

@@ -4,6 +4,7 @@
 #include <catch2/catch.hpp>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -70,6 +71,8 @@ class RunnerFixture {
   Prepared launch(const InstanceSpec& spec);
   Exit wait_exit(const InstanceId& id);
   std::vector<Exit> exits;
+  /// The listeners inside each instance that was prepared.
+  std::map<InstanceId, Inside> insides;
 
   const std::filesystem::path& folder() const { return folder_.path(); }
   const std::vector<Digest>& busybox() const { return busybox_; }

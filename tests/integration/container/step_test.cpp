@@ -27,7 +27,6 @@ InstanceSpec run_step(RunnerFixture& f, const InstanceId& step, std::string scri
   spec.step = step;
   spec.id_range = store_id_range;
   spec.privileges = Privileges::build;
-  spec.network = Network::host;
   spec.process.uid = spec.process.gid = 0;
   return spec;
 }

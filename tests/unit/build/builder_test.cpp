@@ -144,7 +144,7 @@ TEST_CASE("RUN gets user, folder, environment and build rights") {
   CHECK(seen.process.uid == 1000);
   CHECK(seen.id_range == container::store_id_range);
   CHECK(seen.privileges == container::Privileges::build);
-  CHECK(seen.network == container::Network::own);
+  CHECK(seen.egress.base == Egress::none);
   CHECK(built->image.config.user == "app");
 }
 

@@ -21,8 +21,7 @@ using Catch::Matchers::Contains;
 namespace {
 
 boost::json::object config_of(const InstanceSpec& spec,
-                              Bundle bundle = {
-                                  .root = "/run/r/0", .cgroup = "/wick/x", .resolv_conf = "", .hosts = ""}) {
+                              Bundle bundle = {.root = "/run/r/0", .cgroup = "/wick/x", .network = "/n", .sys = "/s"}) {
   return boost::json::parse(compose_config(spec, bundle, HostFacts{})).as_object();
 }
 
@@ -54,20 +53,22 @@ TEST_CASE("a service's config has no way out") {
   CHECK(linux_part.at("seccomp").at("defaultAction").as_string() == "SCMP_ACT_ERRNO");
   CHECK(linux_part.at("seccomp").at("architectures").as_array().size() == 1);
   CHECK(linux_part.at("resources").at("memory").at("swap") == linux_part.at("resources").at("memory").at("limit"));
-  CHECK(compose_config(service(), {.root = "/r", .cgroup = "/c", .resolv_conf = "", .hosts = ""}, HostFacts{})
+  CHECK(compose_config(service(), {.root = "/r", .cgroup = "/c", .network = "/n", .sys = "/s"}, HostFacts{})
             .find("@ARCH") == std::string::npos);
 }
 
-TEST_CASE("a build step gets Docker's capabilities, the host's network and its files") {
+TEST_CASE("a build step gets Docker's capabilities and a network of its own") {
   auto spec = service();
   spec.privileges = Privileges::build;
-  spec.network = Network::host;
-  const auto config =
-      config_of(spec, {.root = "/r", .cgroup = "/c", .resolv_conf = "/e/resolv.conf", .hosts = "/e/hosts"});
+  const auto config = config_of(spec, {.root = "/r",
+                                       .cgroup = "/c",
+                                       .network = "/proc/1/fd/7",
+                                       .sys = "/n/1",
+                                       .resolv_conf = "/e/resolv.conf",
+                                       .hosts = "/e/hosts"});
   CHECK(config.at("process").at("capabilities").at("effective").as_array().size() == 14);
   CHECK_FALSE(config.at("root").at("readonly").as_bool());
-  CHECK(config.at("linux").at("namespaces").as_array().size() == 6);
-  CHECK(config.at("linux").at("sysctl").as_object().empty());
+  CHECK(config.at("linux").at("namespaces").as_array().back().at("path").as_string() == "/proc/1/fd/7");
   const auto text = boost::json::serialize(config);
   CHECK_THAT(text, Contains("/e/resolv.conf") && Contains("chroot") && !Contains(R"("type":"sysfs")"));
 }
