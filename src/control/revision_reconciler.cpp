@@ -201,6 +201,10 @@ awaitable<Result<void>> RevisionReconciler::learn(const ObjectKey& key, const js
   spec.instance.layers = image->config.diff_ids;
   spec.instance.process = std::move(*process);
   spec.instance.limits = limits_of(wanted);
+  if (revision.sandbox.tmp_bytes) spec.instance.limits.tmp_bytes = *revision.sandbox.tmp_bytes;
+  if (revision.sandbox.pids) spec.instance.limits.pids = *revision.sandbox.pids;
+  spec.instance.egress = revision.sandbox.egress;
+  spec.instance.runtime = revision.spec.runtime_class;
   spec.instance.id_range =
       static_cast<std::uint32_t>(parse_unsigned(revision.metadata.annotation(model::names::id_range)).value_or(1));
   // Root of its own user namespace, without a capability: what an image without USER expects, and nothing more.

@@ -279,6 +279,10 @@ RevisionSpec decode_revision_spec(ObjectReader reader) {
   };
   spec.response_start_timeout = limit("responseStartTimeoutSeconds");
   spec.idle_timeout = limit("idleTimeoutSeconds");
+  spec.runtime_class = reader.text("runtimeClassName");
+  if (!spec.runtime_class.empty() && (!is_dns_label(spec.runtime_class) || spec.runtime_class.size() > 28))
+    errors.invalid_value(printable(spec.runtime_class), reader.path("runtimeClassName"),
+                         "a name of 1 to 28 of [a-z0-9-]");
   if (reader.boolean("enableServiceLinks").value_or(false))
     errors.invalid_value("true", reader.path("enableServiceLinks"));
   if (reader.boolean("automountServiceAccountToken").value_or(false))
@@ -293,6 +297,7 @@ RevisionTemplate decode_revision_template(ObjectReader reader, const Metadata& p
   revision.spec = decode_revision_spec(reader.object("spec"));
   const auto annotations = reader.path("metadata.annotations");
   revision.autoscaling = decode_autoscaling(revision.metadata.annotations, annotations, errors);
+  revision.sandbox = decode_sandbox(revision.metadata, annotations, errors);
   if (const auto deadline = check_template_annotations(revision.metadata.annotations, annotations, errors))
     revision.progress_deadline = *deadline;
   (void)decode_ladder(revision.metadata.annotations, annotations, errors);  // read where it is used, checked here
@@ -372,6 +377,7 @@ Revision decode_revision(const json::object& object, FieldErrors& errors) {
   Revision revision{.metadata = decode_metadata(root.object("metadata")),
                     .spec = decode_revision_spec(root.object("spec"))};
   revision.autoscaling = decode_autoscaling(revision.metadata.annotations, "metadata.annotations", errors);
+  revision.sandbox = decode_sandbox(revision.metadata, "metadata.annotations", errors);
   if (const auto deadline = parse_go_duration(revision.metadata.annotation(names::progress_deadline));
       deadline && *deadline > 0s)
     revision.progress_deadline = std::chrono::duration_cast<seconds>(*deadline);

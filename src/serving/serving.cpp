@@ -92,6 +92,7 @@ class Serving::Impl {
   awaitable<void> handle(http::Exchange& exchange);
   awaitable<Result<http::Response>> call(std::string name_space, std::string service, http::Request request,
                                          milliseconds limit);
+  bool serves(std::string_view host) const { return table_->match(host) != nullptr; }
   std::vector<RevisionView> revisions() const;
   std::optional<RevisionView> revision(const RevisionKey& key) const;
   std::optional<Answered> answered(const RevisionKey& key) const;
@@ -380,6 +381,7 @@ awaitable<Result<http::Response>> Serving::call(std::string name_space, std::str
                                                 milliseconds limit) {
   return impl_->call(std::move(name_space), std::move(service), std::move(request), limit);
 }
+bool Serving::serves(std::string_view host) const { return impl_->serves(host); }
 std::vector<RevisionView> Serving::revisions() const { return impl_->revisions(); }
 std::optional<RevisionView> Serving::revision(const RevisionKey& key) const { return impl_->revision(key); }
 std::optional<Answered> Serving::answered(const RevisionKey& key) const { return impl_->answered(key); }

@@ -120,6 +120,10 @@ inline constexpr std::string_view broker_class = "eventing.knative.dev/broker.cl
 inline constexpr std::string_view deploy = "wick.dev/deploy";
 /// On a Configuration and its Revisions: the number of the id range its instances run in.
 inline constexpr std::string_view id_range = "wick.dev/id-range";
+/// On a revision's template: its sandbox (sandbox.hpp).
+inline constexpr std::string_view egress = "wick.dev/egress";
+inline constexpr std::string_view tmp_size = "wick.dev/tmp-size";
+inline constexpr std::string_view pids_limit = "wick.dev/pids-limit";
 }  // namespace names
 
 }  // namespace wick::model

@@ -10,6 +10,7 @@
 #include "wick/model/environment.hpp"
 #include "wick/model/metadata.hpp"
 #include "wick/model/quantity.hpp"
+#include "wick/model/sandbox.hpp"
 
 namespace wick::model {
 
@@ -61,12 +62,14 @@ struct RevisionSpec {
   seconds timeout{300};
   seconds response_start_timeout{0};  // 0: as `timeout`
   seconds idle_timeout{0};            // 0: none
+  std::string runtime_class;          // runtimeClassName; empty: the default
 };
 
 struct RevisionTemplate {
   Metadata metadata;
   RevisionSpec spec;
   Autoscaling autoscaling;
+  Sandbox sandbox;
   seconds progress_deadline{600};
 };
 
@@ -82,6 +85,7 @@ struct Revision {
   Metadata metadata;
   RevisionSpec spec;
   Autoscaling autoscaling;
+  Sandbox sandbox;
   seconds progress_deadline{600};
 };
 Revision decode_revision(const json::object& object, FieldErrors& errors);

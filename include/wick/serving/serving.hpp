@@ -113,6 +113,8 @@ class Serving {
   awaitable<Result<http::Response>> call(std::string name_space, std::string service, http::Request request,
                                          milliseconds limit);
 
+  /// Whether a route has `host`.
+  bool serves(std::string_view host) const;
   std::vector<RevisionView> revisions() const;
   std::optional<RevisionView> revision(const RevisionKey& key) const;
   std::optional<Answered> answered(const RevisionKey& key) const;
