@@ -78,6 +78,24 @@ Result<void> set_sleep_memory(Config& config, std::string_view text) {
   return {};
 }
 
+/// "gvisor=/usr/bin/runsc --network=host"; several are separated by ';'.
+Result<void> add_runtime_classes(Config& config, std::string_view text) {
+  for (const auto entry : split(text, ';')) {
+    const auto equals = entry.find('=');
+    std::vector<std::string> words;
+    if (equals != std::string_view::npos)
+      for (const auto word : split(trim(entry.substr(equals + 1)), ' '))
+        if (!word.empty()) words.emplace_back(word);
+    const std::string name(trim(entry.substr(0, equals)));
+    if (words.empty() || !is_dns_label(name) || name.size() > 28)
+      return fail(Errc::invalid,
+                  fmt::format("expected NAME=PROGRAM [FLAG…] with a name of [a-z0-9-], found '{}'", printable(entry)));
+    config.runtime_classes.push_back(
+        {.name = name, .program = words.front(), .flags = {words.begin() + 1, words.end()}});
+  }
+  return {};
+}
+
 const std::vector<Flag>& flags() {
   static const std::vector<Flag> all{
       {"state", "DIR", "what must survive: databases, images, logs (default /var/lib/wick)", store(&Config::state)},
@@ -89,6 +107,8 @@ const std::vector<Flag>& flags() {
       {"builders", "DIR", "builder files of your own, over the built-in ones (default /etc/wick/builders)",
        store(&Config::builders)},
       {"runtime", "PATH", "the OCI runtime (default runc)", store(&Config::runtime)},
+      {"runtime-class", "NAME=PROGRAM", "what runtimeClassName NAME runs with, flags after PROGRAM; may be repeated",
+       add_runtime_classes},
       {"runner", "SOCKET", "talk to a runner that has its own unit; default is to fork one",
        store(&Config::runner_socket)},
       {"on-stop", "stop|keep", "what SIGTERM does to running instances (default stop)", set_on_stop},

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "wick/base/error.hpp"
+#include "wick/container/runner_process.hpp"
 #include "wick/http/server.hpp"
 
 namespace wick::app {
@@ -24,7 +25,8 @@ struct Config {
   std::string domain = "localhost";
   std::filesystem::path builders = "/etc/wick/builders";  // a person's own, over the built-in ones
   std::string runtime = "runc";
-  std::string runner_socket;  // of a runner that has its own unit; empty: fork one
+  std::vector<container::RuntimeClass> runtime_classes;  // what runtimeClassName may name beside runc and crun
+  std::string runner_socket;                             // of a runner that has its own unit; empty: fork one
   OnStop on_stop = OnStop::stop;
   http::ServerLimits limits;  // of the edge
   http::TrustedProxies trusted_proxies;

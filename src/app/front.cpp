@@ -19,6 +19,7 @@
 #include "app/deliver.hpp"
 #include "app/doctor.hpp"
 #include "app/embedded.hpp"
+#include "app/gateway.hpp"
 #include "wick/api/api.hpp"
 #include "wick/base/log.hpp"
 #include "wick/build/build.hpp"
@@ -118,6 +119,8 @@ class Front {
   awaitable<Result<void>> start();
   awaitable<Result<void>> wait_for_end();
   awaitable<void> stop();
+  awaitable<Result<std::vector<container::RunnerLauncher::Adopted>>> adopt();
+  awaitable<void> listen_inside(std::vector<container::InstanceId> instances);
   api::Doors api_doors();
 
   asio::io_context& loop_;
@@ -138,6 +141,7 @@ class Front {
   std::unique_ptr<serving::Serving> serving_;
   std::unique_ptr<Deliverer> deliverer_;
   std::unique_ptr<eventing::Eventing> eventing_;
+  std::unique_ptr<Gateway> gateway_;
   std::unique_ptr<control::Control> control_;
   std::unique_ptr<http::Server> edge_server_;
   std::unique_ptr<http::Server> events_server_;
@@ -193,6 +197,16 @@ Result<void> Front::build() {
         return deliverer_->deliver(std::move(destination), std::move(request), limit);
       },
       eventing::Eventing::Limits{});
+  Gateway::Doors doors{.services = serving_->handler(),
+                       .brokers = eventing_->ingress(),
+                       .serves = [this](std::string_view host) { return serving_->serves(host); },
+                       .owner_of = [this](const container::InstanceId& id) { return launcher_->owner_of(id); }};
+  gateway_ = std::make_unique<Gateway>(executor_, clock_, std::move(doors));
+  runner_->on_inside([this](const container::InstanceId& id, const EgressPolicy& egress,
+                            container::Inside inside) { gateway_->open(id, egress, std::move(inside)); },
+                     [this](const container::InstanceId& id) { gateway_->close(id); });
+  // What steers port 80 inside an instance went with the runner that made it.
+  runner_->on_restart([this] { tasks_.spawn("listen inside", listen_inside(gateway_->instances())); });
   control::Collaborators collaborators{.executor = executor_,
                                        .clock = clock_,
                                        .workers = workers_,
@@ -206,13 +220,31 @@ Result<void> Front::build() {
                                            [this](build::BuildRequest request, build::OnProgress progress) {
                                              return builder_->run(std::move(request), std::move(progress));
                                            },
-                                       .adopt = [this] { return launcher_->adopt(); }};
+                                       .adopt = [this] { return adopt(); }};
   control::ControlOptions options{.domain = config_.domain,
                                   .events_address = events_address_,
                                   .uploads = folders_.uploads,
                                   .build_logs = folders_.build_logs};
   control_ = std::make_unique<control::Control>(std::move(collaborators), std::move(options));
   return {};
+}
+
+/// What runs since before us, with our listeners inside it again.
+awaitable<Result<std::vector<container::RunnerLauncher::Adopted>>> Front::adopt() {
+  auto adopted = co_await launcher_->adopt();
+  if (!adopted) co_return adopted;
+  std::vector<container::InstanceId> instances;
+  for (const auto& found : *adopted) instances.push_back(found.instance->id());
+  co_await listen_inside(std::move(instances));
+  co_return adopted;
+}
+
+awaitable<void> Front::listen_inside(std::vector<container::InstanceId> instances) {
+  for (const auto& id : instances) {
+    auto listened = co_await runner_->listen_inside(id);
+    if (!listened)
+      log::warn("no gateway in an adopted instance", {{"instance", id.text()}, {"error", listened.error().what()}});
+  }
 }
 
 api::Doors Front::api_doors() {
@@ -282,6 +314,7 @@ awaitable<void> Front::stop() {
   co_await control_->stop();
   co_await serving_->stop(config_.on_stop == OnStop::stop && !runner_lost_);
   co_await launcher_->stop();
+  co_await gateway_->stop();
   runner_->close();
   co_await tasks_.stop();
 }

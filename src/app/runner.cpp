@@ -92,8 +92,10 @@ int runner_main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);
   if (::geteuid() != 0)
     return complain(Error(Errc::denied, "wick runner must be root").hint("wick serve starts it by itself"));
-  container::RunnerOptions options{
-      .state_folder = config->state / "runner", .run_folder = config->run, .runtime = config->runtime};
+  container::RunnerOptions options{.state_folder = config->state / "runner",
+                                   .run_folder = config->run,
+                                   .runtime = config->runtime,
+                                   .runtime_classes = config->runtime_classes};
   if (config->front_uid >= 0) options.front_uid = static_cast<uid_t>(config->front_uid);
   if (config->front_gid >= 0) options.front_gid = static_cast<gid_t>(config->front_gid);
   if (config->runner_fd >= 0) {

@@ -103,6 +103,10 @@ Result<Fd> fork_runner(const Config& config, const Identity& identity) {
                                   "--runtime",   config.runtime,
                                   "--front-uid", std::to_string(identity.uid),
                                   "--front-gid", std::to_string(identity.gid)};
+    for (const auto& given : config.runtime_classes) {
+      argv.emplace_back("--runtime-class");
+      argv.push_back(fmt::format("{}={} {}", given.name, given.program, fmt::join(given.flags, " ")));
+    }
     if (config.log_json) argv.push_back("--log-json");
     std::vector<char*> raw;
     for (auto& argument : argv) raw.push_back(argument.data());

@@ -124,6 +124,13 @@ class Bare:
             (root / mount["destination"].lstrip("/")).mkdir(parents=True, exist_ok=True)
         config["root"]["path"] = str(root)
         config["linux"]["cgroupsPath"] = "/wick-bench"
+        # The runner gives a network made ahead, with a sysfs of it; bare, the runtime makes both.
+        for namespace in config["linux"]["namespaces"]:
+            if namespace["type"] == "network":
+                namespace.pop("path", None)
+        for mount in config["mounts"]:
+            if mount["destination"] == "/sys":
+                mount.update(type="sysfs", source="sysfs", options=["nosuid", "noexec", "nodev", "ro"])
         (self.bundle / "config.json").write_text(json.dumps(config))
         self.home = os.open("/proc/self/ns/net", os.O_RDONLY)
 

@@ -1,0 +1,60 @@
+// What the front serves inside every instance: services and brokers by their cluster names on 127.0.0.80:80, and DNS on
+// 127.0.0.53:53. The listeners are inside the instance's own network namespace, so that the listener by which a request
+// comes says which instance calls.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "wick/base/egress.hpp"
+#include "wick/container/name_server.hpp"
+#include "wick/container/runner.hpp"
+#include "wick/http/handler.hpp"
+#include "wick/os/task_group.hpp"
+
+namespace wick::app {
+
+class Gateway {
+ public:
+  struct Doors {
+    http::Handler services;  // routes by Host
+    http::Handler brokers;   // POST /NAMESPACE/BROKER
+    std::function<bool(std::string_view host)> serves;
+    /// "namespace/revision"; nothing for a build step, which finds no service.
+    std::function<std::optional<std::string>(const container::InstanceId&)> owner_of;
+  };
+
+  Gateway(Executor executor, Clock& clock, Doors doors);
+  ~Gateway();
+
+  /// Serves the instance until close().
+  void open(const container::InstanceId& id, const EgressPolicy& egress, container::Inside inside);
+  void close(const container::InstanceId& id);
+  /// Those that are served.
+  std::vector<container::InstanceId> instances() const;
+  awaitable<void> stop();
+
+ private:
+  class Inhabitant;
+  awaitable<void> end_one();
+  awaitable<void> handle(std::string name_space, http::Exchange& exchange);
+
+  Executor executor_;
+  Clock& clock_;
+  Doors doors_;
+  container::NameServer names_;
+  std::map<container::InstanceId, std::unique_ptr<Inhabitant>> inhabitants_;
+  std::deque<std::unique_ptr<Inhabitant>> ending_;
+  TaskGroup tasks_;
+};
+
+/// The full name of the service that a Host names: "hello", "hello.default", "hello.default.svc" and the whole name,
+/// with or without a port or a last dot. "hello" is in the caller's namespace. Empty when it is none of these. Pure.
+std::string cluster_host(std::string_view host, std::string_view name_space);
+
+}  // namespace wick::app
