@@ -176,10 +176,10 @@ TEST_CASE("instances do not reach each other, nor what listens on the host's loo
 
 TEST_CASE("the gateway is at port 80 of its address, beside an instance that listens on port 80 of every address") {
   RunnerFixture f;
-  auto spec = f.spec(
-      {"/bin/sh", "-c",
-       "nc -ll -p 80 -e /bin/echo own & timeout 5 sh -c 'until nc 127.0.0.1 80 </dev/null; do :; done'; timeout 5 nc "
-       "127.0.0.80 80 < /dev/null; echo done"});
+  auto spec = f.spec({"/bin/sh", "-c",
+                      "nc -ll -p 80 -e /bin/echo own & timeout 5 sh -c 'until nc 127.0.0.1 80 </dev/null 2>/dev/null; "
+                      "do :; done'; timeout 5 nc "
+                      "127.0.0.80 80 < /dev/null; echo done"});
   f.launch(spec);
   auto found = f.insides.find(spec.id);
   REQUIRE(found != f.insides.end());
