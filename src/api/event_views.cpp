@@ -55,6 +55,10 @@ std::string_view to_string(eventing::EventRecord::Kind kind) {
       return "dead_lettered";
     case eventing::EventRecord::Kind::dropped:
       return "dropped";
+    case eventing::EventRecord::Kind::expired:
+      return "expired";
+    case eventing::EventRecord::Kind::delayed:
+      return "delayed";
     case eventing::EventRecord::Kind::no_match:
       break;
   }

@@ -1,9 +1,12 @@
+// Brokers, triggers and matching: what is offered to whom. What becomes of an offer is in attempts.cpp.
 #include "dispatcher.hpp"
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <boost/asio/post.hpp>
 
+#include "trigger.hpp"
 #include "wick/base/log.hpp"
 #include "wick/os/deadline.hpp"
 
@@ -11,17 +14,11 @@ namespace wick::eventing {
 
 namespace {
 
-constexpr int scan_count = 256;                    // places looked at between two turns of the loop
-constexpr int due_count = 64;                      // rows looked at
-constexpr auto save_interval = milliseconds(250);  // a crash delivers again at most what was delivered in this time
-constexpr auto house_interval = seconds(10);
-constexpr auto write_retry_interval = seconds(1);
-constexpr auto claim_limit =
-    std::chrono::hours(24);                  // a cursor whose trigger nobody set since the start goes after this
-constexpr std::size_t kept_body_max = 1024;  // bytes of a failed answer
-
-std::string name_of(const TriggerSpec& spec) { return spec.name_space + "/" + spec.name; }
-std::string broker_of(const TriggerSpec& spec) { return spec.name_space + "/" + spec.broker; }
+constexpr int scan_count = 256;           // places looked at between two turns of the loop
+constexpr int due_count = 64;             // rows looked at
+constexpr std::size_t rows_max = 10'000;  // that wait for a retry; past it a trigger begins nothing new
+constexpr std::size_t explained_max = 8;  // triggers of a broker whose refusals the journal shows
+constexpr auto read_retry_interval = seconds(1);
 
 /// Filters are checked when the Trigger is admitted; what slipped through matches nothing, and is told.
 Matcher compiled(const TriggerSpec& spec) {
@@ -32,29 +29,43 @@ Matcher compiled(const TriggerSpec& spec) {
   return Matcher::compile({}, {{.dialect = Filter::Dialect::any}}).value();
 }
 
-double seconds_of(milliseconds elapsed) { return std::chrono::duration<double>(elapsed).count(); }
+/// What a new trigger has looked at already.
+std::function<Position(sqlite3*)> first_position(StartFrom from) {
+  return [from](sqlite3* connection) -> Position {
+    switch (from.where) {
+      case StartFrom::Where::earliest:
+        return 0;
+      case StartFrom::Where::position:
+        return std::min(from.position > 0 ? from.position - 1 : 0, Log::newest_in(connection));
+      case StartFrom::Where::time:
+        return Log::first_received_at(connection, from.time);
+      case StartFrom::Where::latest:
+        break;
+    }
+    return Log::newest_in(connection);
+  };
+}
 
 }  // namespace
 
-struct Dispatcher::Trigger {
-  Trigger(Executor executor, TriggerSpec spec) : spec(std::move(spec)), wake(executor) {}
+std::string name_of(const TriggerSpec& spec) { return spec.name_space + "/" + spec.name; }
+std::string broker_of(const TriggerSpec& spec) { return spec.name_space + "/" + spec.broker; }
 
-  TriggerSpec spec;
-  Matcher matcher = compiled(spec);
-  Signal wake;
-  bool removed = false;
-  bool active = false;
-  Position looked_at = 0;        // every event up to it was looked at
-  Position saved = 0;            // the cursor on disk
-  std::set<Position> open;       // first attempts under way
-  std::set<Position> busy;       // rows under way
-  std::set<Position> have_rows;  // after a restart: positions above the cursor that have a row already
+Dispatcher::Trigger::Trigger(Executor executor, TriggerSpec given) : wake(executor) { set(std::move(given)); }
 
-  std::string name() const { return name_of(spec); }
-  std::string broker() const { return broker_of(spec); }
-  std::size_t in_flight() const { return open.size() + busy.size(); }
-  Position cursor() const { return open.empty() ? looked_at : *open.begin() - 1; }
-};
+void Dispatcher::Trigger::set(TriggerSpec given) {
+  spec = std::move(given);
+  name = name_of(spec);
+  broker = broker_of(spec);
+  matcher = compiled(spec);
+}
+
+std::string Dispatcher::Trigger::lane_of(const StoredEvent& event) const {
+  if (spec.ordering == TriggerSpec::Ordering::strict) return "*";
+  if (spec.ordering == TriggerSpec::Ordering::none) return {};
+  const std::string key = event.event.text("partitionkey");
+  return key.empty() ? key : "=" + key;
+}
 
 Dispatcher::Dispatcher(Executor executor, Clock& clock, store::Database& database, Log& log, Journal& journal,
                        Metrics& metrics, Deliver deliver, Eventing::Limits limits)
@@ -66,46 +77,69 @@ Dispatcher::Dispatcher(Executor executor, Clock& clock, store::Database& databas
       metrics_(metrics),
       deliver_(std::move(deliver)),
       limits_(limits),
-      newest_(log.newest()),
-      floor_(log.floor()),
+      head_(log.newest()),
       dirty_(executor),
       attempts_(executor),
       tasks_(executor) {
-  tasks_.spawn("save cursors", save_cursors());
+  log_.on_stored([this](const std::vector<EventPointer>& events) { stored(events); });
+  tasks_.spawn("save triggers", save_states());
   tasks_.spawn("trim the event log", keep_house());
 }
 
+Dispatcher::~Dispatcher() = default;
+
 // Brokers and triggers
 
-void Dispatcher::set_broker(BrokerSpec spec) {
-  const std::string name = spec.name_space + "/" + spec.name;
-  brokers_.insert_or_assign(name, std::move(spec));
+void Dispatcher::set_broker(BrokerSpec spec) { state_of(spec.name_space + "/" + spec.name).spec = std::move(spec); }
+
+/// Made when it is first named. How far behind it is shows once its triggers are active.
+Dispatcher::BrokerState& Dispatcher::state_of(const std::string& broker) {
+  auto& state = brokers_[broker];
+  if (!state) state = std::make_unique<BrokerState>(BrokerState{.floor = head_});
+  return *state;
 }
 
-void Dispatcher::remove_broker(const std::string& broker) { brokers_.erase(broker); }
+void Dispatcher::remove_broker(const std::string& broker) {
+  if (const auto found = brokers_.find(broker); found != brokers_.end()) found->second->spec.reset();
+}
+
+const BrokerSpec* Dispatcher::broker(const std::string& broker) const {
+  const auto found = brokers_.find(broker);
+  return found != brokers_.end() && found->second->spec ? &*found->second->spec : nullptr;
+}
+bool Dispatcher::has_broker(const std::string& name) const { return broker(name) != nullptr; }
 
 void Dispatcher::set_trigger(TriggerSpec spec) {
   const std::string name = name_of(spec);
   if (const auto found = triggers_.find(name); found != triggers_.end()) {
-    if (found->second->broker() == broker_of(spec)) {
-      found->second->spec = std::move(spec);
-      found->second->matcher = compiled(found->second->spec);
+    if (found->second->broker == broker_of(spec)) {
+      found->second->set(std::move(spec));
+      brokers_[found->second->broker]->stale = true;
       found->second->wake.notify();
       return;
     }
     remove_trigger(name);
   }
   auto trigger = std::make_shared<Trigger>(executor_, std::move(spec));
+  trigger->dispatch_seconds = &metrics_.histogram(
+      "wick_event_dispatch_seconds", "Time from sending an event to a subscriber's answer.", {{"trigger", name}});
   triggers_[name] = trigger;
+  BrokerState& state = state_of(trigger->broker);
+  state.triggers.push_back(trigger.get());
+  state.stale = true;
   tasks_.spawn("trigger " + name, run(trigger));
 }
 
 void Dispatcher::remove_trigger(const std::string& name) {
   const auto found = triggers_.find(name);
   if (found == triggers_.end()) return;
-  found->second->removed = true;
-  found->second->wake.notify();
+  const TriggerPointer trigger = found->second;
+  trigger->removed = true;
+  trigger->wake.notify();
   triggers_.erase(found);
+  auto& state = *brokers_[trigger->broker];
+  std::erase(state.triggers, trigger.get());
+  reindex(state);
   auto forget = [](Dispatcher& self, std::string name) -> awaitable<void> {
     auto work = Log::remove_trigger(name);
     auto removed = co_await self.database_.write(std::move(work));
@@ -114,11 +148,31 @@ void Dispatcher::remove_trigger(const std::string& name) {
   tasks_.spawn("forget trigger " + name, forget(*this, name));
 }
 
-void Dispatcher::accepted(const std::vector<EventPointer>& events) {
-  std::set<std::string> brokers;
+void Dispatcher::wake(const std::string& name) {
+  const auto found = triggers_.find(name);
+  if (found == triggers_.end()) return;
+  found->second->expect_row(clock_.wall());
+  found->second->wake.notify();
+}
+
+void Dispatcher::reindex(BrokerState& broker) {
+  broker.stale = false;
+  broker.index.clear();
+  for (Trigger* trigger : broker.triggers) broker.index.add(trigger, trigger->matcher);
+}
+
+bool Dispatcher::backlog_is_full(const std::string& broker) const {
+  if (log_is_full_) return true;
+  const auto found = brokers_.find(broker);
+  return found != brokers_.end() && !found->second->triggers.empty() &&
+         head_ > found->second->floor + limits_.backlog_events_max;
+}
+
+// Matching
+
+void Dispatcher::stored(const std::vector<EventPointer>& events) {
   for (const EventPointer& event : events) {
-    newest_ = std::max(newest_, event->position);
-    brokers.insert(event->broker);
+    head_ = event->position;
     const auto slash = event->broker.find('/');
     note({.kind = EventRecord::Kind::accepted,
           .name_space = event->broker.substr(0, slash),
@@ -126,20 +180,74 @@ void Dispatcher::accepted(const std::vector<EventPointer>& events) {
           .event_id = event->event.text("id"),
           .type = event->event.text("type"),
           .source = event->event.text("source"),
-          .when = clock_.wall()});
+          .when = event->received});
+    match(event);
   }
-  for (const auto& [name, trigger] : triggers_)
-    if (brokers.contains(trigger->broker())) trigger->wake.notify();
 }
 
-std::map<std::string, std::size_t> Dispatcher::pending() const {
-  std::map<std::string, std::size_t> counts;
-  for (const auto& [name, trigger] : triggers_) {
-    std::size_t count = trigger->open.size() + log_.waiting(name);
-    if (trigger->active && trigger->looked_at < newest_) count += log_.unseen(trigger->broker(), trigger->looked_at);
-    counts[name] = count;
+void Dispatcher::match(const EventPointer& event) {
+  const auto found = brokers_.find(event->broker);
+  if (found == brokers_.end()) return;
+  BrokerState& broker = *found->second;
+  if (broker.stale) reindex(broker);
+  std::size_t matched = 0;
+  broker.index.matches(event->event, [&](Trigger* trigger) {
+    ++matched;
+    offer(*trigger, *event);
+  });
+  if (matched == broker.triggers.size() || (matched > 0 && broker.triggers.size() > explained_max)) return;
+  if (broker.triggers.size() > explained_max) {
+    EventRecord record = record_for(*broker.triggers.front(), *event, EventRecord::Kind::no_match);
+    record.trigger.clear();
+    record.detail = fmt::format("none of {} triggers wanted it", broker.triggers.size());
+    note(std::move(record));
+    return;
   }
-  return counts;
+  for (const Trigger* trigger : broker.triggers)
+    if (const auto why = trigger->matcher.mismatch(event->event)) {
+      EventRecord record = record_for(*trigger, *event, EventRecord::Kind::no_match);
+      record.detail = *why;
+      note(std::move(record));
+    }
+}
+
+/// A trigger that is not live looks at the log itself.
+void Dispatcher::offer(Trigger& trigger, const StoredEvent& event) {
+  if (!trigger.live) return;
+  if (trigger.queue.is_full() || trigger.rows > rows_max) {
+    trigger.live = false;
+    trigger.looked_at = event.position - 1;
+    return;
+  }
+  trigger.queue.offer(event.position, trigger.lane_of(event));
+  trigger.wake.notify();
+}
+
+/// True while there is more to look at.
+bool Dispatcher::catch_up(Trigger& trigger) {
+  if (trigger.live || trigger.queue.is_full() || trigger.rows > rows_max) return false;
+  const auto places = log_.scan(trigger.looked_at, scan_count);
+  bool at_head = places.empty();
+  for (const Log::Place& place : places) {
+    at_head = place.position > head_;  // stored, but not matched yet: match() will offer it
+    if (at_head) break;
+    if (trigger.queue.is_full()) return false;
+    if (trigger.looked_at > 0 && place.position > trigger.looked_at + 1)
+      log_.note_gap(trigger.looked_at, place.position);
+    trigger.looked_at = place.position;
+    // A broker that nobody knows may be a damaged name: reading the event tells.
+    if (place.broker != trigger.broker) {
+      if (!brokers_.contains(place.broker)) log_.read(place.position);
+      continue;
+    }
+    const auto event = log_.read(place.position);
+    if (event && trigger.matcher.passes(event->event)) trigger.queue.offer(place.position, trigger.lane_of(*event));
+  }
+  if (places.empty() && trigger.looked_at < head_) log_.note_gap(trigger.looked_at, head_ + 1);
+  trigger.live = at_head || trigger.looked_at >= head_;
+  trigger.dirty = true;
+  dirty_.notify();
+  return !trigger.live;
 }
 
 // The loop of a trigger
@@ -151,10 +259,11 @@ awaitable<void> Dispatcher::run(TriggerPointer trigger) {
     bool more = false;
     try {
       again = start_due(trigger);
-      more = start_new(trigger);
+      more = !stopping_ && catch_up(*trigger);
+      start_ready(trigger);
     } catch (const store::DatabaseError& error) {
-      log::error("event log not readable, trying again", {{"trigger", trigger->name()}, {"error", error.what()}});
-      again = clock_.wall() + write_retry_interval;
+      log::error("event log not readable, trying again", {{"trigger", trigger->name}, {"error", error.what()}});
+      again = clock_.wall() + read_retry_interval;
     }
     if (more)
       co_await asio::post(use_awaitable);  // others' turn
@@ -164,53 +273,70 @@ awaitable<void> Dispatcher::run(TriggerPointer trigger) {
 }
 
 awaitable<void> Dispatcher::activate(TriggerPointer trigger) {
-  auto cursor = std::make_shared<Position>(0);
-  auto work = Log::start_trigger(trigger->name(), trigger->broker(), cursor);
-  co_await persist(trigger, std::move(work));
-  trigger->looked_at = trigger->saved = *cursor;
-  for (const Position position : log_.rows_after(trigger->name(), *cursor)) trigger->have_rows.insert(position);
+  auto start = std::make_shared<Log::Start>();
+  const auto make = [&] {
+    return Log::start_trigger(trigger->name, trigger->broker, first_position(trigger->spec.start_from), start);
+  };
+  co_await persist(trigger, make);
+  trigger->looked_at = trigger->saved = start->state.position;
+  const auto rows = log_.rows_of(trigger->name);
+  std::set<Position> have_rows;
+  for (const DeliveryRow& row : rows) {
+    have_rows.insert(row.position);
+    trigger->queue.hold(row.lane);
+    trigger->expect_row(row.due);
+  }
+  trigger->rows = rows.size();
+  for (const Position position : start->state.open)
+    if (!have_rows.contains(position))
+      if (const auto event = log_.read(position)) trigger->queue.offer(position, trigger->lane_of(*event));
   trigger->active = true;
+  for (const auto& [name, range] : log_.replays())
+    if (name == trigger->name) tasks_.spawn("replay to " + name, run_replay(trigger, range.first, range.second));
 }
 
+bool Dispatcher::has_room(const Trigger& trigger) const {
+  const int most =
+      trigger.spec.in_flight_max > 0 ? trigger.spec.in_flight_max : limits_.concurrent_deliveries_per_trigger;
+  return !stopping_ && trigger.under_way < static_cast<std::size_t>(most);
+}
+
+/// Starts what is due while there is room; the time of the next row that is not.
 std::optional<WallTime> Dispatcher::start_due(const TriggerPointer& trigger) {
-  if (stopping_) return std::nullopt;
-  const auto room = [&] {
-    return trigger->in_flight() < static_cast<std::size_t>(limits_.concurrent_deliveries_per_trigger);
-  };
-  if (!room()) return std::nullopt;  // an attempt that ends wakes us
+  if (!has_room(*trigger)) return std::nullopt;  // an attempt that ends wakes us
+  if (!trigger->next_due || *trigger->next_due > clock_.wall()) return trigger->next_due;
+  trigger->next_due.reset();
   // Rows under way are still due, and a row just written may belong to an attempt that has not ended yet: look past
   // them.
-  for (DeliveryRow& row : log_.due(trigger->name(), due_count + static_cast<int>(trigger->in_flight()))) {
-    if (trigger->busy.contains(row.position) || trigger->open.contains(row.position)) continue;
-    if (row.due > clock_.wall()) return row.due;
-    if (!room()) return std::nullopt;
+  const auto rows = log_.due(trigger->name, due_count + static_cast<int>(trigger->under_way));
+  for (const DeliveryRow& row : rows) {
+    if (trigger->busy.contains(row.position) || trigger->queue.contains(row.position)) continue;
+    if (row.due > clock_.wall() || !has_room(*trigger)) {
+      trigger->expect_row(row.due);
+      break;
+    }
     trigger->busy.insert(row.position);
-    auto event = log_.read(row.position);
-    start(trigger, {.event = std::move(event), .row = std::move(row)});
+    start(trigger, {.event = log_.read(row.position), .lane = row.lane, .row = row});
   }
-  return std::nullopt;
+  // A full answer may have left some out.
+  if (!trigger->next_due && rows.size() >= due_count) trigger->next_due = clock_.wall();
+  return has_room(*trigger) ? trigger->next_due : std::nullopt;
 }
 
-bool Dispatcher::start_new(const TriggerPointer& trigger) {
-  if (stopping_ || trigger->looked_at >= newest_) return false;
-  const auto places = log_.scan(trigger->looked_at, scan_count);
-  for (const Log::Place& place : places) {
-    if (trigger->in_flight() >= static_cast<std::size_t>(limits_.concurrent_deliveries_per_trigger)) return false;
-    trigger->looked_at = place.position;
-    if (trigger->have_rows.erase(place.position) > 0 || place.broker != trigger->broker()) continue;
-    auto event = log_.read(place.position);
-    if (!event) continue;
-    if (const auto why = trigger->matcher.mismatch(event->event)) {
-      EventRecord record = record_for(*trigger, *event, EventRecord::Kind::no_match);
-      record.detail = *why;
-      note(std::move(record));
+void Dispatcher::start_ready(const TriggerPointer& trigger) {
+  while (has_room(*trigger)) {
+    auto ready = trigger->queue.next();
+    if (!ready) return;
+    auto event = log_.read(ready->position);
+    if (event) {
+      start(trigger, {.event = std::move(event), .lane = std::move(ready->lane)});
       continue;
     }
-    trigger->open.insert(place.position);
-    start(trigger, {.event = std::move(event)});
+    // Damaged, or trimmed: there is nothing to send.
+    trigger->queue.settled(ready->position);
+    trigger->queue.release(ready->lane);
+    trigger->dirty = true;
   }
-  dirty_.notify();
-  return !places.empty();
 }
 
 awaitable<void> Dispatcher::wait(TriggerPointer trigger, std::optional<WallTime> until) {
@@ -223,261 +349,37 @@ awaitable<void> Dispatcher::wait(TriggerPointer trigger, std::optional<WallTime>
 }
 
 void Dispatcher::start(const TriggerPointer& trigger, Attempt next) {
-  attempts_.spawn("delivery to " + trigger->name(), attempt(trigger, std::move(next)));
-}
-
-// One attempt
-
-awaitable<void> Dispatcher::attempt(TriggerPointer trigger, Attempt attempt) {
-  const Position position = attempt.event ? attempt.event->position : attempt.row->position;
-  if (!attempt.event) {
-    // Trimmed or damaged: there is nothing left to send.
-    co_await settle(trigger, attempt);
-  } else {
-    const Delivery delivery = delivery_of(*trigger);
-    if (attempt.to_dead_letter() && !delivery.dead_letter) {
-      note(record_for(*trigger, *attempt.event, EventRecord::Kind::dropped));
-      co_await settle(trigger, attempt);
-    } else {
-      Destination destination = attempt.to_dead_letter() ? *delivery.dead_letter : trigger->spec.subscriber;
-      http::Request request = request_for(*trigger, attempt);
-      const TimePoint started = clock_.now();
-      auto response =
-          co_await send(std::move(destination), std::move(request), delivery.timeout.value_or(limits_.attempt_limit));
-      const auto elapsed = std::chrono::duration_cast<milliseconds>(clock_.now() - started);
-      auto judgement = judge(std::move(response));
-      co_await finish(trigger, attempt, std::move(judgement), elapsed);
-    }
-  }
-  trigger->open.erase(position);
-  trigger->busy.erase(position);
-  dirty_.notify();
-  trigger->wake.notify();
-}
-
-awaitable<Result<http::Response>> Dispatcher::send(Destination destination, http::Request request, milliseconds limit) {
-  try {
-    co_return co_await deliver_(std::move(destination), std::move(request), limit);
-  } catch (const DeadlineExceeded&) {
-    co_return fail(Errc::timed_out, fmt::format("no answer within {} ms", limit.count()));
-  } catch (const std::exception& error) {
-    // Our own cancellation ends the attempt; anything else, a cancelled wait inside the way there included, is a failed
-    // one.
-    if (attempts_.closed()) throw;
-    co_return fail(Errc::internal, error.what());
-  }
-}
-
-http::Request Dispatcher::request_for(const Trigger& trigger, const Attempt& attempt) const {
-  http::Request request{.head = {.method = "POST", .fields = attempt.event->fields}};
-  request.head.fields.set("Kn-Namespace", trigger.spec.name_space);
-  CloudEvent event = attempt.event->event;
-  event.attributes.erase("knativebrokerttl");
-  if (attempt.to_dead_letter())
-    event = dead_letter(std::move(event), attempt.row->destination, attempt.row->status, attempt.row->body);
-  else
-    request.head.fields.set("Prefer", "reply");
-  request.body = encode_binary(event, request.head.fields);
-  return request;
-}
-
-awaitable<void> Dispatcher::finish(TriggerPointer trigger, Attempt attempt, Judgement judgement, milliseconds elapsed) {
-  const bool good = judgement.verdict == Judgement::Verdict::delivered;
-  EventRecord record =
-      record_for(*trigger, *attempt.event, good ? EventRecord::Kind::delivered : EventRecord::Kind::failed);
-  record.status = judgement.status;
-  record.attempt = attempt.failed_before() + 1;
-  record.elapsed = elapsed;
-  record.detail = judgement.detail;
-  metrics_
-      .histogram("wick_event_dispatch_seconds", "Time from sending an event to a subscriber's answer.",
-                 {{"trigger", trigger->name()}})
-      .observe(seconds_of(elapsed));
-  if (good)
-    co_await delivered(trigger, std::move(attempt), std::move(judgement), std::move(record));
-  else
-    co_await failed(trigger, std::move(attempt), std::move(judgement), std::move(record));
-}
-
-awaitable<void> Dispatcher::delivered(TriggerPointer trigger, Attempt attempt, Judgement judgement,
-                                      EventRecord record) {
-  if (attempt.to_dead_letter()) record.kind = EventRecord::Kind::dead_lettered;  // what a sink answers goes nowhere
-  note(std::move(record));
-  if (attempt.to_dead_letter() || judgement.replies.empty())
-    co_await settle(trigger, attempt);
-  else
-    co_await store_replies(trigger, attempt, std::move(judgement.replies));
-}
-
-awaitable<void> Dispatcher::failed(TriggerPointer trigger, Attempt attempt, Judgement judgement, EventRecord record) {
-  const Delivery delivery = delivery_of(*trigger);
-  const int failures = attempt.failed_before() + 1;
-  DeliveryRow row = attempt.row.value_or(DeliveryRow{.trigger = trigger->name(), .position = attempt.event->position});
-  row.attempts = failures;
-  if (judgement.verdict == Judgement::Verdict::retry && failures <= delivery.retry) {
-    const milliseconds wait = backoff(delivery, failures);
-    row.due = clock_.wall() + wait;
-    record.detail += fmt::format("; next attempt in {} ms", wait.count());
-    note(std::move(record));
-    auto work = Log::put(std::move(row));
-    co_await persist(trigger, std::move(work));
-    co_return;
-  }
-  if (!attempt.to_dead_letter() && delivery.dead_letter) {
-    note(std::move(record));
-    row = {.state = DeliveryRow::State::dead,
-           .trigger = row.trigger,
-           .position = row.position,
-           .due = clock_.wall(),
-           .status = judgement.status,
-           .destination = to_text(trigger->spec.subscriber),
-           .body = judgement.body.substr(0, kept_body_max)};
-    auto work = Log::put(std::move(row));
-    co_await persist(trigger, std::move(work));
-    co_return;
-  }
-  record.kind = EventRecord::Kind::dropped;
-  log::warn("event dropped",
-            {{"trigger", trigger->name()}, {"id", record.event_id}, {"attempts", failures}, {"why", record.detail}});
-  note(std::move(record));
-  co_await settle(trigger, attempt);
-}
-
-/// A first attempt is settled by the cursor alone.
-awaitable<void> Dispatcher::settle(TriggerPointer trigger, const Attempt& attempt) {
-  if (!attempt.row) co_return;
-  auto work = Log::settle(trigger->name(), attempt.row->position);
-  co_await persist(trigger, std::move(work));
-}
-
-std::vector<StoredEvent> Dispatcher::admitted(const Trigger& trigger, const StoredEvent& parent,
-                                              std::vector<CloudEvent> replies) {
-  std::vector<StoredEvent> events;
-  for (CloudEvent& reply : replies) {
-    // The subscriber never saw the budget: its reply goes on with what the parent has left.
-    reply.attributes.erase("knativebrokerttl");
-    if (const auto ttl = parent.event.attributes.find("knativebrokerttl"); ttl != parent.event.attributes.end())
-      reply.attributes.insert(*ttl);
-    StoredEvent event{.broker = trigger.broker(), .received = clock_.wall(), .event = std::move(reply)};
-    if (admit(event.event, event.received)) {
-      events.push_back(std::move(event));
-      continue;
-    }
-    EventRecord record = record_for(trigger, event, EventRecord::Kind::dropped);
-    record.detail = fmt::format("the reply went around {} times (knativebrokerttl)", ttl_max);
-    note(std::move(record));
-  }
-  return events;
-}
-
-awaitable<void> Dispatcher::store_replies(TriggerPointer trigger, const Attempt& attempt,
-                                          std::vector<CloudEvent> replies) {
-  const std::vector<StoredEvent> events = admitted(*trigger, *attempt.event, std::move(replies));
-  if (events.empty()) co_return co_await settle(trigger, attempt);
-  while (!trigger->removed) {
-    auto settled = Log::settle(trigger->name(), attempt.event->position);
-    auto stored = co_await log_.append(events, std::move(settled));
-    if (stored) co_return accepted(*stored);
-    log::warn("reply not stored, trying again", {{"trigger", trigger->name()}, {"error", stored.error().what()}});
-    co_await clock_.sleep(write_retry_interval);
-  }
-}
-
-// Keeping it all on disk
-
-awaitable<void> Dispatcher::persist(TriggerPointer trigger, Log::Work work) {
-  while (!trigger->removed) {
-    auto written = co_await database_.write(work);
-    if (written) co_return;
-    log::warn("event log write failed, trying again",
-              {{"trigger", trigger->name()}, {"error", written.error().what()}});
-    co_await clock_.sleep(write_retry_interval);
-  }
-}
-
-awaitable<void> Dispatcher::write_cursors() {
-  std::vector<Cursor> moved;
-  for (const auto& [name, trigger] : triggers_)
-    if (trigger->active && trigger->cursor() != trigger->saved) moved.push_back({name, trigger->cursor()});
-  if (moved.empty()) co_return;
-  auto work = Log::save(moved);
-  auto written = co_await database_.write(std::move(work));
-  if (!written) {
-    log::warn("trigger positions not saved", {{"error", written.error().what()}});
-    dirty_.notify();
-    co_return;
-  }
-  for (const Cursor& cursor : moved)
-    if (const auto found = triggers_.find(cursor.trigger); found != triggers_.end())
-      found->second->saved = cursor.position;
-}
-
-awaitable<void> Dispatcher::save_cursors() {
-  while (true) {
-    co_await dirty_.wait();
-    co_await clock_.sleep(save_interval);
-    co_await write_cursors();
-  }
-}
-
-awaitable<void> Dispatcher::keep_house() {
-  const TimePoint started = clock_.now();
-  bool claimed = false;
-  while (true) {
-    co_await clock_.sleep(house_interval);
-    const bool claim_now = !claimed && clock_.now() - started >= claim_limit;
-    // Those of quiet brokers too: a cursor that does not move would keep the events of the others.
-    for (const auto& [name, trigger] : triggers_) trigger->wake.notify();
-    try {
-      co_await trim();
-      floor_ = log_.floor();
-      if (claim_now) co_await forget_unclaimed();
-    } catch (const store::DatabaseError& error) {
-      log::error("event log not readable", {{"error", error.what()}});
-    }
-    claimed = claimed || claim_now;
-  }
-}
-
-awaitable<void> Dispatcher::forget_unclaimed() {
-  for (std::string& name : log_.triggers()) {
-    if (triggers_.contains(name)) continue;
-    log::warn("forgetting a trigger that is not configured any more", {{"trigger", name}});
-    auto forget = Log::remove_trigger(std::move(name));
-    co_await database_.write(std::move(forget));
-  }
-}
-
-awaitable<void> Dispatcher::trim() {
-  auto deleted = std::make_shared<int>(0);
-  do {
-    *deleted = 0;
-    auto work = Log::trim(limits_.retained_events, clock_.wall() - limits_.retained_age, deleted);
-    auto trimmed = co_await database_.write(std::move(work));
-    if (!trimmed) {
-      log::warn("event log not trimmed", {{"error", trimmed.error().what()}});
-      co_return;
-    }
-  } while (*deleted == Log::trim_count);
-}
-
-awaitable<void> Dispatcher::stop(milliseconds grace) {
-  stopping_ = true;
-  try {
-    co_await with_deadline(clock_, grace, attempts_.join());
-  } catch (const DeadlineExceeded&) {
-    log::info("deliveries cut by the stop are repeated after the next start", {{"count", attempts_.size()}});
-  }
-  co_await attempts_.stop();
-  co_await tasks_.stop();
-  co_await write_cursors();
+  ++trigger->under_way;
+  attempts_.spawn("delivery", attempt(trigger, std::move(next)));
 }
 
 // What is seen from outside
 
+std::map<std::string, std::size_t> Dispatcher::pending() const {
+  std::map<std::string, std::size_t> counts;
+  for (const auto& [name, trigger] : triggers_) {
+    std::size_t count = trigger->queue.open_count() + log_.waiting(name);
+    if (trigger->active && !trigger->live && trigger->looked_at < head_)
+      count += log_.unseen(trigger->broker, trigger->looked_at);
+    counts[name] = count;
+  }
+  return counts;
+}
+
+std::map<std::string, Dispatcher::View> Dispatcher::view(const StoredEvent& event) const {
+  std::map<std::string, View> views;
+  for (const auto& [name, trigger] : triggers_)
+    if (trigger->broker == event.broker)
+      views[name] = {.spec = &trigger->spec,
+                     .position = trigger->active ? trigger->position(head_) : 0,
+                     .open = trigger->queue.contains(event.position),
+                     .under_way = trigger->busy.contains(event.position),
+                     .mismatch = trigger->matcher.mismatch(event.event)};
+  return views;
+}
+
 Delivery Dispatcher::delivery_of(const Trigger& trigger) const {
-  const auto broker = brokers_.find(trigger.broker());
-  return effective_delivery(trigger.spec, broker == brokers_.end() ? nullptr : &broker->second);
+  return effective_delivery(trigger.spec, broker(trigger.broker));
 }
 
 EventRecord Dispatcher::record_for(const Trigger& trigger, const StoredEvent& event, EventRecord::Kind kind) const {
@@ -492,11 +394,14 @@ EventRecord Dispatcher::record_for(const Trigger& trigger, const StoredEvent& ev
 }
 
 void Dispatcher::note(EventRecord record) {
-  constexpr const char* kinds[] = {"accepted", "delivered", "failed", "dead_lettered", "dropped", "no_match"};
-  metrics_
-      .counter("wick_events_total", "Events by what became of them.",
-               {{"broker", record.name_space + "/" + record.broker}, {"kind", kinds[static_cast<int>(record.kind)]}})
-      .add();
+  constexpr const char* kinds[] = {"accepted", "delivered", "failed",  "dead_lettered",
+                                   "dropped",  "no_match",  "expired", "delayed"};
+  const auto kind = static_cast<std::size_t>(record.kind);
+  Counter*& counter = state_of(record.name_space + "/" + record.broker).counters[kind];
+  if (counter == nullptr)
+    counter = &metrics_.counter("wick_events_total", "Events by what became of them.",
+                                {{"broker", record.name_space + "/" + record.broker}, {"kind", kinds[kind]}});
+  counter->add();
   journal_.add(std::move(record));
 }
 

@@ -1,31 +1,33 @@
-// From the log to subscribers: one loop a trigger, attempts beside it.
+// From the log to subscribers.
 //
-//   looked at ──no match──────────────────────────────► passed by the cursor
-//       │ match (start_new)
-//       ▼
-//   attempt ──delivered──────────────────────────────► passed by the cursor (with a reply: row `settled`, in the
-//   reply's transaction)
-//       │ retry                 │ refused or no retry left
-//       ▼                       ▼
-//   row `retry` ─start_due─►  row `dead` ─start_due─► attempt at the dead letter sink ──► row `settled`
-//   (attempts, due)           without a sink: dropped
+// What was just stored is matched once, against the index of its broker, and offered to the triggers that want it. A
+// trigger whose queue is full falls behind: it reads the log by itself until it has caught up.
+//
+//   offered ──► attempt ──delivered──────────────────► settled (with a reply: in the reply's transaction)
+//                  │ retry, delayed     │ refused, or no retry left
+//                  ▼                    ▼
+//           row `retry` ─due─►   row `sink` ─due─► attempt at the dead letter sink ──► settled
+//                                (without a sink, or when that fails for good: row `dead`)
 //
 // Invariants
-//  1. Every matching event above the cursor is in `open` (first attempt under way) or has a row; so the cursor may
-//  stand just before
-//     the oldest open one, and losing a cursor write only delivers again.
-//  2. A position is attempted at most once at a time: it is in `open` or in `busy`, never in both.
+//  1. Every matching event a trigger has looked at is open in its queue, or has a row, or is settled. What is saved of
+//     a trigger (position and open ones) says at most that too little is settled: a lost save delivers again.
+//  2. A position is attempted at most once at a time: it is open, or in `busy`, never in both.
 //  3. A row changes on disk before the attempt that caused it counts as ended.
 #pragma once
 
+#include <array>
 #include <map>
 #include <memory>
+#include <random>
 #include <set>
 #include <string>
 
 #include "journal.hpp"
 #include "log.hpp"
 #include "signal.hpp"
+#include "trigger_index.hpp"
+#include "trigger_queue.hpp"
 #include "wick/base/metrics.hpp"
 #include "wick/eventing/eventing.hpp"
 #include "wick/eventing/rules.hpp"
@@ -36,61 +38,98 @@ namespace wick::eventing {
 
 class Dispatcher {
  public:
+  struct Trigger;
+
   Dispatcher(Executor executor, Clock& clock, store::Database& database, Log& log, Journal& journal, Metrics& metrics,
              Deliver deliver, Eventing::Limits limits);
+  ~Dispatcher();
 
   void set_broker(BrokerSpec spec);
   void remove_broker(const std::string& broker);
-  bool has_broker(const std::string& broker) const { return brokers_.contains(broker); }
+  bool has_broker(const std::string& broker) const;
+  const BrokerSpec* broker(const std::string& broker) const;
   void set_trigger(TriggerSpec spec);
   void remove_trigger(const std::string& name);
 
-  /// Notes events that were just stored, and wakes the triggers of their broker.
-  void accepted(const std::vector<EventPointer>& events);
-  /// True when the slowest trigger is so far behind that no more events should be taken.
-  bool backlog_is_full() const { return newest_ > floor_ + limits_.backlog_events_max; }
+  /// True when the slowest trigger of the broker is so far behind, or the log so big, that no more should be taken.
+  bool backlog_is_full(const std::string& broker) const;
 
   std::map<std::string, std::size_t> pending() const;
+  /// Looks for due rows of a trigger now: its dead letters were redriven.
+  void wake(const std::string& name);
+  /// The events from `first` to `last` once more, beside what is new. Errors: not_found, conflict (one is under way).
+  awaitable<Result<void>> replay(std::string name, Position first, Position last);
+
+  /// What a trigger makes of an event, as far as memory knows.
+  struct View {
+    const TriggerSpec* spec;
+    Position position;
+    bool open;
+    bool under_way;
+    std::optional<std::string> mismatch;
+  };
+  std::map<std::string, View> view(const StoredEvent& event) const;
+
   awaitable<void> stop(milliseconds grace);
 
  private:
-  struct Trigger;
   using TriggerPointer = std::shared_ptr<Trigger>;
+  struct BrokerState;
   /// One attempt: a first one (`row` empty), or the next one of a row.
   struct Attempt {
     EventPointer event;
+    std::string lane;
     std::optional<DeliveryRow> row;
-    bool to_dead_letter() const { return row && row->state == DeliveryRow::State::dead; }
+    bool to_sink() const { return row && row->state == DeliveryRow::State::sink; }
     int failed_before() const { return row ? row->attempts : 0; }
+    Position position() const { return event ? event->position : row->position; }
   };
 
+  BrokerState& state_of(const std::string& broker);
+
+  // Matching
+  void stored(const std::vector<EventPointer>& events);
+  void match(const EventPointer& event);
+  void offer(Trigger& trigger, const StoredEvent& event);
+  void reindex(BrokerState& broker);
+
+  // The loop of a trigger
   awaitable<void> run(TriggerPointer trigger);
   awaitable<void> activate(TriggerPointer trigger);
-  /// Starts what is due while there is room; the time of the next row that is not.
+  bool has_room(const Trigger& trigger) const;
   std::optional<WallTime> start_due(const TriggerPointer& trigger);
-  /// Looks at the next events and starts first attempts while there is room. False when there is nothing more to look
-  /// at.
-  bool start_new(const TriggerPointer& trigger);
+  bool catch_up(Trigger& trigger);
+  void start_ready(const TriggerPointer& trigger);
   awaitable<void> wait(TriggerPointer trigger, std::optional<WallTime> until);
   void start(const TriggerPointer& trigger, Attempt attempt);
 
+  // One attempt
   awaitable<void> attempt(TriggerPointer trigger, Attempt attempt);
+  awaitable<void> deliver(TriggerPointer trigger, Attempt attempt);
   awaitable<void> finish(TriggerPointer trigger, Attempt attempt, Judgement judgement, milliseconds elapsed);
   awaitable<void> delivered(TriggerPointer trigger, Attempt attempt, Judgement judgement, EventRecord record);
   awaitable<void> failed(TriggerPointer trigger, Attempt attempt, Judgement judgement, EventRecord record);
-  awaitable<void> settle(TriggerPointer trigger, const Attempt& attempt);
-  awaitable<void> store_replies(TriggerPointer trigger, const Attempt& attempt, std::vector<CloudEvent> replies);
+  awaitable<void> settle(TriggerPointer trigger, const Attempt& attempt, Log::Work with = {});
+  awaitable<void> put(TriggerPointer trigger, const Attempt& attempt, DeliveryRow row, Log::Work with = {});
+  awaitable<void> store_replies(TriggerPointer trigger, const Attempt& attempt, std::vector<CloudEvent> replies,
+                                Log::Work with);
   std::vector<StoredEvent> admitted(const Trigger& trigger, const StoredEvent& parent, std::vector<CloudEvent> replies);
   awaitable<Result<http::Response>> send(Destination destination, http::Request request, milliseconds limit);
-  http::Request request_for(const Trigger& trigger, const Attempt& attempt) const;
+  http::Request request_for(const Trigger& trigger, const Attempt& attempt, const Delivery& delivery) const;
+  DeliveryRow row_for(const Trigger& trigger, const Attempt& attempt) const;
 
+  // Keeping it all on disk
+  using MakeWork = std::function<Log::Work()>;
   /// Writes until it succeeds (a full disk is waited out); gives up only when the trigger was removed.
-  awaitable<void> persist(TriggerPointer trigger, Log::Work work);
-  awaitable<void> save_cursors();
+  awaitable<void> persist(TriggerPointer trigger, MakeWork make);
+  TriggerState state_without(const Trigger& trigger, Position position) const;
+  awaitable<void> save_states();
+  awaitable<void> write_states(bool all);
   awaitable<void> keep_house();
   awaitable<void> trim();
   awaitable<void> forget_unclaimed();
-  awaitable<void> write_cursors();
+  awaitable<void> run_replay(TriggerPointer trigger, Position next, Position last);
+  void measure_backlog();
 
   Delivery delivery_of(const Trigger& trigger) const;
   EventRecord record_for(const Trigger& trigger, const StoredEvent& event, EventRecord::Kind kind) const;
@@ -105,12 +144,13 @@ class Dispatcher {
   Deliver deliver_;
   Eventing::Limits limits_;
 
-  std::map<std::string, BrokerSpec> brokers_;
+  std::map<std::string, std::unique_ptr<BrokerState>, std::less<>> brokers_;
   std::map<std::string, TriggerPointer> triggers_;
-  Position newest_ = 0;
-  Position floor_ = 0;
+  Position head_ = 0;  // everything up to it was matched
+  bool log_is_full_ = false;
   bool stopping_ = false;
-  Signal dirty_;  // a cursor moved
+  std::minstd_rand random_{std::random_device{}()};
+  Signal dirty_;  // a trigger's state changed
   TaskGroup attempts_;
   TaskGroup tasks_;
 };

@@ -1,24 +1,31 @@
 #include "wick/eventing/eventing.hpp"
 
 #include "dispatcher.hpp"
+#include "explain.hpp"
 #include "ingress.hpp"
 #include "journal.hpp"
 #include "log.hpp"
 
 namespace wick::eventing {
 
+namespace json = boost::json;
+
 class Eventing::Impl {
  public:
   Impl(Executor executor, Clock& clock, store::Database& database, Metrics& metrics, Deliver deliver, Limits limits)
-      : log(database),
+      : log(executor, clock, database, {.waiting_bytes_max = limits.waiting_bytes_max}),
         journal(limits.records_kept),
         dispatcher(executor, clock, database, log, journal, metrics, std::move(deliver), limits),
-        ingress(clock, log, dispatcher, metrics, limits) {}
+        ingress(clock, log, dispatcher, metrics, limits),
+        database(database),
+        clock(clock) {}
 
   Log log;
   Journal journal;
   Dispatcher dispatcher;
   Ingress ingress;
+  store::Database& database;
+  Clock& clock;
 };
 
 Eventing::Eventing(Executor executor, Clock& clock, store::Database& database, Metrics& metrics, Deliver deliver,
@@ -27,7 +34,7 @@ Eventing::Eventing(Executor executor, Clock& clock, store::Database& database, M
 
 Eventing::~Eventing() = default;
 
-std::vector<std::string_view> Eventing::migrations() { return {Log::schema()}; }
+std::vector<std::string_view> Eventing::migrations() { return Log::migrations(); }
 
 void Eventing::set_broker(BrokerSpec broker) { impl_->dispatcher.set_broker(std::move(broker)); }
 
@@ -50,7 +57,48 @@ awaitable<void> Eventing::tail(std::string name_space, std::string broker, std::
   return impl_->journal.follow(name_space + "/" + broker, count, std::move(on_record));
 }
 
+void Eventing::on_broken_disk(std::function<void()> callback) { impl_->log.on_broken(std::move(callback)); }
+std::uint64_t Eventing::damaged() const { return impl_->log.damaged(); }
+
 std::map<std::string, std::size_t> Eventing::pending() const { return impl_->dispatcher.pending(); }
+
+awaitable<Result<json::object>> Eventing::why(std::string name_space, std::string event_id) {
+  return explain(impl_->log, impl_->dispatcher, impl_->journal, std::move(name_space), std::move(event_id));
+}
+
+awaitable<json::array> Eventing::list(std::string name_space, std::string broker, std::uint64_t after,
+                                      std::size_t count) {
+  return list_events(impl_->log, name_space + "/" + broker, after, count);
+}
+
+json::array Eventing::dead_letters(const std::string& name_space, std::size_t count) const {
+  return list_dead_letters(impl_->log, name_space, count);
+}
+
+awaitable<Result<int>> Eventing::redrive(std::string name_space, std::string trigger,
+                                         std::optional<std::uint64_t> position) {
+  const std::string name = name_space + "/" + trigger;
+  auto count = std::make_shared<int>(0);
+  auto work = Log::redrive(name, position, impl_->clock.wall(), count);
+  auto written = co_await impl_->database.write(std::move(work));
+  if (!written) co_return fail(std::move(written.error()));
+  impl_->dispatcher.wake(name);
+  co_return *count;
+}
+
+awaitable<Result<int>> Eventing::purge(std::string name_space, std::string trigger,
+                                       std::optional<std::uint64_t> position) {
+  auto count = std::make_shared<int>(0);
+  auto work = Log::purge(name_space + "/" + trigger, position, count);
+  auto written = co_await impl_->database.write(std::move(work));
+  if (!written) co_return fail(std::move(written.error()));
+  co_return *count;
+}
+
+awaitable<Result<void>> Eventing::replay(std::string name_space, std::string trigger, std::uint64_t first,
+                                         std::uint64_t last) {
+  return impl_->dispatcher.replay(name_space + "/" + trigger, first, last);
+}
 
 awaitable<void> Eventing::stop(milliseconds grace) { return impl_->dispatcher.stop(grace); }
 

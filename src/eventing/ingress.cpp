@@ -35,14 +35,38 @@ std::optional<std::string> broker_in(std::string_view target) {
   return std::string(target);
 }
 
+/// Memory promised to a request while its body is read and stored.
+class Promise {
+ public:
+  Promise(std::size_t& total, std::size_t bytes) : total_(total), bytes_(bytes) { total_ += bytes_; }
+  Promise(const Promise&) = delete;
+  ~Promise() { total_ -= bytes_; }
+
+ private:
+  std::size_t& total_;
+  std::size_t bytes_;
+};
+
+/// What a body may take: its Content-Length, or the limit where it does not say.
+std::size_t expected_bytes(const http::Fields& fields, std::size_t most) {
+  const auto length = fields.find("Content-Length");
+  const auto count = length ? parse_unsigned(*length) : std::nullopt;
+  return count ? std::min<std::size_t>(*count, most) : most;
+}
+
 }  // namespace
+
+Counter& Ingress::counter_of(int status) {
+  Counter*& counter = counters_[status];
+  if (counter == nullptr)
+    counter = &metrics_.counter("wick_event_requests_total", "Requests to the broker ingress.",
+                                {{"status", std::to_string(status)}});
+  return *counter;
+}
 
 awaitable<void> Ingress::handle(http::Exchange& exchange) {
   Answer answer = co_await receive(exchange);
-  metrics_
-      .counter("wick_event_requests_total", "Requests to the broker ingress.",
-               {{"status", std::to_string(answer.status)}})
-      .add();
+  counter_of(answer.status).add();
   http::ResponseHead head{.status = answer.status, .fields = std::move(answer.fields)};
   head.fields.set("Allow", "POST, OPTIONS");
   std::string body;
@@ -62,6 +86,10 @@ awaitable<Ingress::Answer> Ingress::receive(http::Exchange& exchange) {
   auto broker = broker_in(head.target);
   if (!broker)
     co_return Answer{400, fmt::format("the path must be /NAMESPACE/BROKER, not '{}'", printable(head.target))};
+  const std::size_t expected = expected_bytes(head.fields, limits_.event_bytes_max);
+  if (body_bytes_ + log_.waiting_bytes() + expected > limits_.waiting_bytes_max)
+    co_return Answer{429, "too many events are being received", {{"Retry-After", retry_soon}}};
+  const Promise promise(body_bytes_, expected);
   auto body = co_await exchange.read_all(limits_.event_bytes_max);
   if (!body) co_return answer_to(body.error());
   auto events = decode_message(head.fields, *body);
@@ -72,7 +100,8 @@ awaitable<Ingress::Answer> Ingress::receive(http::Exchange& exchange) {
 
 awaitable<Ingress::Answer> Ingress::accept(std::string broker, const http::Fields& fields,
                                            std::vector<CloudEvent> events) {
-  if (!dispatcher_.has_broker(broker)) co_return Answer{404, fmt::format("there is no broker {}", printable(broker))};
+  const BrokerSpec* spec = dispatcher_.broker(broker);
+  if (!spec) co_return Answer{404, fmt::format("there is no broker {}", printable(broker))};
   std::vector<StoredEvent> admitted;
   admitted.reserve(events.size());
   for (CloudEvent& event : events) {
@@ -82,12 +111,49 @@ awaitable<Ingress::Answer> Ingress::accept(std::string broker, const http::Field
     admitted.push_back(std::move(stored));
   }
   if (admitted.empty()) co_return Answer{};  // an empty batch
-  if (dispatcher_.backlog_is_full())
+  if (dispatcher_.backlog_is_full(broker))
     co_return Answer{429, "too many events wait for a trigger that does not keep up", {{"Retry-After", retry_soon}}};
-  auto stored = co_await log_.append(std::move(admitted));
+  auto stored = co_await store(*spec, std::move(admitted));
   if (!stored) co_return answer_to(stored.error());
-  dispatcher_.accepted(*stored);
   co_return Answer{};
+}
+
+/// Made when the first event comes after the start: from what the log's tail holds of the window's time.
+DedupWindow& Ingress::window_of(const std::string& broker, std::chrono::seconds length) {
+  const auto [found, fresh] = windows_.try_emplace(broker, length);
+  found->second.set_length(length);
+  if (!fresh) return found->second;
+  const WallTime oldest = clock_.wall() - length;
+  for (Position position = log_.first_after(oldest); position < log_.newest();) {
+    const auto places = log_.scan(position, 1000);
+    if (places.empty()) break;
+    for (const auto& place : places)
+      if (place.broker == broker)
+        if (const auto event = log_.read(place.position)) found->second.add(event->event, event->received);
+    position = places.back().position;
+  }
+  return found->second;
+}
+
+awaitable<Result<void>> Ingress::store(const BrokerSpec& broker, std::vector<StoredEvent> events) {
+  if (!broker.dedup_window) co_return co_await log_.append(std::move(events));
+  DedupWindow& window = window_of(events.front().broker, *broker.dedup_window);
+  std::vector<StoredEvent> fresh, known;
+  for (StoredEvent& event : events) {
+    const bool is_new = window.add(event.event, event.received);
+    (is_new ? fresh : known).push_back(std::move(event));
+  }
+  std::vector<CloudEvent> added;
+  for (const StoredEvent& event : fresh) added.push_back(event.event);
+  // An append of nothing waits for the commit that the first of a pair may still be in.
+  auto stored = co_await log_.append(std::move(fresh));
+  if (!stored) {
+    for (const CloudEvent& event : added) window.forget(event);
+    co_return stored;
+  }
+  std::erase_if(known, [&](const StoredEvent& event) { return window.contains(event.event); });
+  if (!known.empty()) co_return co_await log_.append(std::move(known));
+  co_return stored;
 }
 
 Ingress::Answer Ingress::answer_to(const Error& error) {

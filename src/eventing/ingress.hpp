@@ -1,9 +1,12 @@
 // POST /NAMESPACE/BROKER: the answers of Knative's broker ingress (pkg/broker/ingress/ingress_handler.go), but 202
 // means on disk.
 //
-// Order of checks: method, path, body, event, broker, loop budget, backlog, commit.
+// Order of checks: method, path, memory, body, event, broker, loop budget, backlog, duplicate, commit.
 #pragma once
 
+#include <map>
+
+#include "dedup.hpp"
 #include "dispatcher.hpp"
 #include "log.hpp"
 #include "wick/http/handler.hpp"
@@ -27,12 +30,18 @@ class Ingress {
   awaitable<Answer> receive(http::Exchange& exchange);
   awaitable<Answer> accept(std::string broker, const http::Fields& fields, std::vector<CloudEvent> events);
   static Answer answer_to(const Error& error);
+  awaitable<Result<void>> store(const BrokerSpec& broker, std::vector<StoredEvent> events);
+  DedupWindow& window_of(const std::string& broker, std::chrono::seconds length);
+  Counter& counter_of(int status);
 
   Clock& clock_;
   Log& log_;
   Dispatcher& dispatcher_;
   Metrics& metrics_;
   Eventing::Limits limits_;
+  std::size_t body_bytes_ = 0;  // promised to requests whose body is being read
+  std::map<std::string, DedupWindow> windows_;
+  std::map<int, Counter*> counters_;
 };
 
 }  // namespace wick::eventing

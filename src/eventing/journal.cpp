@@ -31,6 +31,16 @@ void Journal::add(EventRecord record) {
   for (Signal* watcher : records.watchers) watcher->notify();
 }
 
+std::vector<EventRecord> Journal::of(const std::string& broker, const std::string& id,
+                                     const std::string& source) const {
+  std::vector<EventRecord> found;
+  const auto records = brokers_.find(broker);
+  if (records == brokers_.end()) return found;
+  for (const EventRecord& record : records->second.kept)
+    if (record.event_id == id && record.source == source) found.push_back(record);
+  return found;
+}
+
 awaitable<void> Journal::follow(std::string broker, std::size_t count,
                                 std::function<bool(const EventRecord&)> on_record) {
   Records& records = brokers_[broker];  // map nodes stay

@@ -8,6 +8,7 @@
 #include <list>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "signal.hpp"
 #include "wick/eventing/eventing.hpp"
@@ -19,6 +20,8 @@ class Journal {
   explicit Journal(std::size_t records_kept) : records_kept_(records_kept) {}
 
   void add(EventRecord record);
+  /// What is remembered of one event, oldest first.
+  std::vector<EventRecord> of(const std::string& broker, const std::string& id, const std::string& source) const;
   /// The last `count` records, then each new one until cancelled or `on_record` returns false.
   awaitable<void> follow(std::string broker, std::size_t count, std::function<bool(const EventRecord&)> on_record);
 

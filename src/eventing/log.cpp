@@ -2,10 +2,14 @@
 
 #include <fmt/format.h>
 
-#include <boost/crc.hpp>
+#include <algorithm>
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 
+#include "log_rows.hpp"
 #include "wick/base/log.hpp"
 
 namespace wick::eventing {
@@ -15,16 +19,9 @@ using store::Statement;
 
 namespace {
 
-std::int64_t to_microseconds(WallTime time) {
-  return std::chrono::duration_cast<std::chrono::microseconds>(time.time_since_epoch()).count();
-}
-WallTime from_microseconds(std::int64_t time) { return WallTime(std::chrono::microseconds(time)); }
-
-std::int64_t checksum(std::string_view attributes, std::string_view fields, std::string_view body) {
-  boost::crc_32_type crc;
-  for (const std::string_view part : {attributes, fields, body}) crc.process_bytes(part.data(), part.size());
-  return crc.checksum();
-}
+constexpr int failed_commits_max = 2;
+constexpr milliseconds gather_max{2};       // however slow the disk is
+constexpr Position probe_max = 1ull << 40;  // how far past damage the next readable position is looked for
 
 std::string fields_to_text(const http::Fields& fields) {
   if (fields.empty()) return {};
@@ -41,140 +38,193 @@ http::Fields fields_from_text(const std::string& text) {
   return fields;
 }
 
-DeliveryRow row_of(const Statement& query, std::string trigger) {
-  return {.state = static_cast<DeliveryRow::State>(query.integer(1)),
-          .trigger = std::move(trigger),
-          .position = static_cast<Position>(query.integer(0)),
-          .attempts = static_cast<int>(query.integer(2)),
-          .due = from_microseconds(query.integer(3)),
-          .status = static_cast<int>(query.integer(4)),
-          .destination = query.text(5),
-          .body = query.text(6)};
-}
+std::size_t size_of(const StoredEvent& stored) { return stored.event.data.value_or("").size() + 512; }
 
-/// An event as the writer thread stores it.
-struct Record {
-  std::string broker, attributes, fields;
-  std::optional<std::string> body;
-  std::int64_t received = 0;
-  Position position = 0;  // given by the writer
-};
-
-Record record_of(const StoredEvent& stored) {
-  return {.broker = stored.broker,
-          .attributes = attributes_to_json(stored.event),
-          .fields = fields_to_text(stored.fields),
-          .body = stored.event.data,
-          .received = to_microseconds(stored.received)};
+bool is_damage(const store::DatabaseError& error) {
+  const int code = error.code() & 0xff;
+  return code == 11 || code == 26;  // SQLITE_CORRUPT, SQLITE_NOTADB
 }
 
 }  // namespace
+
+/// What one commit will hold: callers join it until it is flushed.
+struct Log::Batch {
+  explicit Batch(Executor executor)
+      : complete(executor, asio::steady_timer::time_point::max()),
+        ended(executor, asio::steady_timer::time_point::max()) {}
+
+  std::vector<std::shared_ptr<StoredEvent>> events;
+  std::vector<Work> works;
+  std::size_t callers = 0;
+  std::size_t bytes = 0;
+  asio::steady_timer complete;  // cancelled when everyone expected has joined
+  asio::steady_timer ended;     // cancelled when the outcome is there
+  std::optional<Result<void>> outcome;
+};
 
 /// Prepared once; used by the writer thread only, and finalised after the last write.
 struct Log::Insert {
   std::optional<Statement> statement;
 
-  void run(sqlite3* connection, Record& record) {
+  void run(sqlite3* connection, const StoredEvent& event) {
     if (!statement)
-      statement.emplace(
-          connection,
-          "INSERT INTO event(broker, received, attributes, fields, body, crc) VALUES(?,?,?,?,?,?) RETURNING seq");
-    statement->reset().bind(record.broker).bind(record.received).bind(record.attributes).bind(record.fields);
-    record.body ? statement->bind_blob(*record.body) : statement->bind_null();
-    statement->bind(checksum(record.attributes, record.fields, record.body.value_or("")));
-    statement->step();
-    record.position = static_cast<Position>(statement->integer(0));
-    statement->step();
-    statement->reset();
+      statement.emplace(connection,
+                        "INSERT INTO event(seq, broker, received, attributes, fields, body, crc, parent) "
+                        "VALUES(?,?,?,?,?,?,?,?)");
+    const std::string attributes = attributes_to_json(event.event);
+    const std::string fields = fields_to_text(event.fields);
+    statement->reset().bind(static_cast<std::int64_t>(event.position)).bind(event.broker);
+    statement->bind(to_microseconds(event.received)).bind(attributes).bind(fields);
+    event.event.data ? statement->bind_blob(*event.event.data) : statement->bind_null();
+    statement->bind(checksum(event.position, event.broker, to_microseconds(event.received), event.parent, attributes,
+                             fields, event.event.data.value_or("")));
+    event.parent != 0 ? statement->bind(static_cast<std::int64_t>(event.parent)) : statement->bind_null();
+    statement->run();
   }
 };
 
-std::string_view Log::schema() {
-  return R"sql(
-CREATE TABLE event(
-  seq INTEGER PRIMARY KEY,
-  broker TEXT NOT NULL,
-  received INTEGER NOT NULL,
-  attributes TEXT NOT NULL,
-  fields TEXT NOT NULL,
-  body BLOB,
-  crc INTEGER NOT NULL
-);
-CREATE TABLE trigger_cursor(
-  trigger TEXT PRIMARY KEY,
-  broker TEXT NOT NULL,
-  position INTEGER NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE delivery(
-  trigger TEXT NOT NULL,
-  seq INTEGER NOT NULL,
-  state INTEGER NOT NULL,
-  attempts INTEGER NOT NULL,
-  due INTEGER NOT NULL,
-  status INTEGER NOT NULL,
-  destination TEXT NOT NULL,
-  body BLOB NOT NULL,
-  PRIMARY KEY(trigger, seq)
-) WITHOUT ROWID;
-CREATE INDEX delivery_due ON delivery(trigger, due) WHERE state IN (1,2);
-CREATE INDEX delivery_event ON delivery(seq) WHERE state IN (1,2);
-CREATE INDEX delivery_settled ON delivery(trigger, seq) WHERE state = 3;
-)sql";
-}
-
-Log::Log(store::Database& database)
-    : database_(database),
+Log::Log(Executor executor, Clock& clock, store::Database& database, Bounds bounds)
+    : executor_(executor),
+      clock_(clock),
+      database_(database),
+      bounds_(bounds),
       scan_(database.reader(), "SELECT seq, broker FROM event WHERE seq > ? ORDER BY seq LIMIT ?"),
-      read_(database.reader(), "SELECT broker, attributes, fields, body, crc, received FROM event WHERE seq = ?"),
+      read_(database.reader(),
+            "SELECT broker, attributes, fields, body, crc, received, parent FROM event WHERE seq = ?"),
       due_(database.reader(),
-           "SELECT seq, state, attempts, due, status, destination, body FROM delivery INDEXED BY delivery_due "
-           "WHERE trigger = ? AND state IN (1,2) ORDER BY due LIMIT ?"),
-      insert_(std::make_shared<Insert>()) {}
+           select_rows("INDEXED BY delivery_due WHERE trigger = ? AND state IN (1,2) ORDER BY due LIMIT ?")),
+      insert_(std::make_shared<Insert>()),
+      next_(newest_in(database.reader()) + 1),
+      tasks_(executor) {}
 
-awaitable<Result<std::vector<EventPointer>>> Log::append(std::vector<StoredEvent> events, Work settle) {
-  auto records = std::make_shared<std::vector<Record>>();
-  records->reserve(events.size());
-  for (const StoredEvent& event : events) records->push_back(record_of(event));
-  auto work = [records, insert = insert_, settle = std::move(settle)](sqlite3* connection) {
-    for (Record& record : *records) insert->run(connection, record);
-    if (settle) settle(connection);
-  };
-  auto written = co_await database_.write(std::move(work));
-  if (!written) co_return fail(std::move(written.error()));
-  std::vector<EventPointer> stored;
-  stored.reserve(events.size());
-  for (std::size_t i = 0; i < events.size(); ++i) {
-    events[i].position = (*records)[i].position;
-    stored.push_back(std::make_shared<const StoredEvent>(std::move(events[i])));
-    remember(stored.back());
+// Group commit: what comes while a commit syncs, and a moment more, is the next one.
+
+awaitable<Result<void>> Log::append(std::vector<StoredEvent> events, Work with) {
+  std::size_t bytes = 0;
+  for (const StoredEvent& event : events) bytes += size_of(event);
+  // A reply's work frees what is held, so it is never turned away.
+  if (!with && waiting_bytes_ + bytes > bounds_.waiting_bytes_max)
+    co_return fail(Errc::overloaded, fmt::format("{} bytes of events already wait for the disk", waiting_bytes_));
+  if (!gathering_) {
+    gathering_ = std::make_shared<Batch>(executor_);
+    tasks_.spawn("commit events", flush(gathering_));
   }
-  co_return stored;
+  const auto batch = gathering_;
+  for (StoredEvent& event : events) batch->events.push_back(std::make_shared<StoredEvent>(std::move(event)));
+  if (with) batch->works.push_back(std::move(with));
+  batch->bytes += bytes;
+  waiting_bytes_ += bytes;
+  ++batch->callers;
+  const bool full = batch->events.size() >= bounds_.batch_events_max || batch->bytes >= bounds_.batch_bytes_max;
+  if (full && gathering_ == batch) gathering_.reset();
+  if (full || batch->callers >= expected_callers_) batch->complete.cancel();
+  if (!batch->outcome) co_await batch->ended.async_wait(asio::as_tuple(use_awaitable));
+  if (!batch->outcome) co_return fail(Errc::internal, "the commit was given up");
+  co_return *batch->outcome;
 }
+
+/// With one publisher nobody is waited for. With many, a commit that takes them all is worth a short wait: else the
+/// first one to come has a sync of its own, and all others wait for two.
+awaitable<void> Log::gather(Batch& batch) {
+  co_await asio::post(use_awaitable);  // what is ready in this turn joins
+  const auto limit = std::min<Duration>(last_commit_ / 4, gather_max);
+  if (limit <= Duration(0) || batch.callers >= expected_callers_) co_return;
+  batch.complete.expires_after(limit);
+  co_await batch.complete.async_wait(asio::as_tuple(use_awaitable));
+}
+
+awaitable<void> Log::flush(std::shared_ptr<Batch> batch) {
+  co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+  co_await gather(*batch);
+  if (gathering_ == batch) gathering_.reset();
+  // From here on nobody joins. Positions are given in the order of commits, which the writer keeps.
+  for (auto& event : batch->events) event->position = next_++;
+  auto work = [batch, insert = insert_](sqlite3* connection) {
+    for (const auto& event : batch->events) insert->run(connection, *event);
+    for (const Work& with : batch->works) with(connection);
+  };
+  const TimePoint started = clock_.now();
+  Result<void> written;
+  try {
+    written = co_await database_.write(std::move(work));
+  } catch (const std::exception& error) {
+    written = fail(Errc::internal, error.what());
+  }
+  last_commit_ = clock_.now() - started;
+  expected_callers_ = std::max<std::size_t>(1, batch->callers + (gathering_ ? gathering_->callers : 0));
+  waiting_bytes_ -= batch->bytes;
+  batch->outcome = written;
+  failed_commits_ = !written && written.error().code() == Errc::io ? failed_commits_ + 1 : 0;
+  if (failed_commits_ == failed_commits_max && broken_) broken_();
+  if (written && !batch->events.empty()) {
+    std::vector<EventPointer> stored(batch->events.begin(), batch->events.end());
+    for (const auto& event : stored) remember(event);
+    if (stored_) stored_(stored);
+  }
+  batch->ended.cancel();
+}
+
+awaitable<void> Log::stop() { co_await tasks_.join(); }
 
 void Log::remember(EventPointer event) {
-  const auto size = [](const StoredEvent& stored) { return stored.event.data ? stored.event.data->size() + 512 : 512; };
-  recent_bytes_ += size(*event);
-  recent_.emplace(event->position, std::move(event));
+  recent_bytes_ += size_of(*event);
+  recent_.emplace_hint(recent_.end(), event->position, event);
   while (recent_.size() > recent_events_max || recent_bytes_ > recent_bytes_max) {
-    recent_bytes_ -= size(*recent_.begin()->second);
+    recent_bytes_ -= size_of(*recent_.begin()->second);
     recent_.erase(recent_.begin());
   }
 }
 
+// Reading
+
 std::vector<Log::Place> Log::scan(Position after, int count) {
   std::vector<Place> places;
-  scan_.reset().bind(static_cast<std::int64_t>(after)).bind(count);
-  while (scan_.step()) places.push_back({static_cast<Position>(scan_.integer(0)), scan_.text(1)});
+  try {
+    scan_.reset().bind(static_cast<std::int64_t>(after)).bind(count);
+    while (scan_.step()) places.push_back({static_cast<Position>(scan_.integer(0)), scan_.text(1)});
+  } catch (const store::DatabaseError& error) {
+    if (!is_damage(error)) throw;
+    if (!places.empty()) return places;  // the damage is met again, and passed, by the next call
+    ++damaged_;
+    const auto next = next_readable(after);
+    wick::log::error("a page of the event log is damaged: its events are lost to triggers that had not seen them",
+                     {{"after", after}, {"before", next.value_or(newest())}, {"error", error.what()}});
+    if (next) return {{*next, read(*next) ? read(*next)->broker : std::string()}};
+    return {};
+  }
   scan_.reset();
   return places;
 }
 
+/// Doubling steps past the damage: the first position that can be read again.
+std::optional<Position> Log::next_readable(Position after) {
+  for (Position step = 1; step < probe_max && after + step <= newest(); step *= 2) {
+    try {
+      scan_.reset().bind(static_cast<std::int64_t>(after + step)).bind(1);
+      if (!scan_.step()) return std::nullopt;
+      const auto found = static_cast<Position>(scan_.integer(0));
+      scan_.reset();
+      return found;
+    } catch (const store::DatabaseError& error) {
+      if (!is_damage(error)) throw;
+    }
+  }
+  return std::nullopt;
+}
+
 EventPointer Log::read(Position position) {
   if (const auto found = recent_.find(position); found != recent_.end()) return found->second;
-  read_.reset().bind(static_cast<std::int64_t>(position));
-  EventPointer event = read_.step() ? decode(position) : nullptr;
-  read_.reset();
-  return event;
+  try {
+    read_.reset().bind(static_cast<std::int64_t>(position));
+    EventPointer event = read_.step() ? decode(position) : nullptr;
+    read_.reset();
+    return event;
+  } catch (const store::DatabaseError& error) {
+    if (!is_damage(error)) throw;
+    ++damaged_;
+    wick::log::error("event in the log is on a damaged page", {{"position", position}, {"error", error.what()}});
+    return nullptr;
+  }
 }
 
 EventPointer Log::decode(Position position) {
@@ -182,7 +232,12 @@ EventPointer Log::decode(Position position) {
   const std::string fields = read_.text(2);
   std::string body = read_.text(3);
   auto attributes = attributes_from_json(attributes_text);
-  if (checksum(attributes_text, fields, body) != read_.integer(4) || !attributes) {
+  const auto sum = read_.integer(4);
+  const bool sound = sum == checksum(position, read_.text(0), read_.integer(5), static_cast<Position>(read_.integer(6)),
+                                     attributes_text, fields, body) ||
+                     sum == first_checksum(attributes_text, fields, body);
+  if (!sound || !attributes) {
+    ++damaged_;
     wick::log::error("event in the log is damaged", {{"position", position}, {"broker", read_.text(0)}});
     return nullptr;
   }
@@ -193,134 +248,19 @@ EventPointer Log::decode(Position position) {
   stored->event.attributes = std::move(*attributes);
   if (!read_.is_null(3)) stored->event.data = std::move(body);
   stored->fields = fields_from_text(fields);
+  stored->parent = static_cast<Position>(read_.integer(6));
   return stored;
 }
 
-Position Log::newest() {
-  Statement query(database_.reader(), "SELECT coalesce(max(seq), 0) FROM event");
-  query.step();
-  return static_cast<Position>(query.integer(0));
+void Log::note_gap(Position after, Position before) {
+  ++damaged_;
+  wick::log::warn("positions of the event log are missing: a failed commit, or damage",
+                  {{"after", after}, {"before", before}});
 }
 
 std::vector<DeliveryRow> Log::due(const std::string& trigger, int count) {
-  std::vector<DeliveryRow> rows;
   due_.reset().bind(trigger).bind(count);
-  while (due_.step()) rows.push_back(row_of(due_, trigger));
-  due_.reset();
-  return rows;
-}
-
-std::vector<Position> Log::rows_after(const std::string& trigger, Position position) {
-  Statement query(database_.reader(), "SELECT seq FROM delivery WHERE trigger = ? AND seq > ? ORDER BY seq");
-  query.bind(trigger).bind(static_cast<std::int64_t>(position));
-  std::vector<Position> positions;
-  while (query.step()) positions.push_back(static_cast<Position>(query.integer(0)));
-  return positions;
-}
-
-std::size_t Log::waiting(const std::string& trigger) {
-  Statement query(database_.reader(), "SELECT count(*) FROM delivery WHERE trigger = ? AND state IN (1,2)");
-  query.bind(trigger).step();
-  return static_cast<std::size_t>(query.integer(0));
-}
-
-std::size_t Log::unseen(const std::string& broker, Position position) {
-  Statement query(database_.reader(),
-                  "SELECT count(*) FROM (SELECT broker FROM event WHERE seq > ? LIMIT 10000) WHERE broker = ?");
-  query.bind(static_cast<std::int64_t>(position)).bind(broker).step();
-  return static_cast<std::size_t>(query.integer(0));
-}
-
-std::vector<std::string> Log::triggers() {
-  Statement query(database_.reader(), "SELECT trigger FROM trigger_cursor");
-  std::vector<std::string> names;
-  while (query.step()) names.push_back(query.text(0));
-  return names;
-}
-
-Position Log::floor() {
-  Statement query(database_.reader(),
-                  "SELECT coalesce((SELECT min(position) FROM trigger_cursor), (SELECT max(seq) FROM event), 0)");
-  query.step();
-  return static_cast<Position>(query.integer(0));
-}
-
-Log::Work Log::start_trigger(std::string trigger, std::string broker, std::shared_ptr<Position> cursor) {
-  return [trigger = std::move(trigger), broker = std::move(broker), cursor](sqlite3* connection) {
-    Statement known(connection, "SELECT position FROM trigger_cursor WHERE trigger = ? AND broker = ?");
-    known.bind(trigger).bind(broker);
-    if (known.step()) {
-      *cursor = static_cast<Position>(known.integer(0));
-      return;
-    }
-    remove_trigger(trigger)(connection);
-    Statement start(
-        connection,
-        "INSERT INTO trigger_cursor VALUES(?, ?, (SELECT coalesce(max(seq), 0) FROM event)) RETURNING position");
-    start.bind(trigger).bind(broker).step();
-    *cursor = static_cast<Position>(start.integer(0));
-    start.step();
-  };
-}
-
-Log::Work Log::remove_trigger(std::string trigger) {
-  return [trigger = std::move(trigger)](sqlite3* connection) {
-    Statement(connection, "DELETE FROM trigger_cursor WHERE trigger = ?").bind(trigger).run();
-    Statement(connection, "DELETE FROM delivery WHERE trigger = ?").bind(trigger).run();
-  };
-}
-
-Log::Work Log::put(DeliveryRow row) {
-  return [row = std::move(row)](sqlite3* connection) {
-    Statement statement(connection, "INSERT OR REPLACE INTO delivery VALUES(?,?,?,?,?,?,?,?)");
-    statement.bind(row.trigger)
-        .bind(static_cast<std::int64_t>(row.position))
-        .bind(static_cast<int>(row.state))
-        .bind(row.attempts);
-    statement.bind(to_microseconds(row.due)).bind(row.status).bind(row.destination).bind_blob(row.body).run();
-  };
-}
-
-Log::Work Log::settle(std::string trigger, Position position) {
-  return [trigger = std::move(trigger), position](sqlite3* connection) {
-    Statement passed(connection,
-                     "DELETE FROM delivery WHERE trigger = ?1 AND seq = ?2 AND seq <= "
-                     "(SELECT position FROM trigger_cursor WHERE trigger = ?1) RETURNING seq");
-    const bool gone = passed.bind(trigger).bind(static_cast<std::int64_t>(position)).step();
-    if (!gone) put({.state = DeliveryRow::State::settled, .trigger = trigger, .position = position})(connection);
-  };
-}
-
-Log::Work Log::save(std::vector<Cursor> cursors) {
-  return [cursors = std::move(cursors)](sqlite3* connection) {
-    Statement move(connection, "UPDATE trigger_cursor SET position = ? WHERE trigger = ?");
-    Statement clean(connection,
-                    "DELETE FROM delivery INDEXED BY delivery_settled WHERE trigger = ? AND seq <= ? AND state = 3");
-    for (const Cursor& cursor : cursors) {
-      move.reset().bind(static_cast<std::int64_t>(cursor.position)).bind(cursor.trigger).run();
-      clean.reset().bind(cursor.trigger).bind(static_cast<std::int64_t>(cursor.position)).run();
-    }
-  };
-}
-
-Log::Work Log::trim(std::uint64_t kept, WallTime before, std::shared_ptr<int> deleted) {
-  return [kept, before, deleted](sqlite3* connection) {
-    Statement bounds(
-        connection,
-        "SELECT coalesce(max(seq), 0), coalesce((SELECT min(position) FROM trigger_cursor), max(seq), 0) FROM event");
-    bounds.step();
-    const std::int64_t newest = bounds.integer(0);
-    const std::int64_t settled = bounds.integer(1);
-    Statement trim(connection, fmt::format("DELETE FROM event WHERE seq IN (SELECT seq FROM event WHERE seq <= ? AND "
-                                           "seq < ? AND (seq <= ? OR received < ?) AND NOT EXISTS"
-                                           " (SELECT 1 FROM delivery d INDEXED BY delivery_event WHERE d.seq = "
-                                           "event.seq AND d.state IN (1,2)) ORDER BY seq LIMIT {})",
-                                           trim_count));
-    trim.bind(settled).bind(newest).bind(newest - static_cast<std::int64_t>(kept)).bind(to_microseconds(before)).run();
-    Statement changes(connection, "SELECT changes()");
-    changes.step();
-    *deleted = static_cast<int>(changes.integer(0));
-  };
+  return rows_in(due_);
 }
 
 }  // namespace wick::eventing

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <ctime>
 
 #include "wick/base/text.hpp"
 
@@ -18,12 +19,26 @@ bool is_retryable(int status) {
   return status == 404 || status == 408 || status == 409 || status == 429 || status >= 500;
 }
 
-Judgement judge_success(http::Response response) {
+/// RFC 9110 10.2.3: seconds, or an HTTP-date (its preferred form).
+std::optional<milliseconds> retry_after_of(const http::Fields& fields, WallTime now) {
+  const auto value = fields.find("Retry-After");
+  if (!value) return std::nullopt;
+  const std::string text(trim(*value));
+  constexpr std::uint64_t seconds_max = 366ull * 24 * 3600;
+  if (const auto count = parse_unsigned(text)) return seconds(std::min(*count, seconds_max));
+  std::tm parts{};
+  const char* end = ::strptime(text.c_str(), "%a, %d %b %Y %H:%M:%S GMT", &parts);
+  if (end == nullptr || *end != '\0') return std::nullopt;
+  const WallTime when{seconds(::timegm(&parts))};
+  return std::max(std::chrono::ceil<milliseconds>(when - now), milliseconds(0));
+}
+
+Judgement judge_success(http::Response response, Replies strictness) {
   Judgement judgement{.status = response.head.status};
   // 202 is never a reply (knative/specs data-plane.md), whatever comes with it.
   if (response.head.status == 202) return judgement;
   if (!claims_event(response.head.fields)) {
-    if (response.body.empty()) return judgement;
+    if (response.body.empty() || strictness == Replies::lenient) return judgement;
     return {.verdict = Judgement::Verdict::retry,
             .status = 502,
             .detail = "the answer has a body that is no CloudEvent",
@@ -41,19 +56,9 @@ Judgement judge_success(http::Response response) {
 
 }  // namespace
 
-std::optional<std::string> mismatch(const AttributeFilter& filter, const CloudEvent& event) {
-  for (const auto& [name, wanted] : filter) {
-    const std::string found = event.text(name);
-    if (found.empty()) return fmt::format("attribute {} is not there", printable(name));
-    if (!wanted.empty() && found != wanted)
-      return fmt::format("{} is '{}', wanted '{}'", printable(name), printable(found), printable(wanted));
-  }
-  return std::nullopt;
-}
-
 milliseconds backoff(const Delivery& delivery, int failed) {
   const auto delay = delivery.backoff_delay.count();
-  const auto most = std::max<std::int64_t>(backoff_max.count(), delay);
+  const auto most = std::max<std::int64_t>(delivery.backoff_max.count(), delay);
   const int times = std::max(failed, 1);
   if (delivery.backoff == Delivery::Backoff::linear)
     return milliseconds(times > most / std::max<std::int64_t>(delay, 1) ? most : delay * times);
@@ -62,7 +67,16 @@ milliseconds backoff(const Delivery& delivery, int failed) {
   return milliseconds(std::min(wait, most));
 }
 
-Judgement judge(Result<http::Response> response) {
+milliseconds next_wait(const Delivery& delivery, int failed, std::optional<milliseconds> retry_after, double share) {
+  const milliseconds base = backoff(delivery, failed);
+  const milliseconds most = std::max(delivery.backoff_max, delivery.backoff_delay);
+  const milliseconds extra(static_cast<std::int64_t>(static_cast<double>(base.count()) * share));
+  const milliseconds wait = base + extra > most ? most - extra : base + extra;
+  if (!retry_after || !delivery.retry_after_max) return wait;
+  return std::max(wait, std::min(*retry_after, *delivery.retry_after_max));
+}
+
+Judgement judge(Result<http::Response> response, WallTime now, Replies replies) {
   if (!response) {
     const Errc code = response.error().code();
     const bool hopeless = code == Errc::invalid || code == Errc::unsupported;
@@ -70,11 +84,13 @@ Judgement judge(Result<http::Response> response) {
             .detail = response.error().what()};
   }
   const int status = response->head.status;
-  if (status >= 200 && status < 300) return judge_success(std::move(*response));
+  if (status >= 200 && status < 300) return judge_success(std::move(*response), replies);
+  const auto retry_after = status == 429 || status == 503 ? retry_after_of(response->head.fields, now) : std::nullopt;
   return {.verdict = is_retryable(status) ? Judgement::Verdict::retry : Judgement::Verdict::refused,
           .status = status,
           .detail = fmt::format("answered {} {}", status, http::reason_phrase(status)),
-          .body = std::move(response->body)};
+          .body = std::move(response->body),
+          .retry_after = retry_after};
 }
 
 Delivery effective_delivery(const TriggerSpec& trigger, const BrokerSpec* broker) {
@@ -100,6 +116,20 @@ bool admit(CloudEvent& event, WallTime now) {
   event.attributes[ttl_name] = ttl;
   event.attributes["knativearrivaltime"] = to_rfc3339_nano(now);
   return true;
+}
+
+std::optional<WallTime> deliver_at(const CloudEvent& event, WallTime received) {
+  if (event.has("deliverat"))
+    if (const auto time = parse_rfc3339(event.text("deliverat"))) return *time;
+  if (event.has("delay"))
+    if (const auto delay = parse_iso8601_duration(event.text("delay"))) return received + *delay;
+  return std::nullopt;
+}
+
+bool has_expired(const CloudEvent& event, WallTime now) {
+  if (!event.has("expirytime")) return false;
+  const auto time = parse_rfc3339(event.text("expirytime"));
+  return time && *time <= now;
 }
 
 CloudEvent dead_letter(CloudEvent event, const std::string& destination, int status, std::string_view body) {

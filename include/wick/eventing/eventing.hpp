@@ -1,6 +1,8 @@
 // Event to delivery: the broker log on SQLite, triggers, and the delivery loop.
 #pragma once
 
+#include <boost/json/array.hpp>
+#include <boost/json/object.hpp>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -57,18 +59,17 @@ struct TriggerSpec {
     key,    // events with the same `partitionkey` one after the other; one without it has no order
     strict  // all one after the other
   } ordering = Ordering::none;
-  int in_flight_max = 0;        // 0: Limits::concurrent_deliveries_per_trigger
-  StartFrom start_from;         // of a new trigger
-  bool strict_replies = false;  // a 2xx answer with a body that is no event fails, as in Knative
+  int in_flight_max = 0;         // 0: Limits::concurrent_deliveries_per_trigger
+  StartFrom start_from;          // of a new trigger
+  bool lenient_replies = false;  // a 2xx answer with a body that is no event is a delivery; Knative fails it
 };
 
 struct BrokerSpec {
   std::string name_space;
   std::string name;
   Delivery delivery;
-  std::optional<std::chrono::seconds> retention;  // settled events are kept so long; absent: Limits::retained_age
-  std::optional<std::chrono::seconds>
-      dedup_window;  // an event with a (source, id) seen in it is acknowledged, not stored
+  // An event whose (source, id) was seen within this time is acknowledged, and not stored again.
+  std::optional<std::chrono::seconds> dedup_window;
 };
 
 /// Reaches a destination; `app` gives one that knows `serving`. The request is complete but for routing.
@@ -76,7 +77,16 @@ using Deliver = std::function<awaitable<Result<http::Response>>(Destination, htt
 
 /// What `wick event tail` shows.
 struct EventRecord {
-  enum class Kind { accepted, delivered, failed, dead_lettered, dropped, no_match } kind = Kind::accepted;
+  enum class Kind {
+    accepted,
+    delivered,
+    failed,
+    dead_lettered,
+    dropped,  // kept as a dead letter
+    no_match,
+    expired,
+    delayed
+  } kind = Kind::accepted;
   std::string name_space;
   std::string broker;
   std::string trigger;  // for deliveries
@@ -93,11 +103,17 @@ class Eventing {
   struct Limits {
     std::size_t event_bytes_max = 1 << 20;  // 413
     int concurrent_deliveries_per_trigger = 32;
-    std::uint64_t retained_events = 10'000;        // settled events kept, newest first …
-    std::chrono::hours retained_age{24};           // … and for so long
-    std::uint64_t backlog_events_max = 1'000'000;  // events behind the slowest trigger; past it the ingress answers 429
-    milliseconds attempt_limit{300'000};           // where Delivery has no timeout
-    std::size_t records_kept = 1000;               // a broker, for tail()
+    std::uint64_t retained_events = 1'000'000;      // settled events kept, newest first …
+    std::chrono::hours retained_age{24};            // … and for so long
+    std::uint64_t retained_bytes = 1ull << 30;      // … and while the log uses no more
+    std::uint64_t backlog_events_max = 20'000'000;  // positions behind a broker's slowest trigger; past it 429
+    std::uint64_t log_bytes_max = 16ull << 30;      // of the log's file; past it 429
+    std::size_t waiting_bytes_max = 64 << 20;       // of events read or waiting for their commit; past it 429
+    std::chrono::hours dead_letter_age{7 * 24};     // dead letters are kept so long …
+    std::uint64_t dead_letters_max = 100'000;       // … and so many
+    double backoff_jitter = 0.1;                    // at most this share is added to a wait
+    milliseconds attempt_limit{300'000};            // where Delivery has no timeout
+    std::size_t records_kept = 1000;                // a broker, for tail()
   };
   /// `database` was opened with `migrations()`; it, `clock` and `metrics` must outlive this. Call stop() before
   /// destroying.
@@ -119,9 +135,30 @@ class Eventing {
   /// The last `count` records of a broker, then each new one until cancelled or `on_record` returns false.
   awaitable<void> tail(std::string name_space, std::string broker, std::size_t count,
                        std::function<bool(const EventRecord&)> on_record);
+  /// Called once when the log takes no more writes (a failed sync: nobody knows what is on disk). Nothing is
+  /// acknowledged from then on; what was is there when the log is opened again, so the process should end.
+  void on_broken_disk(std::function<void()> callback);
+  /// Events and pages of the log found damaged since the start; each was logged.
+  std::uint64_t damaged() const;
   /// Pending deliveries a trigger ("namespace/name"): under way, waiting for a retry, and accepted events it has not
   /// looked at (at most 10,000 of those are counted).
   std::map<std::string, std::size_t> pending() const;
+
+  /// What is known of the events with this id in a namespace: attributes, for each trigger whether it matched (or
+  /// which filter said no), its attempts and what comes next, the event it replies to and its replies. As `wick why`
+  /// and the API show it. Reads the whole log once, in slices. Errors: not_found.
+  awaitable<Result<boost::json::object>> why(std::string name_space, std::string event_id);
+  /// Stored events of a broker after a position, oldest first, at most `count` (1,000 at the most).
+  awaitable<boost::json::array> list(std::string name_space, std::string broker, std::uint64_t after,
+                                     std::size_t count);
+  /// Newest first, with the last answer.
+  boost::json::array dead_letters(const std::string& name_space, std::size_t count) const;
+  /// Dead letters of a trigger, or one by its position, to be delivered once more with a fresh retry budget; how many.
+  awaitable<Result<int>> redrive(std::string name_space, std::string trigger, std::optional<std::uint64_t> position);
+  awaitable<Result<int>> purge(std::string name_space, std::string trigger, std::optional<std::uint64_t> position);
+  /// Delivers the matching events from position `first` to `last` once more, marked with the extension `wickreplay`,
+  /// beside what is new. Survives a restart. Errors: not_found; conflict (one is under way); invalid (no such events).
+  awaitable<Result<void>> replay(std::string name_space, std::string trigger, std::uint64_t first, std::uint64_t last);
 
   /// Starts no more deliveries, gives those under way `grace` to end, and writes down where each trigger is. What was
   /// cut is delivered again after the next start.

@@ -12,16 +12,14 @@
 
 namespace wick::eventing {
 
-/// Why an event does not pass ("type is 'a', wanted 'b'"); nullopt when it does.
-std::optional<std::string> mismatch(const AttributeFilter& filter, const CloudEvent& event);
-inline bool match(const AttributeFilter& filter, const CloudEvent& event) { return !mismatch(filter, event); }
-
-inline constexpr milliseconds backoff_max{300'000};
 /// The wait after the `failed`-th failed attempt (1 is the first). linear: delay × failed; exponential: delay ×
-/// 2^(failed-1); both at most backoff_max, or the delay itself where that is longer: uncapped, 20 retries from one
-/// second would take 12 days. Knative's code counts linear from 0, so that its first retry does not wait at all; its
-/// documentation and we count from 1.
+/// 2^(failed-1); both at most the delivery's backoff_max, or the delay itself where that is longer: uncapped, 20
+/// retries from one second would take 12 days. Knative's code counts linear from 0, so that its first retry does not
+/// wait at all; its documentation and we count from 1.
 milliseconds backoff(const Delivery& delivery, int failed);
+/// The backoff with a `share` of it added, so that what failed together is not tried together again; at the cap the
+/// share is taken off. A Retry-After makes it longer, up to the delivery's retry_after_max.
+milliseconds next_wait(const Delivery& delivery, int failed, std::optional<milliseconds> retry_after, double share);
 
 struct Judgement {
   enum class Verdict {
@@ -31,10 +29,14 @@ struct Judgement {
   } verdict = Verdict::delivered;
   int status = 0;  // as the subscriber sent it; 502 for a reply we cannot take; 0 when there was no answer
   std::string detail;
-  std::string body;                 // of a failed attempt
-  std::vector<CloudEvent> replies;  // of a delivered one
+  std::string body;                         // of a failed attempt
+  std::vector<CloudEvent> replies;          // of a delivered one
+  std::optional<milliseconds> retry_after;  // of a 429 or 503
 };
-Judgement judge(Result<http::Response> response);
+/// lenient: a 2xx answer with a body that is no event is a delivery, as for an ordinary web handler; Knative, and
+/// strict, take it for a failure.
+enum class Replies { strict, lenient };
+Judgement judge(Result<http::Response> response, WallTime now, Replies replies = Replies::strict);
 
 /// The trigger's delivery, else the broker's; a trigger without a dead letter sink of its own has the broker's.
 Delivery effective_delivery(const TriggerSpec& trigger, const BrokerSpec* broker);
@@ -46,6 +48,12 @@ inline constexpr int ttl_max = 255;
 /// Gives an event the loop budget and arrival time of one pass through the broker. False when the budget was used up
 /// (Knative's MAX_TTL: absent or unreadable is 255, present is one less).
 bool admit(CloudEvent& event, WallTime now);
+
+/// The `deliverat` attribute (RFC 3339), or `delay` (ISO 8601) after `received`; nullopt without either, or when it
+/// cannot be read.
+std::optional<WallTime> deliver_at(const CloudEvent& event, WallTime received);
+/// True past the event's `expirytime`.
+bool has_expired(const CloudEvent& event, WallTime now);
 
 /// The original event with knativeerrordest, knativeerrorcode and knativeerrordata.
 CloudEvent dead_letter(CloudEvent event, const std::string& destination, int status, std::string_view body);

@@ -120,7 +120,10 @@ struct FakeSubscriber {
 /// A broker "default/b" in memory. `restart()` starts a new Eventing on the same log, as after kill -9 when `clean` is
 /// false.
 struct BrokerFixture {
-  explicit BrokerFixture(Eventing::Limits limits = {}) : limits(limits) { start(); }
+  explicit BrokerFixture(Eventing::Limits given = {}) : limits(given) {
+    limits.backoff_jitter = 0;
+    start();
+  }
   ~BrokerFixture() { run_on(loop, eventing->stop(0ms)); }
 
   void start() {

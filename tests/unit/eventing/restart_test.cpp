@@ -210,6 +210,6 @@ TEST_CASE("a trigger that nobody sets any more is forgotten after a day and pins
   f.clock.advance(1h);
   CHECK(integer(f, "SELECT count(*) FROM event") == 5);
   f.clock.advance(25h);
-  CHECK(integer(f, "SELECT count(*) FROM trigger_cursor") == 0);
+  CHECK(integer(f, "SELECT count(*) FROM trigger_state") == 0);
   CHECK(integer(f, "SELECT count(*) FROM event") == 1);
 }
