@@ -149,6 +149,16 @@ awaitable<void> handle_wick(const Doors& doors, http::Exchange& exchange, std::v
     co_return co_await (get    ? tail_events(doors, exchange, segments[1], segments[3])
                         : post ? publish_event(doors, exchange, segments[1], segments[3])
                                : wrong_method(exchange));
+  if (is(5, "brokers", "log"))
+    co_return co_await (get ? list_events(doors, exchange, segments[1], segments[3]) : wrong_method(exchange));
+  if (is(4, "events", {}))
+    co_return co_await (get ? why_event(doors, exchange, segments[1], segments[3]) : wrong_method(exchange));
+  if (is(5, "triggers", "replay"))
+    co_return co_await (post ? replay_events(doors, exchange, segments[1], segments[3]) : wrong_method(exchange));
+  if (is(3, "deadletters", {}))
+    co_return co_await (get ? list_dead_letters(doors, exchange, segments[1]) : wrong_method(exchange));
+  if (is(4, "deadletters", {}) && (segments[3] == "retry" || segments[3] == "purge"))
+    co_return co_await (post ? settle_dead_letters(doors, exchange, segments[1], segments[3]) : wrong_method(exchange));
   if (segments.size() >= 5 && segments[0] == "namespaces" && segments[2] == "services" && segments[4] == "proxy")
     co_return co_await invoke(doors, exchange, segments[1], segments[3]);
   co_await not_found(exchange);

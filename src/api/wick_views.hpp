@@ -21,6 +21,18 @@ awaitable<void> invoke(const Doors& doors, http::Exchange& exchange, std::string
 /// POST and GET namespaces/NS/brokers/NAME/events.
 awaitable<void> publish_event(const Doors& doors, http::Exchange& exchange, std::string name_space, std::string name);
 awaitable<void> tail_events(const Doors& doors, http::Exchange& exchange, std::string name_space, std::string name);
+/// GET namespaces/NS/brokers/NAME/log?after=&count=: stored events, oldest first.
+awaitable<void> list_events(const Doors& doors, http::Exchange& exchange, std::string name_space, std::string name);
+/// GET namespaces/NS/events/ID: what became of an event.
+awaitable<void> why_event(const Doors& doors, http::Exchange& exchange, std::string name_space, std::string id);
+/// POST namespaces/NS/triggers/NAME/replay?first=&last=: positions of the log once more.
+awaitable<void> replay_events(const Doors& doors, http::Exchange& exchange, std::string name_space,
+                              std::string trigger);
+/// GET namespaces/NS/deadletters?count=.
+awaitable<void> list_dead_letters(const Doors& doors, http::Exchange& exchange, std::string name_space);
+/// POST namespaces/NS/deadletters/retry and /purge?trigger=&position=: all of a trigger, or one.
+awaitable<void> settle_dead_letters(const Doors& doors, http::Exchange& exchange, std::string name_space,
+                                    std::string verb);
 /// GET info, GET doctor.
 awaitable<void> info(const Doors& doors, http::Exchange& exchange);
 awaitable<void> doctor(const Doors& doors, http::Exchange& exchange);

@@ -149,6 +149,7 @@ class Front {
   std::string listen_address_;
   std::string events_address_;
   bool runner_lost_ = false;
+  bool disk_broken_ = false;
   bool stopping_ = false;
   asio::signal_set signals_{loop_, SIGTERM, SIGINT};
   TaskGroup tasks_{executor_};
@@ -273,6 +274,10 @@ awaitable<Result<void>> Front::start() {
     front->signals_.cancel();
   };
   tasks_.spawn("runner", serve_runner_replies(this));
+  eventing_->on_broken_disk([this] {
+    disk_broken_ = true;
+    signals_.cancel();
+  });
   auto started = co_await control_->start();
   if (!started) co_return fail(std::move(started.error()).within("start"));
   // From here on the stored state is in force: listeners may open.
@@ -298,6 +303,9 @@ awaitable<Result<void>> Front::wait_for_end() {
     if (runner_lost_)
       co_return fail(Errc::unavailable, "the runner is gone",
                      "look at the lines above; instances go on, and the next start adopts them");
+    if (disk_broken_)
+      co_return fail(Errc::io, "the event log takes no more writes",
+                     "check the disk; what was acknowledged is there at the next start");
     throw;
   }
   co_return Result<void>{};

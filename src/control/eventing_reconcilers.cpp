@@ -3,6 +3,7 @@
 
 #include "control/reconcilers.hpp"
 #include "control/routes.hpp"
+#include "wick/base/text.hpp"
 #include "wick/model/admission.hpp"
 #include "wick/model/eventing.hpp"
 
@@ -32,6 +33,44 @@ eventing::Delivery to_eventing(const model::Delivery& delivery, const std::strin
   if (delivery.format == model::Delivery::Format::json) out.format = eventing::Delivery::Format::json;
   if (delivery.dead_letter) out.dead_letter = to_eventing(*delivery.dead_letter, name_space);
   return out;
+}
+
+std::unexpected<Error> wrong(std::string_view annotation, std::string_view wanted, const std::string& found) {
+  return fail(Errc::invalid, fmt::format("wick.dev/{} must be {}, not '{}'", annotation, wanted, printable(found)));
+}
+
+Result<eventing::StartFrom> start_from(const std::string& text) {
+  using Where = eventing::StartFrom::Where;
+  if (text.empty() || text == "latest") return eventing::StartFrom{};
+  if (text == "earliest") return eventing::StartFrom{.where = Where::earliest};
+  if (const auto position = parse_unsigned(text))
+    return eventing::StartFrom{.where = Where::position, .position = *position};
+  if (const auto time = parse_rfc3339(text)) return eventing::StartFrom{.where = Where::time, .time = *time};
+  return wrong("start-from", "latest, earliest, a position of the log or an RFC 3339 time", text);
+}
+
+/// What a single box adds to a Trigger: wick.dev/ordering, max-in-flight, start-from and replies. Errors: invalid.
+Result<void> add_annotated(const model::Metadata& metadata, eventing::TriggerSpec& spec) {
+  const auto ordering = metadata.annotation("wick.dev/ordering");
+  if (ordering == "key")
+    spec.ordering = eventing::TriggerSpec::Ordering::key;
+  else if (ordering == "strict")
+    spec.ordering = eventing::TriggerSpec::Ordering::strict;
+  else if (!ordering.empty() && ordering != "none")
+    return wrong("ordering", "none, key or strict", ordering);
+  if (const auto most = metadata.annotation("wick.dev/max-in-flight"); !most.empty()) {
+    const auto count = parse_unsigned(most);
+    if (!count || *count < 1 || *count > 1000) return wrong("max-in-flight", "1..1000", most);
+    spec.in_flight_max = static_cast<int>(*count);
+  }
+  const auto replies = metadata.annotation("wick.dev/replies");
+  if (!replies.empty() && replies != "lenient" && replies != "strict")
+    return wrong("replies", "lenient or strict", replies);
+  spec.lenient_replies = replies == "lenient";
+  auto start = start_from(metadata.annotation("wick.dev/start-from"));
+  if (!start) return fail(std::move(start.error()));
+  spec.start_from = *start;
+  return {};
 }
 
 struct Resolved {
@@ -96,6 +135,9 @@ awaitable<Result<void>> reconcile_broker(World& world, ObjectKey key) {
   const auto broker = model::decode_broker(*object, ignored);
   eventing::BrokerSpec spec{.name_space = key.name_space, .name = key.name, .delivery = {}};
   spec.delivery = to_eventing(broker.delivery.value_or(model::Delivery{}), key.name_space);
+  if (const auto window = broker.metadata.annotation("wick.dev/dedup-window"); !window.empty())
+    if (const auto length = parse_go_duration(window))
+      spec.dedup_window = std::chrono::ceil<std::chrono::seconds>(*length);
   world.with.eventing.set_broker(std::move(spec));
 
   model::Conditions conditions("Ready",
@@ -154,7 +196,6 @@ awaitable<Result<void>> reconcile_trigger(World& world, ObjectKey key) {
   // none is missed.
   auto filters = eventing::filters_from_json(trigger.filters);
   if (broker && !filters) {
-    world.with.eventing.remove_trigger(key.name_space, key.name);
     conditions.mark_false("SubscriptionReady", "FilterInvalid", filters.error().what());
   } else if (broker) {
     eventing::TriggerSpec spec{.name_space = key.name_space,
@@ -169,8 +210,13 @@ awaitable<Result<void>> reconcile_trigger(World& world, ObjectKey key) {
     if (spec.delivery && !spec.delivery->dead_letter)
       if (const auto inherited = model::decode_broker(*broker, ignored).delivery; inherited && inherited->dead_letter)
         spec.delivery->dead_letter = to_eventing(*inherited->dead_letter, key.name_space);
-    world.with.eventing.set_trigger(std::move(spec));
-    conditions.mark_true("SubscriptionReady");
+    // One that was good before goes on as it was: removing it would forget what waits for it.
+    if (const auto added = add_annotated(trigger.metadata, spec); !added) {
+      conditions.mark_false("SubscriptionReady", "AnnotationInvalid", added.error().what());
+    } else {
+      world.with.eventing.set_trigger(std::move(spec));
+      conditions.mark_true("SubscriptionReady");
+    }
   } else {
     world.with.eventing.remove_trigger(key.name_space, key.name);
     conditions.mark_unknown("SubscriptionReady", "BrokerDoesNotExist", "there is no broker to subscribe to");

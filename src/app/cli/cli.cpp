@@ -129,8 +129,9 @@ class CommandLine {
     show.add_flag("--build", logs->build, "of the newest build");
 
     auto why = std::make_shared<std::string>();
-    verb(app_, "why", "Why a service is as it is", [why](Session& session) { return explain(session, *why); })
-        .add_option("name", *why, "service")
+    verb(app_, "why", "Why a service is as it is, or what became of an event",
+         [why](Session& session) { return explain(session, *why); })
+        .add_option("name", *why, "service, or event id")
         ->required();
 
     auto open = std::make_shared<std::string>();
@@ -249,6 +250,45 @@ class CommandLine {
         ->check(CLI::NonNegativeNumber)
         ->type_name("N");
     tailing.add_option("--broker", tail->broker, "broker (default: default)")->type_name("NAME");
+    add_stored_events(event);
+  }
+
+  void add_stored_events(CLI::App& event) {
+    auto list = std::make_shared<ListEventsOptions>();
+    auto& listing = verb(event, "list", "What a broker's log holds, oldest first",
+                         [list](Session& session) { return list_events(session, *list); });
+    listing.add_option("--after", list->after, "begin after this position")->type_name("POSITION");
+    listing.add_option("--count", list->count, "at most so many (default 100)")->check(CLI::Range(1, 1000));
+    listing.add_option("--broker", list->broker, "broker (default: default)")->type_name("NAME");
+    auto retry = std::make_shared<RetryOptions>();
+    auto& retrying = verb(event, "retry", "Deliver an event once more where it became a dead letter",
+                          [retry](Session& session) { return retry_event(session, *retry); });
+    retrying.add_option("id", retry->id, "event id")->required();
+    retrying.add_option("--trigger", retry->trigger, "to this trigger, whatever became of it")->type_name("NAME");
+    auto replay = std::make_shared<ReplayOptions>();
+    auto& replaying = verb(event, "replay", "Deliver a stretch of the log to a trigger once more",
+                           [replay](Session& session) { return replay_events(session, *replay); });
+    replaying.add_option("trigger", replay->trigger, "trigger")->required();
+    replaying.add_option("--from", replay->first, "first position")->required()->type_name("POSITION");
+    replaying.add_option("--to", replay->last, "last position")->required()->type_name("POSITION");
+
+    auto& dlq = *app_.add_subcommand("dlq", "Events that nobody took");
+    dlq.require_subcommand(1);
+    verb(dlq, "ls", "List dead letters, newest first", list_dead_letters);
+    auto retried = std::make_shared<DeadLetterOptions>();
+    add_dead_letters(verb(dlq, "retry", "Deliver dead letters once more",
+                          [retried](Session& session) { return retry_dead_letters(session, *retried); }),
+                     *retried);
+    auto purged = std::make_shared<DeadLetterOptions>();
+    auto& purging = verb(dlq, "purge", "Forget dead letters",
+                         [purged](Session& session) { return purge_dead_letters(session, *purged); });
+    add_dead_letters(purging, *purged);
+    purging.add_flag("-y,--yes", purged->yes, "do not ask");
+  }
+
+  static void add_dead_letters(CLI::App& verb, DeadLetterOptions& options) {
+    verb.add_option("trigger", options.trigger, "trigger")->required();
+    verb.add_option("--position", options.position, "only the event at this position")->type_name("POSITION");
   }
 
   void add_rest() {

@@ -19,7 +19,9 @@ _wick() {{
   elif [ "${{COMP_WORDS[1]}}" = secret ] && [ "$COMP_CWORD" -eq 2 ]; then
     COMPREPLY=($(compgen -W "set ls rm" -- "$word"))
   elif [ "${{COMP_WORDS[1]}}" = event ] && [ "$COMP_CWORD" -eq 2 ]; then
-    COMPREPLY=($(compgen -W "send tail" -- "$word"))
+    COMPREPLY=($(compgen -W "send tail list retry replay" -- "$word"))
+  elif [ "${{COMP_WORDS[1]}}" = dlq ] && [ "$COMP_CWORD" -eq 2 ]; then
+    COMPREPLY=($(compgen -W "ls retry purge" -- "$word"))
   elif [[ " {1} " = *" ${{COMP_WORDS[1]}} "* ]] && [[ $word != -* ]]; then
     COMPREPLY=($(compgen -W "$(wick __names 2>/dev/null)" -- "$word"))
   else
@@ -39,7 +41,9 @@ _wick() {{
   elif [[ $words[2] == secret && CURRENT -eq 3 ]]; then
     compadd set ls rm
   elif [[ $words[2] == event && CURRENT -eq 3 ]]; then
-    compadd send tail
+    compadd send tail list retry replay
+  elif [[ $words[2] == dlq && CURRENT -eq 3 ]]; then
+    compadd ls retry purge
   elif [[ " {1} " == *" $words[2] "* ]]; then
     compadd -- ${{(f)"$(wick __names 2>/dev/null)"}}
   else
@@ -54,7 +58,8 @@ complete -c wick -n __fish_use_subcommand -f -a "{0}"
 complete -c wick -n "__fish_seen_subcommand_from {1}" -f -a "(wick __names 2>/dev/null)"
 complete -c wick -n "__fish_seen_subcommand_from trigger" -f -a "add ls rm"
 complete -c wick -n "__fish_seen_subcommand_from secret" -f -a "set ls rm"
-complete -c wick -n "__fish_seen_subcommand_from event" -f -a "send tail"
+complete -c wick -n "__fish_seen_subcommand_from event" -f -a "send tail list retry replay"
+complete -c wick -n "__fish_seen_subcommand_from dlq" -f -a "ls retry purge"
 )sh";
 
 }  // namespace

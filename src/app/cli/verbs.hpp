@@ -22,7 +22,8 @@ struct LogsOptions {
 };
 Outcome<void> show_logs(Session& session, const LogsOptions& options);
 
-/// The last failure, what waits, and the last requests of a service.
+/// The last failure, what waits, and the last requests of a service; or, where no service has the name, what became of
+/// the event with that id.
 Outcome<void> explain(Session& session, const std::string& name);
 
 struct RemoveOptions {
@@ -112,6 +113,39 @@ struct TailOptions {
   int tail = 20;
 };
 Outcome<void> tail_events(Session& session, const TailOptions& options);
+
+struct ListEventsOptions {
+  std::string broker = "default";
+  std::uint64_t after = 0;  // a position of the log
+  int count = 100;
+};
+/// What the broker's log still holds, oldest first.
+Outcome<void> list_events(Session& session, const ListEventsOptions& options);
+
+/// What became of an event: for each trigger matched or why not, every attempt, replies and cause.
+Outcome<void> explain_event(Session& session, const std::string& id);
+
+struct RetryOptions {
+  std::string id;       // of the event
+  std::string trigger;  // empty: every trigger for which it is a dead letter; else once more, whatever became of it
+};
+Outcome<void> retry_event(Session& session, const RetryOptions& options);
+
+struct ReplayOptions {
+  std::string trigger;
+  std::uint64_t first = 1;  // positions, as `wick event list` shows them
+  std::uint64_t last = 0;
+};
+Outcome<void> replay_events(Session& session, const ReplayOptions& options);
+
+struct DeadLetterOptions {
+  std::string trigger;
+  std::uint64_t position = 0;  // 0: all of the trigger
+  bool yes = false;            // purge without asking
+};
+Outcome<void> list_dead_letters(Session& session);
+Outcome<void> retry_dead_letters(Session& session, const DeadLetterOptions& options);
+Outcome<void> purge_dead_letters(Session& session, const DeadLetterOptions& options);
 
 /// Exit 1 when a check failed; warnings are fine.
 Outcome<void> doctor(Session& session);

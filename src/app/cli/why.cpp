@@ -40,6 +40,14 @@ void print_requests(Terminal& terminal, const json::array& requests) {
 Outcome<void> explain(Session& session, const std::string& name) {
   auto why =
       session.client.get(wick_path(session.name_space, fmt::format("services/{}/why", http::percent_encode(name))));
+  if (!why && why.error().exit == ExitCode::not_found) {
+    auto explained = explain_event(session, name);
+    if (explained || explained.error().exit != ExitCode::not_found) return explained;
+    auto problem =
+        std::move(why.error()).within(fmt::format("there is neither a service nor an event '{}'", safe_line(name)));
+    problem.hint = "wick ps lists services, wick event list events";
+    return stop_with(std::move(problem));
+  }
   if (!why) return stop_with(std::move(why.error()));
   if (auto url = text_at(*why, "/url"); !url.empty()) why->get_object()["url"] = public_url(session, url);
   if (session.json) {
