@@ -228,6 +228,8 @@ Result<std::unique_ptr<Database>> open_file_database(const std::string& path,
   if (!lock) return fail(std::move(lock.error()));
   if (auto made = make_file(path); !made) return fail(std::move(made.error()));
   Connection writer = open_connection(path, Access::write);
+  // The change to WAL deleted a rollback journal. Were it to come back after a power cut, it would take all back.
+  if (auto synced = make_file(path); !synced) return fail(std::move(synced.error()));
   if (auto migrated = migrate(writer.get(), migrations); !migrated) return fail(std::move(migrated.error()));
   Connection reader = open_connection(path, Access::read);
   return std::make_unique<FileDatabase>(std::move(*lock), std::move(writer), std::move(reader), options);

@@ -117,14 +117,15 @@ class SimulatedDisk {
     if (out_flags) *out_flags = flags;
     return SQLITE_OK;
   }
-  static int remove(sqlite3_vfs* vfs, const char* path, int syncs_folder) {
+  static int remove(sqlite3_vfs* vfs, const char* path, int) {
     auto& disk = disk_of(vfs);
     const std::lock_guard guard(disk.mutex_);
     // Handles point into the map: the file stays, without content.
     if (const auto found = disk.files_.find(path); found != disk.files_.end()) {
       found->second.visible.clear();
       found->second.unsynced.push_back({.offset = 0, .bytes = {}, .truncates = true});
-      if (syncs_folder && !disk.ignores_syncs) {
+      // A file system's journal keeps a deletion (and the store syncs the folder after the only one that matters).
+      if (!disk.ignores_syncs) {
         found->second.durable.clear();
         found->second.unsynced.clear();
       }

@@ -242,7 +242,7 @@ TEST_CASE("a flipped bit anywhere in the log is harmless or told, and never ends
                             .subscriber = {.url = "http://s"},
                             .start_from = {.where = StartFrom::Where::earliest}});
       auto settle = [](Clock& clock, Eventing& eventing) -> awaitable<void> {
-        co_await clock.sleep(20ms);
+        co_await clock.sleep(100ms);
         co_await eventing.stop(100ms);
       };
       run_on(loop, settle(clock, eventing));
