@@ -10,6 +10,8 @@
 #include <fmt/format.h>
 #include <sqlite3.h>
 
+#include <algorithm>
+#include <boost/json/array.hpp>
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 #include <deque>
@@ -83,6 +85,11 @@ void carry_over(json::object& next, const json::object& previous) {
   const json::object before = member(previous, "metadata").as_object();
   for (const char* name : {"uid", "creationTimestamp", "resourceVersion", "generation"})
     metadata[name] = member(before, name);
+  for (const char* name : {"deletionTimestamp", "deletionGracePeriodSeconds"})
+    if (const json::value* value = before.if_contains(name))
+      metadata[name] = *value;
+    else
+      metadata.erase(name);
   if (member(next, "spec") != member(previous, "spec"))
     metadata["generation"] = member(before, "generation").to_number<std::int64_t>() + 1;
 }
@@ -94,16 +101,27 @@ struct Outcome {
   ObjectValue object;
 };
 
+/// What is encrypted on disk.
+bool is_secret(const ObjectKey& key) { return key.resource == "secrets"; }
+
+json::object decode(const Vault* vault, const ObjectKey& key, const std::string& body) {
+  if (!Vault::is_sealed(body)) return parse_object(body);
+  if (!vault) throw DatabaseError(SQLITE_AUTH, "an encrypted object and no key");
+  auto plain = vault->open(body, text_of(key));
+  if (!plain) throw DatabaseError(SQLITE_CORRUPT, plain.error().message());
+  return parse_object(*plain);
+}
+
 /// The table as the writer's transaction sees it.
 class Table {
  public:
-  explicit Table(sqlite3* connection) : connection_(connection) {}
+  Table(sqlite3* connection, const Vault* vault) : connection_(connection), vault_(vault) {}
 
   std::optional<json::object> read(const ObjectKey& key) {
     Statement query(connection_, "SELECT body FROM object WHERE resource=? AND namespace=? AND name=?");
     query.bind(key.resource).bind(key.name_space).bind(key.name);
     if (!query.step()) return std::nullopt;
-    return parse_object(query.text(0));
+    return decode(vault_, key, query.text(0));
   }
 
   std::uint64_t next_version() {
@@ -122,7 +140,7 @@ class Table {
         .bind(key.name_space)
         .bind(key.name)
         .bind(static_cast<std::int64_t>(version))
-        .bind(body)
+        .bind(is_secret(key) && vault_ ? vault_->seal(body, text_of(key)) : body)
         .run();
   }
 
@@ -131,8 +149,16 @@ class Table {
     statement.bind(key.resource).bind(key.name_space).bind(key.name).run();
   }
 
+  /// Why `key` cannot be written, if it cannot.
+  std::optional<Error> refusal(const ObjectKey& key) const {
+    if (!is_secret(key) || vault_) return std::nullopt;
+    return Error(Errc::unsupported, "there is no key to encrypt Secrets with")
+        .hint("start wick as root, or name a key with --secret-key FILE");
+  }
+
  private:
   sqlite3* connection_;
+  const Vault* vault_;
 };
 
 std::optional<Error> conflict_with(const json::object& current, std::optional<std::uint64_t> expected) {
@@ -145,6 +171,8 @@ std::optional<Error> conflict_with(const json::object& current, std::optional<st
 
 /// Gives `object` its version, stores it and notes the change.
 void store(Table& table, const ObjectKey& key, Change::Type type, json::object object, Outcome& outcome) {
+  outcome.refused = table.refusal(key);
+  if (outcome.refused) return;
   const std::uint64_t version = table.next_version();
   metadata_of(object)["resourceVersion"] = std::to_string(version);
   const std::string body = json::serialize(object);
@@ -168,11 +196,32 @@ void store_if_changed(Table& table, const ObjectKey& key, json::object next, con
     store(table, key, Change::Type::modified, std::move(next), outcome);
 }
 
+json::array finalizers_of(const json::object& object) {
+  const json::value metadata = member(object, "metadata");
+  const json::value list = metadata.is_object() ? member(metadata.get_object(), "finalizers") : json::value();
+  return list.is_array() ? list.get_array() : json::array();
+}
+
+bool is_being_deleted(const json::object& object) {
+  const json::value metadata = member(object, "metadata");
+  return metadata.is_object() && metadata.get_object().contains("deletionTimestamp");
+}
+
+/// Takes the row away; `last` is the state its watchers are told.
+void drop(Table& table, const ObjectKey& key, json::object last, Outcome& outcome) {
+  table.remove(key);
+  const std::uint64_t version = table.next_version();
+  metadata_of(last)["resourceVersion"] = std::to_string(version);
+  outcome.object = std::make_shared<const json::object>(std::move(last));
+  outcome.change = Change{Change::Type::deleted, key, version, outcome.object};
+}
+
 }  // namespace
 
 struct Objects::Impl {
   Database& database;
   Clock& clock;
+  std::shared_ptr<const Vault> vault;
   std::map<ObjectKey, ObjectValue> objects;
   std::deque<Change> changes;
   std::uint64_t floor = 0;  // changes after this version are kept
@@ -182,8 +231,8 @@ struct Objects::Impl {
   /// Runs `decide` in the writer's transaction.
   awaitable<Result<Outcome>> commit(ObjectKey key, std::function<void(Table&, Outcome&)> decide) {
     auto outcome = std::make_shared<Outcome>();
-    auto work = [outcome, decide = std::move(decide)](sqlite3* connection) {
-      Table table(connection);
+    auto work = [outcome, decide = std::move(decide), vault = vault](sqlite3* connection) {
+      Table table(connection, vault.get());
       decide(table, *outcome);
     };
     auto written = co_await database.write(std::move(work));
@@ -198,8 +247,8 @@ Objects::~Objects() = default;
 
 std::vector<std::string_view> Objects::migrations() { return {schema}; }
 
-Result<std::unique_ptr<Objects>> Objects::open(Database& database, Clock& clock) {
-  auto impl = std::make_unique<Impl>(database, clock);
+Result<std::unique_ptr<Objects>> Objects::open(Database& database, Clock& clock, std::shared_ptr<const Vault> vault) {
+  auto impl = std::make_unique<Impl>(database, clock, std::move(vault));
   try {
     Statement counter(database.reader(), "SELECT last FROM object_version");
     counter.step();
@@ -208,7 +257,7 @@ Result<std::unique_ptr<Objects>> Objects::open(Database& database, Clock& clock)
     Statement rows(database.reader(), "SELECT resource, namespace, name, body FROM object");
     while (rows.step()) {
       const ObjectKey key{rows.text(0), rows.text(1), rows.text(2)};
-      impl->objects[key] = std::make_shared<const json::object>(parse_object(rows.text(3)));
+      impl->objects[key] = std::make_shared<const json::object>(decode(impl->vault.get(), key, rows.text(3)));
     }
   } catch (const DatabaseError& error) {
     return fail(to_error(error).within("object table"));
@@ -270,7 +319,10 @@ awaitable<Result<ObjectValue>> Objects::update(ObjectKey key, json::object objec
     if (outcome.refused) return;
     json::object next = object;
     carry_over(next, *previous);
-    store_if_changed(table, key, std::move(next), *previous, outcome);
+    if (is_being_deleted(next) && finalizers_of(next).empty())
+      drop(table, key, std::move(next), outcome);
+    else
+      store_if_changed(table, key, std::move(next), *previous, outcome);
   };
   auto outcome = co_await impl_->commit(std::move(key), std::move(decide));
   if (!outcome) co_return fail(std::move(outcome.error()));
@@ -309,16 +361,47 @@ awaitable<Result<void>> Objects::remove(ObjectKey key, std::optional<std::uint64
     }
     outcome.refused = conflict_with(*previous, expected_version);
     if (outcome.refused) return;
-    table.remove(key);
-    const std::uint64_t version = table.next_version();
-    metadata_of(*previous)["resourceVersion"] = std::to_string(version);
-    outcome.object = std::make_shared<const json::object>(std::move(*previous));
-    outcome.change = Change{Change::Type::deleted, key, version, outcome.object};
+    drop(table, key, std::move(*previous), outcome);
   };
   auto outcome = co_await impl_->commit(std::move(key), std::move(decide));
   if (!outcome) co_return fail(std::move(outcome.error()));
   publish(std::move(*outcome->change));
   co_return Result<void>();
+}
+
+awaitable<Result<ObjectValue>> Objects::request_removal(ObjectKey key, std::optional<std::uint64_t> expected_version,
+                                                        std::vector<std::string> finalizers) {
+  std::string now = to_rfc3339(impl_->clock.wall());
+  auto decide = [key, expected_version, finalizers = std::move(finalizers), now](Table& table, Outcome& outcome) {
+    auto previous = table.read(key);
+    if (!previous) {
+      outcome.refused = Error(Errc::not_found, "not found");
+      return;
+    }
+    outcome.refused = conflict_with(*previous, expected_version);
+    if (outcome.refused) return;
+    json::array list = finalizers_of(*previous);
+    for (const std::string& finalizer : finalizers)
+      if (std::find(list.begin(), list.end(), json::value(finalizer)) == list.end()) list.emplace_back(finalizer);
+    if (list.empty()) {
+      drop(table, key, std::move(*previous), outcome);
+      return;
+    }
+    json::object next = *previous;
+    json::object& metadata = metadata_of(next);
+    metadata["finalizers"] = std::move(list);
+    if (!is_being_deleted(*previous)) {
+      metadata["deletionTimestamp"] = now;
+      metadata["deletionGracePeriodSeconds"] = 0;
+      metadata["generation"] = metadata["generation"].to_number<std::int64_t>() + 1;
+    }
+    store_if_changed(table, key, std::move(next), *previous, outcome);
+  };
+  auto outcome = co_await impl_->commit(std::move(key), std::move(decide));
+  if (!outcome) co_return fail(std::move(outcome.error()));
+  const bool gone = outcome->change && outcome->change->type == Change::Type::deleted;
+  if (outcome->change) publish(std::move(*outcome->change));
+  co_return gone ? nullptr : outcome->object;
 }
 
 void Objects::publish(Change change) {

@@ -16,6 +16,7 @@
 #include "wick/base/error.hpp"
 #include "wick/os/clock.hpp"
 #include "wick/store/database.hpp"
+#include "wick/store/vault.hpp"
 
 namespace wick::store {
 
@@ -37,7 +38,7 @@ struct Change {
 
 /// Reads come from memory (loaded at open); writes go through the database's writer thread and are visible, and
 /// announced, only after their commit. All calls on the loop. The table owns metadata.{uid, creationTimestamp,
-/// resourceVersion, generation}: generation starts at 1 and rises when `spec` changes.
+/// resourceVersion, generation, deletionTimestamp}: generation starts at 1 and rises when `spec` changes.
 class Objects {
  public:
   static constexpr std::size_t changes_kept = 10'000;
@@ -45,8 +46,11 @@ class Objects {
       1536 << 10;  // etcd's request limit, so what fits here fits a cluster: too_large
 
   static std::vector<std::string_view> migrations();
-  /// Loads every object. `database` was opened with `migrations()`; it and `clock` must outlive the table.
-  static Result<std::unique_ptr<Objects>> open(Database& database, Clock& clock);
+  /// Loads every object. `database` was opened with `migrations()`; it and `clock` must outlive the table. Secrets are
+  /// encrypted with `vault`, which may be null: then none can be written (unsupported). Errors: corrupt for a Secret of
+  /// another key.
+  static Result<std::unique_ptr<Objects>> open(Database& database, Clock& clock,
+                                               std::shared_ptr<const Vault> vault = nullptr);
 
   ObjectValue find(const ObjectKey& key) const;  // nullptr when absent
   std::vector<ObjectValue> list(std::string_view resource,
@@ -56,12 +60,18 @@ class Objects {
   /// already_exists when taken.
   awaitable<Result<ObjectValue>> create(ObjectKey key, boost::json::object object);
   /// Replaces. `expected_version` set and different is Errc::conflict; missing object is not_found. Equal content
-  /// writes nothing.
+  /// writes nothing. Of an object that is being deleted it may be the last: see request_removal.
   awaitable<Result<ObjectValue>> update(ObjectKey key, boost::json::object object,
                                         std::optional<std::uint64_t> expected_version = {});
   /// Replaces only `status` (and leaves generation alone).
   awaitable<Result<ObjectValue>> update_status(ObjectKey key, boost::json::value status);
+  /// Removes at once, whatever metadata.finalizers says.
   awaitable<Result<void>> remove(ObjectKey key, std::optional<std::uint64_t> expected_version = {});
+  /// Deletion as a client asks for it: removed at once when nothing is in metadata.finalizers (`finalizers` added),
+  /// else given a deletionTimestamp, and removed by the update that takes the last finalizer away. What is left of the
+  /// object; nullptr when it is gone.
+  awaitable<Result<ObjectValue>> request_removal(ObjectKey key, std::optional<std::uint64_t> expected_version = {},
+                                                 std::vector<std::string> finalizers = {});
 
   /// Called on the loop after each commit, in order of version. The subscription ends when the token goes, which must
   /// be before the table does.

@@ -1,4 +1,5 @@
 #include <boost/json/parse.hpp>
+#include <boost/json/serialize.hpp>
 #include <catch2/catch.hpp>
 
 #include "support/fake_clock.hpp"
@@ -209,4 +210,81 @@ TEST_CASE("an object over the limit is refused and changes nothing") {
   CHECK(made.error().code() == Errc::too_large);
   CHECK(f.objects->find(f.key("a")) == nullptr);
   CHECK(f.objects->changes_since(0)->empty());
+}
+
+TEST_CASE("a removal with finalizers waits for the update that takes the last one away") {
+  ObjectsFixture f;
+  REQUIRE(f.create(f.key("a"), R"({"metadata":{"finalizers":["x"]},"spec":{}})"));
+  auto left = run_on(f.loop, f.objects->request_removal(f.key("a")));
+  REQUIRE(left);
+  REQUIRE(*left);
+  CHECK(meta(*left, "deletionGracePeriodSeconds") == "0");
+  CHECK(meta(*left, "generation") == "2");
+  // What the caller sends of the deletion does not count.
+  REQUIRE(f.update(f.key("a"), R"({"metadata":{"finalizers":["x"]},"spec":{"n":1}})"));
+  CHECK(f.objects->find(f.key("a"))->at("metadata").as_object().contains("deletionTimestamp"));
+  std::vector<Change::Type> told;
+  const auto subscription = f.objects->subscribe([&](const Change& change) { told.push_back(change.type); });
+  REQUIRE(f.update(f.key("a"), R"({"metadata":{},"spec":{}})"));
+  CHECK_FALSE(f.objects->find(f.key("a")));
+  CHECK(told == std::vector<Change::Type>{Change::Type::deleted});
+}
+
+TEST_CASE("a removal may add finalizers of its own, and without any it is at once") {
+  ObjectsFixture f;
+  REQUIRE(f.create(f.key("a"), "{}"));
+  REQUIRE(f.create(f.key("b"), "{}"));
+  auto kept = run_on(f.loop, f.objects->request_removal(f.key("a"), {}, {"foregroundDeletion"}));
+  REQUIRE(*kept);
+  CHECK(json::serialize((*kept)->at("metadata").at("finalizers")) == R"(["foregroundDeletion"])");
+  CHECK_FALSE(*run_on(f.loop, f.objects->request_removal(f.key("b"))));
+  CHECK_FALSE(f.objects->find(f.key("b")));
+  CHECK(run_on(f.loop, f.objects->request_removal(f.key("b"))).error().code() == Errc::not_found);
+  CHECK(run_on(f.loop, f.objects->request_removal(f.key("a"), 1)).error().code() == Errc::conflict);
+}
+
+TEST_CASE("a Secret is encrypted on disk, read back with its key and with no other") {
+  const auto folder = TemporaryFolder::make("/tmp").value();
+  const auto path = (folder.path() / "control.db").string();
+  const auto vault = [](char digit) {
+    return std::make_shared<const Vault>(Vault::from_hex(std::string(64, digit)).value());
+  };
+  asio::io_context loop{1};
+  FakeClock clock{loop};
+  const ObjectKey key{"secrets", "default", "password"};
+  {
+    auto database = Database::open(path, Objects::migrations()).value();
+    auto objects = Objects::open(*database, clock, vault('a')).value();
+    REQUIRE(run_on(loop, objects->create(key, parsed(R"({"data":{"a":"canary-in-a-coal-mine"}})"))));
+    CHECK(json::serialize(*objects->find(key)).find("canary") != std::string::npos);
+  }
+  for (const auto& entry : std::filesystem::directory_iterator(folder.path()))
+    CHECK(read_file(entry.path(), 1 << 24).value().find("canary") == std::string::npos);
+  {
+    auto database = Database::open(path, Objects::migrations()).value();
+    CHECK(Objects::open(*database, clock, vault('b')).error().code() == Errc::corrupt);
+    CHECK_FALSE(Objects::open(*database, clock));
+  }
+  auto database = Database::open(path, Objects::migrations()).value();
+  auto objects = Objects::open(*database, clock, vault('a')).value();
+  CHECK(json::serialize(objects->find(key)->at("data")) == R"({"a":"canary-in-a-coal-mine"})");
+}
+
+TEST_CASE("without a key no Secret is taken") {
+  ObjectsFixture f;
+  CHECK(f.create({"secrets", "default", "a"}, "{}").error().code() == Errc::unsupported);
+  CHECK_FALSE(f.objects->find({"secrets", "default", "a"}));
+}
+
+TEST_CASE("a key is 64 hex digits, and a sealed value is bound to what it is about") {
+  CHECK(Vault::from_hex(std::string(64, 'F') + "\n"));
+  for (const auto& wrong : {std::string(63, 'a'), std::string(65, 'a'), std::string(64, 'g'), std::string()})
+    CHECK_FALSE(Vault::from_hex(wrong));
+  const auto vault = Vault::from_hex(std::string(64, '1')).value();
+  const auto sealed = vault.seal("text", "here");
+  CHECK(vault.open(sealed, "here").value() == "text");
+  CHECK(vault.seal("text", "here") != sealed);
+  CHECK_FALSE(vault.open(sealed, "there"));
+  CHECK_FALSE(vault.open(sealed.substr(0, sealed.size() - 4), "here"));
+  CHECK_FALSE(vault.open("text", "here"));
 }
