@@ -1,5 +1,6 @@
-// Deletion goes down by ownerReferences (Kubernetes' background propagation): the owner is gone at once, what it owned
-// follows.
+// Deletion goes down by ownerReferences. In the background the owner is gone at once and what it owned follows; in the
+// foreground the owner stays, with the finalizer foregroundDeletion, until what it owned is gone (Kubernetes garbage
+// collection).
 #include <set>
 
 #include "control/reconcilers.hpp"
@@ -10,7 +11,7 @@ namespace wick::control {
 namespace {
 
 awaitable<void> remove(World& world, ObjectKey key) {
-  auto removed = co_await world.objects().remove(key);
+  auto removed = co_await world.objects().request_removal(key);
   if (!removed && removed.error().code() != Errc::not_found)
     log::warn("not deleted", {{"resource", key.resource}, {"name", key.name}, {"error", removed.error().what()}});
 }
@@ -29,6 +30,49 @@ awaitable<void> cascade(World& world, const model::Kind& kind, ObjectValue gone)
         children.push_back(key_of(child_kind, *object));
   }
   for (auto& child : children) co_await remove(world, std::move(child));
+}
+
+namespace {
+
+constexpr const char* foreground = "foregroundDeletion";
+
+std::vector<ObjectKey> children_of(World& world, const json::object& owner) {
+  std::vector<ObjectKey> children;
+  const auto uid = uid_of(owner);
+  for (const auto& kind : model::kinds()) {
+    if (!kind.namespaced || !kind.stored) continue;
+    for (const auto& object : world.objects().list(kind.resource(), namespace_of(owner)))
+      if (model::controller_uid(*object) == uid) children.push_back(key_of(kind, *object));
+  }
+  return children;
+}
+
+}  // namespace
+
+bool is_being_deleted(const json::object& object) {
+  return model::find_value(object, {"metadata", "deletionTimestamp"}) != nullptr;
+}
+
+awaitable<Result<void>> go_on_deleting(World& world, ObjectKey key, ObjectValue object) {
+  const auto* finalizers = model::find_value(*object, {"metadata", "finalizers"});
+  json::array left;
+  bool waits_for_children = false;
+  if (finalizers && finalizers->is_array())
+    for (const auto& finalizer : finalizers->get_array())
+      finalizer == foreground ? (void)(waits_for_children = true) : left.push_back(finalizer);
+  if (!waits_for_children) co_return Result<void>();
+  const auto children = children_of(world, *object);
+  for (const auto& child : children) {
+    auto removed = co_await world.objects().request_removal(child, {}, {std::string(foreground)});
+    if (!removed && removed.error().code() != Errc::not_found) co_return fail(std::move(removed.error()));
+  }
+  // The last child's end brings us here again.
+  if (!children.empty() && !children_of(world, *object).empty()) co_return Result<void>();
+  auto next = *object;
+  model::object_at(next, {"metadata"})["finalizers"] = std::move(left);
+  auto updated = co_await world.objects().update(std::move(key), std::move(next), version_of(*object));
+  if (!updated && updated.error().code() != Errc::not_found) co_return fail(std::move(updated.error()));
+  co_return Result<void>();
 }
 
 awaitable<void> collect_orphans(World& world) {

@@ -110,6 +110,8 @@ class Control::Impl {
   awaitable<Result<void>> reconcile(ObjectKey key) {
     const auto* kind = kind_of(key);
     if (!kind) return nothing();
+    if (const auto object = world_.objects().find(key); object && is_being_deleted(*object))
+      return go_on_deleting(world_, std::move(key), object);
     if (kind == &model::service_kind()) return reconcile_service(world_, std::move(key));
     if (kind == &model::configuration_kind()) return reconcile_configuration(world_, std::move(key));
     if (kind == &model::revision_kind()) return revisions_.reconcile(std::move(key));

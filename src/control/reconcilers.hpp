@@ -110,6 +110,9 @@ class BuildRunReconciler {
 
 /// Removes what belongs to an object that is gone: children by ownerReferences, everything in a namespace.
 awaitable<void> cascade(World& world, const model::Kind& kind, ObjectValue gone);
+bool is_being_deleted(const json::object& object);
+/// The next step of an object that has a deletionTimestamp: nothing acts on it any more but its finalizers.
+awaitable<Result<void>> go_on_deleting(World& world, ObjectKey key, ObjectValue object);
 /// At start: children whose owner went while nobody looked.
 awaitable<void> collect_orphans(World& world);
 
