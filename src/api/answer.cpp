@@ -6,7 +6,6 @@
 #include <boost/json/serialize.hpp>
 
 #include "wick/api/api.hpp"
-#include "wick/os/task_group.hpp"
 
 namespace wick::api {
 
@@ -45,9 +44,7 @@ int http_status(Errc code) {
   return 500;
 }
 
-namespace {
-
-std::string_view reason_of(Errc code) {
+std::string_view status_reason(Errc code) {
   switch (code) {
     case Errc::invalid:
       return "BadRequest";
@@ -73,6 +70,8 @@ std::string_view reason_of(Errc code) {
       return "InternalError";
   }
 }
+
+namespace {
 
 /// Kubernetes' own sentences where clients print them or compare.
 std::string message_of(const Error& error, const Subject& subject) {
@@ -134,7 +133,7 @@ json::object status_object(int status, std::string_view reason, const Error& err
 
 awaitable<void> respond_error(http::Exchange& exchange, const Error& error, const Subject& subject) {
   const auto status = http_status(error.code());
-  co_await respond_json(exchange, status, status_object(status, reason_of(error.code()), error, subject));
+  co_await respond_json(exchange, status, status_object(status, status_reason(error.code()), error, subject));
 }
 
 awaitable<void> respond_failure(http::Exchange& exchange, int status, std::string reason, std::string message,
@@ -158,12 +157,14 @@ awaitable<void> Wakeup::wait() {
 }
 
 awaitable<void> while_connected(http::Exchange& exchange, Clock& clock, std::optional<Duration> limit,
-                                std::function<awaitable<void>(Wakeup&)> body) {
+                                std::function<awaitable<void>(Wakeup&)> body,
+                                std::function<void(TaskGroup&, Wakeup&)> beside) {
   const auto executor = co_await asio::this_coro::executor;
   Wakeup wakeup(executor);
   TaskGroup watchers(executor);
   watchers.spawn("client gone", end_when_gone(exchange, wakeup));
   if (limit) watchers.spawn("stream limit", end_after(clock, *limit, wakeup));
+  if (beside) beside(watchers, wakeup);
   std::exception_ptr error;
   try {
     co_await body(wakeup);

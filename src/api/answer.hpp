@@ -10,6 +10,7 @@
 #include "wick/http/handler.hpp"
 #include "wick/model/resource.hpp"
 #include "wick/os/clock.hpp"
+#include "wick/os/task_group.hpp"
 
 namespace wick::api {
 
@@ -33,6 +34,7 @@ struct Subject {
 
 /// Kubernetes' Status, with "wick": {slug, hint}. `reason` overrides the one that goes with the status.
 json::object status_object(int status, std::string_view reason, const Error& error, const Subject& subject);
+std::string_view status_reason(Errc code);
 awaitable<void> respond_error(http::Exchange& exchange, const Error& error, const Subject& subject = {});
 /// For the cases that are HTTP's own: 404 of a path, 405, 415.
 awaitable<void> respond_failure(http::Exchange& exchange, int status, std::string reason, std::string message,
@@ -60,9 +62,11 @@ class Wakeup {
   bool ended_ = false;
 };
 
-/// Runs `body` with a Wakeup that ends when the client hangs up or `limit` passes; what watches for that ends with it.
+/// Runs `body` with a Wakeup that ends when the client hangs up or `limit` passes; what watches for that ends with it,
+/// and so do the tasks that `beside` starts.
 awaitable<void> while_connected(http::Exchange& exchange, Clock& clock, std::optional<Duration> limit,
-                                std::function<awaitable<void>(Wakeup&)> body);
+                                std::function<awaitable<void>(Wakeup&)> body,
+                                std::function<void(TaskGroup&, Wakeup&)> beside = {});
 
 /// Begins a stream of JSON lines.
 awaitable<Result<void>> start_lines(http::Exchange& exchange);

@@ -98,7 +98,34 @@ Result<std::vector<Requirement>> Selector::parse_labels(std::string_view text) {
   return requirements;
 }
 
-Result<std::vector<Requirement>> Selector::parse_fields(std::string_view text) {
+namespace {
+
+/// Kubernetes' own list of what is selectable beside name and namespace.
+bool is_selectable(std::string_view field, std::string_view resource) {
+  if (field == "metadata.name" || field == "metadata.namespace") return true;
+  if (resource == "events")
+    return field.starts_with("involvedObject.") || field == "reason" || field == "type" ||
+           field == "reportingComponent" || field == "source";
+  if (resource == "pods") return field == "status.phase" || field == "spec.nodeName" || field == "status.podIP";
+  if (resource == "secrets") return field == "type";
+  return resource == "namespaces" && field == "status.phase";
+}
+
+std::string field_of(const boost::json::object& object, std::string_view path) {
+  const auto* here = &object;
+  while (true) {
+    const auto dot = path.find('.');
+    if (dot == path.npos) return model::text_at(*here, {path});
+    const auto* next = model::find_value(*here, {path.substr(0, dot)});
+    if (!next || !next->is_object()) return {};
+    here = &next->get_object();
+    path.remove_prefix(dot + 1);
+  }
+}
+
+}  // namespace
+
+Result<std::vector<Requirement>> Selector::parse_fields(std::string_view text, std::string_view resource) {
   std::vector<Requirement> requirements;
   if (trim(text).empty()) return requirements;
   for (const auto part : split(text, ',')) {
@@ -106,18 +133,18 @@ Result<std::vector<Requirement>> Selector::parse_fields(std::string_view text) {
     if (!requirement)
       return fail(Errc::invalid,
                   fmt::format("invalid selector: '{}'; can't understand '{}'", printable(text), printable(part)));
-    if (requirement->key != "metadata.name" && requirement->key != "metadata.namespace")
+    if (!is_selectable(requirement->key, resource))
       return fail(Errc::invalid, fmt::format("field label not supported: {}", printable(requirement->key)));
     requirements.push_back(std::move(*requirement));
   }
   return requirements;
 }
 
-Result<Selector> Selector::parse(std::string_view labels, std::string_view fields) {
+Result<Selector> Selector::parse(std::string_view labels, std::string_view fields, std::string_view resource) {
   Selector selector;
   auto by_label = parse_labels(labels);
   if (!by_label) return fail(std::move(by_label.error()));
-  auto by_field = parse_fields(fields);
+  auto by_field = parse_fields(fields, resource);
   if (!by_field) return fail(std::move(by_field.error()));
   selector.labels_ = std::move(*by_label);
   selector.fields_ = std::move(*by_field);
@@ -131,8 +158,7 @@ bool Selector::matches(const boost::json::object& object) const {
     if (!holds(requirement, text)) return false;
   }
   for (const auto& requirement : fields_)
-    if (!holds(requirement, model::text_at(object, {"metadata", std::string_view(requirement.key).substr(9)})))
-      return false;
+    if (!holds(requirement, field_of(object, requirement.key))) return false;
   return true;
 }
 

@@ -21,9 +21,9 @@ class Selector {
  public:
   /// "a=b,c!=d,e in (x,y),f notin (z),g,!h". Empty selects everything.
   static Result<std::vector<Requirement>> parse_labels(std::string_view text);
-  /// metadata.name and metadata.namespace with =, == and !=.
-  static Result<std::vector<Requirement>> parse_fields(std::string_view text);
-  static Result<Selector> parse(std::string_view labels, std::string_view fields);
+  /// metadata.name, metadata.namespace and what Kubernetes selects objects of `resource` by, with =, == and !=.
+  static Result<std::vector<Requirement>> parse_fields(std::string_view text, std::string_view resource = {});
+  static Result<Selector> parse(std::string_view labels, std::string_view fields, std::string_view resource = {});
 
   bool matches(const boost::json::object& object) const;
   bool by_labels() const { return !labels_.empty(); }

@@ -1,7 +1,7 @@
 // Wick's own side of the API, /apis/wick.dev/v1: what Kubernetes has no resource for.
 #pragma once
 
-#include "api/request_path.hpp"
+#include "api/routes.hpp"
 #include "wick/api/api.hpp"
 
 namespace wick::api {
@@ -33,11 +33,8 @@ awaitable<void> list_dead_letters(const Doors& doors, http::Exchange& exchange, 
 /// POST namespaces/NS/deadletters/retry and /purge?trigger=&position=: all of a trigger, or one.
 awaitable<void> settle_dead_letters(const Doors& doors, http::Exchange& exchange, std::string name_space,
                                     std::string verb);
-/// GET info, GET doctor.
-awaitable<void> info(const Doors& doors, http::Exchange& exchange);
-awaitable<void> doctor(const Doors& doors, http::Exchange& exchange);
 
-/// Routes what is below /apis/wick.dev/v1.
-awaitable<void> handle_wick(const Doors& doors, http::Exchange& exchange, std::vector<std::string> segments);
+/// The routes of all of these, and of info and doctor. `doors` outlives them.
+std::vector<Route> wick_routes(const Doors& doors);
 
 }  // namespace wick::api

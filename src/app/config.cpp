@@ -103,6 +103,12 @@ const std::vector<Flag>& flags() {
       {"listen", "ADDR", "where requests come in (default 127.0.0.1:8080)", store(&Config::listen)},
       {"events-listen", "ADDR", "where CloudEvents come in, POST /NAMESPACE/BROKER (default 127.0.0.1:8081)",
        store(&Config::events_listen)},
+      {"api-listen", "ADDR",
+       "where kubectl and kn come in, with a token of wick kubeconfig; loopback only, none for no TCP "
+       "(default 127.0.0.1:6443, or a free port)",
+       store(&Config::api_listen)},
+      {"secret-key", "FILE", "what Secrets are encrypted with (default /etc/wick/secret.key, made by root)",
+       store(&Config::secret_key)},
       {"domain", "NAME", "services are NAME.NAMESPACE.DOMAIN (default localhost)", store(&Config::domain)},
       {"builders", "DIR", "builder files of your own, over the built-in ones (default /etc/wick/builders)",
        store(&Config::builders)},

@@ -22,6 +22,8 @@ struct Config {
   std::filesystem::path run = "/run/wick";
   std::string listen = "127.0.0.1:8080";
   std::string events_listen = "127.0.0.1:8081";
+  std::string api_listen;            // loopback only; empty: 127.0.0.1:6443 where that is free, else a port that is
+  std::filesystem::path secret_key;  // empty: see secret_key.hpp
   std::string domain = "localhost";
   std::filesystem::path builders = "/etc/wick/builders";  // a person's own, over the built-in ones
   std::string runtime = "runc";

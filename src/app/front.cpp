@@ -99,7 +99,8 @@ serving::BoxLimits box_limits() {
 /// run().
 class Front {
  public:
-  static Result<std::unique_ptr<Front>> make(asio::io_context& loop, const Config& config, FrontSockets sockets);
+  static Result<std::unique_ptr<Front>> make(asio::io_context& loop, const Config& config, FrontSockets sockets,
+                                             std::shared_ptr<const store::Vault> vault);
 
   awaitable<Result<void>> run();
 
@@ -115,7 +116,7 @@ class Front {
         control_database_(std::move(control_database)),
         event_database_(std::move(event_database)) {}
 
-  Result<void> build();
+  Result<void> build(std::shared_ptr<const store::Vault> vault);
   awaitable<Result<void>> start();
   awaitable<Result<void>> wait_for_end();
   awaitable<void> stop();
@@ -148,6 +149,7 @@ class Front {
   std::unique_ptr<http::Server> api_server_;
   std::string listen_address_;
   std::string events_address_;
+  std::string api_address_;
   bool runner_lost_ = false;
   bool disk_broken_ = false;
   bool stopping_ = false;
@@ -155,7 +157,8 @@ class Front {
   TaskGroup tasks_{executor_};
 };
 
-Result<std::unique_ptr<Front>> Front::make(asio::io_context& loop, const Config& config, FrontSockets sockets) {
+Result<std::unique_ptr<Front>> Front::make(asio::io_context& loop, const Config& config, FrontSockets sockets,
+                                           std::shared_ptr<const store::Vault> vault) {
   auto folders = make_front_folders(config);
   if (!folders) return fail(std::move(folders.error()));
   if (auto laid = lay_out_builders(folders->builders, config.builders); !laid)
@@ -165,21 +168,25 @@ Result<std::unique_ptr<Front>> Front::make(asio::io_context& loop, const Config&
   const auto open_database = [&](const char* name, std::vector<std::string_view> migrations) {
     return store::Database::open((front_folder(config) / name).string(), std::move(migrations));
   };
-  auto control_database = open_database("control.db", store::Objects::migrations());
+  // A database counts its migrations: whatever is added goes to the end of this list, whoever adds it.
+  auto control_migrations = store::Objects::migrations();
+  for (const auto migration : api::migrations()) control_migrations.push_back(migration);
+  auto control_database = open_database("control.db", std::move(control_migrations));
   if (!control_database) return fail(std::move(control_database.error()).within("control.db"));
   auto event_database = open_database("events.db", eventing::Eventing::migrations());
   if (!event_database) return fail(std::move(event_database.error()).within("events.db"));
   auto front =
       std::unique_ptr<Front>(new Front(loop, config, std::move(sockets), std::move(*folders), std::move(*content),
                                        std::move(*control_database), std::move(*event_database)));
-  if (auto built = front->build(); !built) return fail(std::move(built.error()));
+  if (auto built = front->build(std::move(vault)); !built) return fail(std::move(built.error()));
   return front;
 }
 
-Result<void> Front::build() {
+Result<void> Front::build(std::shared_ptr<const store::Vault> vault) {
   listen_address_ = http::bound_address(sockets_.http);
   events_address_ = http::bound_address(sockets_.events);
-  auto objects = store::Objects::open(*control_database_, clock_);
+  if (sockets_.api_tcp) api_address_ = http::bound_address(sockets_.api_tcp);
+  auto objects = store::Objects::open(*control_database_, clock_, std::move(vault));
   if (!objects) return fail(std::move(objects.error()).within("control.db"));
   objects_ = std::move(*objects);
   runner_ = std::make_unique<container::RunnerClient>(executor_, std::move(sockets_.runner));
@@ -253,6 +260,7 @@ api::Doors Front::api_doors() {
                     .clock = clock_,
                     .workers = workers_,
                     .metrics = metrics_,
+                    .database = *control_database_,
                     .objects = *objects_,
                     .control = *control_,
                     .serving = *serving_,
@@ -264,7 +272,8 @@ api::Doors Front::api_doors() {
                     .info = {.version = WICK_VERSION,
                              .listen = listen_address_,
                              .events_listen = events_address_,
-                             .domain = config_.domain}};
+                             .domain = config_.domain,
+                             .api_listen = api_address_}};
 }
 
 awaitable<Result<void>> Front::start() {
@@ -281,7 +290,9 @@ awaitable<Result<void>> Front::start() {
   auto started = co_await control_->start();
   if (!started) co_return fail(std::move(started.error()).within("start"));
   // From here on the stored state is in force: listeners may open.
-  api_server_ = std::make_unique<http::Server>(executor_, clock_, http::ServerLimits{}, api::make_api(api_doors()));
+  auto api = api::make_api(api_doors());
+  if (!api) co_return fail(std::move(api.error()).within("control.db"));
+  api_server_ = std::make_unique<http::Server>(executor_, clock_, http::ServerLimits{}, std::move(*api));
   edge_server_ = std::make_unique<http::Server>(executor_, clock_, config_.limits, serving_->handler());
   edge_server_->trust(config_.trusted_proxies);
   edge_server_->count_in(metrics_, "edge");
@@ -289,8 +300,11 @@ awaitable<Result<void>> Front::start() {
   edge_server_->listen(std::move(sockets_.http));
   events_server_->listen(std::move(sockets_.events));
   api_server_->listen(std::move(sockets_.api));
-  log::info("serving",
-            {{"listen", listen_address_}, {"events", events_address_}, {"api", config_.api_socket().string()}});
+  if (sockets_.api_tcp) api_server_->listen(std::move(sockets_.api_tcp));
+  log::info("serving", {{"listen", listen_address_},
+                        {"events", events_address_},
+                        {"api", config_.api_socket().string()},
+                        {"apiListen", api_address_}});
   notify_systemd("READY=1\nSTATUS=serving");
   co_return Result<void>{};
 }
@@ -346,11 +360,11 @@ void allow_open_files() {
     log::warn("the limit of open files stays as it is", {{"error", std::strerror(errno)}});
 }
 
-int run_front(const Config& config, FrontSockets sockets) {
+int run_front(const Config& config, FrontSockets sockets, std::shared_ptr<const store::Vault> vault) {
   allow_open_files();
   asio::io_context loop(1);
   int code = 1;
-  auto front = Front::make(loop, config, std::move(sockets));
+  auto front = Front::make(loop, config, std::move(sockets), std::move(vault));
   if (!front) {
     log::error("cannot start", {{"error", front.error().what()}, {"hint", front.error().hint()}});
     return 1;

@@ -6,6 +6,7 @@
 #include "app/config.hpp"
 #include "wick/os/fd.hpp"
 #include "wick/os/loop.hpp"
+#include "wick/store/vault.hpp"
 
 namespace wick::app {
 
@@ -13,13 +14,14 @@ namespace wick::app {
 struct FrontSockets {
   Fd http;
   Fd events;
-  Fd api;
+  Fd api;         // the unix socket
+  Fd api_tcp;     // may be empty
   Fd runner;      // connected to the runner
   Fd access_log;  // empty where none is wanted
 };
 
 /// Runs until SIGTERM or SIGINT, then drains. The exit code of the process.
-int run_front(const Config& config, FrontSockets sockets);
+int run_front(const Config& config, FrontSockets sockets, std::shared_ptr<const store::Vault> vault);
 
 /// Where the front keeps what is its own, below the state folder (the runner's part is beside it, root's alone).
 std::filesystem::path front_folder(const Config& config);

@@ -13,6 +13,7 @@
 #include "app/front.hpp"
 #include "app/identity.hpp"
 #include "app/runner.hpp"
+#include "app/secret_key.hpp"
 #include "wick/base/log.hpp"
 #include "wick/http/server.hpp"
 #include "wick/os/files.hpp"
@@ -54,6 +55,26 @@ Result<void> make_own_folders(const Config& config, const Identity& identity) {
   return check_reachable(own, identity);
 }
 
+/// The API over TCP has no TLS, so it stays on this machine.
+Result<void> open_api_tcp(const Config& config, Fd& socket) {
+  constexpr std::string_view flag = "--api-listen";
+  if (socket || config.api_listen == "none") return {};
+  const auto& wanted = config.api_listen;
+  if (!wanted.empty() && !wanted.starts_with("127.") && !wanted.starts_with("[::1]:") &&
+      !wanted.starts_with("localhost:"))
+    return fail(Errc::invalid, fmt::format("{}: '{}' is not a loopback address", flag, wanted),
+                "the API speaks plain HTTP with tokens: reach it from elsewhere through ssh -L");
+  auto listener = http::listen_on(wanted.empty() ? "127.0.0.1:6443" : wanted);
+  // Nobody asked for that port: another will do, and wick kubeconfig knows which.
+  if (!listener && wanted.empty()) listener = http::listen_on("127.0.0.1:0");
+  if (!listener)
+    return fail(std::move(listener.error())
+                    .within(std::string(flag))
+                    .hint(fmt::format("choose another address with {}", flag)));
+  socket = std::move(*listener);
+  return {};
+}
+
 Result<FrontSockets> open_sockets(const Config& config) {
   FrontSockets sockets;
   for (auto& passed : take_passed_sockets()) {
@@ -63,6 +84,8 @@ Result<FrontSockets> open_sockets(const Config& config) {
       sockets.events = std::move(passed.fd);
     else if (passed.name == "api")
       sockets.api = std::move(passed.fd);
+    else if (passed.name == "api-tcp")
+      sockets.api_tcp = std::move(passed.fd);
     else
       log::warn("unknown passed socket", {{"name", passed.name}});
   }
@@ -81,6 +104,7 @@ Result<FrontSockets> open_sockets(const Config& config) {
     return fail(std::move(opened.error()));
   if (auto opened = open(sockets.api, "unix:" + config.api_socket().string(), "--run"); !opened)
     return fail(std::move(opened.error()));
+  if (auto opened = open_api_tcp(config, sockets.api_tcp); !opened) return fail(std::move(opened.error()));
   return sockets;
 }
 
@@ -144,6 +168,8 @@ Result<int> serve(const Config& config) {
   } else if (auto made = make_folders(front_folder(config), 0700); !made) {
     return fail(std::move(made.error()));
   }
+  auto vault = open_vault(config);
+  if (!vault) return fail(std::move(vault.error()));
   auto sockets = open_sockets(config);
   if (!sockets) return fail(std::move(sockets.error()));
   if (root && ::chown(config.api_socket().c_str(), identity.uid, identity.gid) != 0 && errno != ENOENT)
@@ -160,7 +186,7 @@ Result<int> serve(const Config& config) {
   if (root)
     if (auto dropped = become(identity); !dropped) return fail(std::move(dropped.error()));
   // From here on this process has no right that another user's process would not have.
-  return run_front(config, std::move(*sockets));
+  return run_front(config, std::move(*sockets), std::move(*vault));
 }
 
 }  // namespace

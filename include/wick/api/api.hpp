@@ -1,6 +1,6 @@
 // The REST surface: Kubernetes-shaped resources over the object table, and Wick's own views under /apis/wick.dev/v1.
-// Handlers only write intent and read state; what has to happen, `control` does. Who may call is the socket's business:
-// a unix socket that only root, the daemon and the group wick can open.
+// Handlers only write intent and read state; what has to happen, `control` does. Whoever can open the unix socket
+// (root, the daemon, the group wick) may do everything; on TCP a bearer token says who may do what.
 #pragma once
 
 #include <filesystem>
@@ -17,6 +17,7 @@
 #include "wick/os/clock.hpp"
 #include "wick/os/worker.hpp"
 #include "wick/serving/serving.hpp"
+#include "wick/store/database.hpp"
 #include "wick/store/objects.hpp"
 
 namespace wick::api {
@@ -27,6 +28,7 @@ struct Info {
   std::string listen;
   std::string events_listen;
   std::string domain;
+  std::string api_listen;  // the TCP listener of this API; empty without one
 };
 
 /// One line of `wick doctor`.
@@ -42,6 +44,7 @@ struct Doors {
   Clock& clock;
   WorkerPool& workers;
   Metrics& metrics;
+  store::Database& database;  // opened with migrations() too: tokens and the audit trail
   store::Objects& objects;
   control::Control& control;
   serving::Serving& serving;
@@ -54,8 +57,12 @@ struct Doors {
   Info info;
 };
 
-/// The handler for the API listener. What it needs is copied or referenced: the references of `doors` outlive it.
-http::Handler make_api(Doors doors);
+/// What the API keeps in the control database, to be applied after the object table's.
+std::vector<std::string_view> migrations();
+
+/// The handler for the API's listeners, TCP and unix. What it needs is copied or referenced: the references of `doors`
+/// outlive it. Errors: of the database.
+Result<http::Handler> make_api(Doors doors);
 
 /// The one table of Errc and HTTP status.
 int http_status(Errc code);

@@ -2,11 +2,14 @@
 
 #include <boost/json/serialize.hpp>
 #include <cctype>
+#include <filesystem>
 #include <iterator>
+#include <set>
 
 #include "app/cli/merge.hpp"
 #include "app/cli/verbs.hpp"
 #include "wick/base/text.hpp"
+#include "wick/model/resource.hpp"
 #include "wick/model/yaml.hpp"
 #include "wick/os/files.hpp"
 
@@ -14,6 +17,8 @@ namespace wick::app::cli {
 
 namespace {
 
+/// A field nobody knows is a mistake in the file.
+constexpr const char* strictly = "?fieldValidation=Strict&fieldManager=wick-apply";
 constexpr std::string_view last_applied = "kubectl.kubernetes.io/last-applied-configuration";
 constexpr std::string_view last_applied_pointer =
     "/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration";
@@ -28,7 +33,8 @@ struct Manifest {
   std::string shown;  // "service.serving.knative.dev/hello"
 };
 
-/// English as Kubernetes' kinds need it: Services, Brokers, Policies, Ingresses.
+/// For a kind that is not ours (the daemon will say so): English as Kubernetes' kinds need it: Services, Brokers,
+/// Policies, Ingresses.
 std::string plural_of(std::string kind) {
   kind = to_lower(kind);
   if (kind.ends_with('y') && kind.size() > 1 &&
@@ -53,18 +59,47 @@ Outcome<Manifest> manifest_of(const json::value& document, std::string origin, c
   const auto given = text_at(document, "/metadata/namespace");
   const auto& where = given.empty() ? name_space : given;
   Manifest manifest{.object = document.get_object(), .origin = std::move(origin), .kind = kind, .name = name};
-  manifest.object["metadata"].get_object()["namespace"] = where;
+  const auto* known = model::find_kind_by_name(api_version, kind);
+  const bool namespaced = !known || known->namespaced;
+  if (namespaced) manifest.object["metadata"].get_object()["namespace"] = where;
   manifest.object.erase("status");
   manifest.shown = to_lower(kind) + (group.empty() ? "" : "." + group) + "/" + name;
-  manifest.collection =
-      group.empty() ? fmt::format("/api/{}/namespaces/{}/{}", api_version, http::percent_encode(where), plural_of(kind))
-                    : resource_path(api_version, where, plural_of(kind));
+  const auto plural = known ? std::string(known->plural) : plural_of(kind);
+  manifest.collection = fmt::format("/{}/{}/{}{}", group.empty() ? "api" : "apis", api_version,
+                                    namespaced ? "namespaces/" + http::percent_encode(where) + "/" : "", plural);
   return manifest;
+}
+
+/// Folders stand for the manifests in them, by name; what is below them is not looked at, as kubectl has it.
+Outcome<std::vector<std::string>> files_of(const std::vector<std::string>& given) {
+  std::vector<std::string> files;
+  for (const auto& path : given) {
+    std::error_code error;
+    if (path == "-" || !std::filesystem::is_directory(path, error)) {
+      files.push_back(path);
+      continue;
+    }
+    std::set<std::string> inside;
+    for (const auto& entry : std::filesystem::directory_iterator(path, error)) {
+      const auto extension = entry.path().extension();
+      if (extension == ".yaml" || extension == ".yml" || extension == ".json") inside.insert(entry.path().string());
+    }
+    if (error)
+      return stop_with(
+          problem_of(wick::system_error("read " + path, error.value())).within(path + " could not be read"));
+    if (inside.empty())
+      return stop_with(usage_problem(fmt::format("there is no manifest in the folder {}", path),
+                                     "manifests end in .yaml, .yml or .json"));
+    files.insert(files.end(), inside.begin(), inside.end());
+  }
+  return files;
 }
 
 Outcome<std::vector<Manifest>> read_manifests(Session& session, const std::vector<std::string>& files) {
   std::vector<Manifest> manifests;
-  for (const auto& file : files) {
+  auto all = files_of(files);
+  if (!all) return stop_with(std::move(all.error()));
+  for (const auto& file : *all) {
     auto text = data_of(session, "@" + file);
     if (!text) return stop_with(std::move(text.error()).within(fmt::format("{} could not be read", file)));
     auto documents = model::parse_yaml(*text);
@@ -103,7 +138,7 @@ Outcome<std::string> apply_one(Session& session, const Manifest& manifest) {
   if (!live) return stop_with(std::move(live.error()));
   auto wanted = remembering(manifest);
   if (!*live) {
-    auto made = session.client.post(manifest.collection, wanted);
+    auto made = session.client.post(manifest.collection + strictly, wanted);
     if (!made) return stop_with(std::move(made.error()));
     return "created";
   }
@@ -111,7 +146,7 @@ Outcome<std::string> apply_one(Session& session, const Manifest& manifest) {
   const auto patch =
       three_way_patch(last.is_object() ? last.get_object() : json::object(), wanted, (**live).as_object());
   if (patch.empty()) return "unchanged";
-  auto patched = session.client.merge_patch(target, patch);
+  auto patched = session.client.merge_patch(target + strictly, patch);
   if (!patched) return stop_with(std::move(patched.error()));
   const bool same = text_at(*patched, "/metadata/resourceVersion") == text_at(**live, "/metadata/resourceVersion");
   return same ? "unchanged" : "configured";

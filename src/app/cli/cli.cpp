@@ -50,6 +50,7 @@ class CommandLine {
     add_secrets();
     add_traffic();
     add_events();
+    add_access();
     add_rest();
   }
 
@@ -291,11 +292,52 @@ class CommandLine {
     verb.add_option("--position", options.position, "only the event at this position")->type_name("POSITION");
   }
 
+  void add_token_flags(CLI::App& sub, TokenOptions& options) {
+    sub.add_option("--scope", options.scope, "read, deploy or admin (default: admin)")
+        ->check(CLI::IsMember({"read", "deploy", "admin"}));
+    sub.add_option("--only", options.limited_to, "nothing outside this namespace")->type_name("NAMESPACE");
+    sub.add_option_function<std::string>(
+           "--ttl", [&options](const std::string& text) { options.ttl = *parse_go_duration(text); },
+           "how long the token is good for (default: until it is revoked)")
+        ->check(duration_check());
+  }
+
+  void add_access() {
+    auto& token = *app_.add_subcommand("token", "Who may call the API over TCP");
+    token.require_subcommand(1);
+    auto create = std::make_shared<TokenOptions>();
+    auto& creating = verb(token, "create", "Make a token and print it, this once",
+                          [create](Session& session) { return create_token(session, *create); });
+    creating.add_option("name", create->name, "what it is for")->required();
+    add_token_flags(creating, *create);
+    verb(token, "ls", "List tokens", list_tokens);
+    auto revoked = std::make_shared<std::string>();
+    verb(token, "rm", "Make a token worthless", [revoked](Session& session) { return revoke_token(session, *revoked); })
+        .add_option("id", *revoked, "id of the token")
+        ->required();
+    auto config = std::make_shared<TokenOptions>();
+    config->name = "kubeconfig";
+    auto& printing = verb(app_, "kubeconfig", "Print a kubeconfig for kubectl and kn, with a new token",
+                          [config](Session& session) { return print_kubeconfig(session, *config); });
+    add_token_flags(printing, *config);
+    auto rows = std::make_shared<int>(20);
+    verb(app_, "audit", "Who changed what", [rows](Session& session) { return show_audit(session, *rows); })
+        .add_option("--tail", *rows, "how many rows (default 20)")
+        ->check(CLI::PositiveNumber)
+        ->type_name("N");
+  }
+
   void add_rest() {
+    auto out = std::make_shared<ExportOptions>();
+    auto& exporting = verb(app_, "export", "Print manifests that a Knative cluster accepts",
+                           [out](Session& session) { return export_manifests(session, *out); });
+    exporting.add_option("names", out->names, "services (default: everything in the namespace)");
+    exporting.add_flag("-A,--all-namespaces", out->all_namespaces, "of every namespace");
+    exporting.add_flag("--secrets", out->secrets, "with the values of Secrets");
     auto files = std::make_shared<std::vector<std::string>>();
     auto& applying = verb(app_, "apply", "Create or change what manifests say",
                           [files](Session& session) { return apply_files(session, *files); });
-    add_repeated(applying, "-f,--filename", *files, "YAML or JSON file, several documents; - is stdin")
+    add_repeated(applying, "-f,--filename", *files, "YAML or JSON file, or a folder of them; - is stdin")
         ->required()
         ->type_name("FILE");
     verb(app_, "doctor", "Check what this machine can do", doctor);

@@ -70,8 +70,8 @@ Outcome<void> roll_out(Session& session, const RolloutOptions& options);
 /// Opens a browser where there is one; prints the URL in any case.
 Outcome<void> open_service(Session& session, const std::string& name);
 
-/// Every document of a YAML or JSON file ("-" is stdin), three-way merged as kubectl does it: the same file twice
-/// changes nothing.
+/// Every document of YAML or JSON files ("-" is stdin) and folders of them, three-way merged as kubectl does it: the
+/// same file twice changes nothing.
 Outcome<void> apply_files(Session& session, const std::vector<std::string>& files);
 
 struct SecretOptions {
@@ -84,6 +84,30 @@ Outcome<void> set_secret(Session& session, const SecretOptions& options);
 /// Names, types and keys; no values.
 Outcome<void> list_secrets(Session& session);
 Outcome<void> remove_secret(Session& session, const std::string& name);
+
+struct ExportOptions {
+  std::vector<std::string> names;  // services; empty: everything in the namespace
+  bool all_namespaces = false;
+  bool secrets = false;  // with the values of Secrets, which are left out otherwise
+};
+/// Manifests on stdout, as a Knative cluster takes them: without what only a server says. Applied to an empty daemon
+/// they export as the same text.
+Outcome<void> export_manifests(Session& session, const ExportOptions& options);
+
+struct TokenOptions {
+  std::string name;
+  std::string scope = "admin";  // read, deploy, admin
+  std::string limited_to;       // a namespace; empty: all
+  std::optional<milliseconds> ttl;
+};
+/// Prints the token alone: it is shown this once.
+Outcome<void> create_token(Session& session, const TokenOptions& options);
+Outcome<void> list_tokens(Session& session);
+Outcome<void> revoke_token(Session& session, const std::string& id);
+/// Makes a token and prints a kubeconfig with it: kubectl and kn need nothing else.
+Outcome<void> print_kubeconfig(Session& session, const TokenOptions& options);
+/// The newest rows of the audit trail, and whether it is whole.
+Outcome<void> show_audit(Session& session, int rows);
 
 struct TriggerOptions {
   std::string name;

@@ -1,5 +1,6 @@
 #include "api/resources.hpp"
 
+#include <fmt/format.h>
 #include <catch2/catch.hpp>
 
 #include "memory_exchange.hpp"
@@ -34,7 +35,7 @@ struct ResourcesFixture {
   awaitable<void> handle(MemoryExchange& exchange) {
     const auto path = parse_resource_path(path_segments(exchange.head().path()).value()).value();
     const auto* kind = model::find_kind(path.group, path.version, path.plural);
-    co_await resources.handle(exchange, *kind, path);
+    co_await resources.handle(exchange, *kind, path, "root");
   }
   std::unique_ptr<MemoryExchange> open(std::string method, std::string target, std::string body = {},
                                        std::string type = "application/json") {
@@ -127,10 +128,10 @@ TEST_CASE("errors are Kubernetes' Status objects with Wick's slug and hint") {
         "spec.template.spec.containers[0].image");
   check(*f.call("POST", "/apis/serving.knative.dev/v1/namespaces/default/revisions", "{}"), 405, "MethodNotAllowed",
         "the server does not allow this method on the requested resource: POST");
-  check(
-      *f.call("PATCH", services + "/hello", "[]", "application/json-patch+json"), 415, "UnsupportedMediaType",
-      "the body of the request was in an unknown format (application/json-patch+json) - accepted media types include: "
-      "application/merge-patch+json");
+  check(*f.call("PATCH", services + "/hello", "{}", "application/strategic-merge-patch+json"), 415,
+        "UnsupportedMediaType",
+        "the body of the request was in an unknown format (application/strategic-merge-patch+json) - accepted media "
+        "types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml");
   CHECK(f.call("POST", services, std::string(4 << 20, ' '))->status() == 413);
   CHECK(f.call("GET", services + "?labelSelector=a%20b")->status() == 400);
   CHECK(f.call("GET", services + "/hello/scale")->status() == 404);
@@ -184,7 +185,7 @@ TEST_CASE("the default namespace cannot be deleted") {
   ResourcesFixture f;
   REQUIRE(f.call("POST", "/api/v1/namespaces", R"({"metadata":{"name":"default"}})")->status() == 201);
   CHECK(f.call("DELETE", "/api/v1/namespaces/default")->status() == 403);
-  CHECK(f.call("POST", "/api/v1/namespaces", R"({"metadata":{"name":"No"}})")->status() == 400);
+  CHECK(f.call("POST", "/api/v1/namespaces", R"({"metadata":{"name":"No"}})")->status() == 422);
 }
 
 TEST_CASE("a watch tells what there is, what comes, and ends when the client goes or the time is up") {
@@ -226,4 +227,187 @@ TEST_CASE("a watch from a version tells what came since, and 410 when that is no
   const auto gone = f.call("GET", services + "?watch=true&resourceVersion=999999");
   CHECK(gone->status() == 410);
   CHECK(gone->json().at("reason") == "Expired");
+}
+
+namespace {
+
+std::vector<std::string> managers_of(const json::object& object) {
+  std::vector<std::string> managers;
+  if (const auto* list = model::find_value(object, {"metadata", "managedFields"}))
+    for (const auto& entry : list->as_array())
+      managers.push_back(model::text_at(entry.as_object(), {"manager"}) + "/" +
+                         model::text_at(entry.as_object(), {"operation"}));
+  return managers;
+}
+
+const std::string apply_type = "application/apply-patch+yaml";
+std::string applied(std::string_view rest) {
+  return R"({"apiVersion":"serving.knative.dev/v1","kind":"Service","metadata":{"name":"hello"},"spec":{"template":)" +
+         std::string(rest) + "}}";
+}
+
+}  // namespace
+
+TEST_CASE("an unknown field is refused when asked strictly, warned of when asked nothing, and never kept") {
+  ResourcesFixture f;
+  const std::string body =
+      R"({"metadata":{"name":"hello"},"spec":{"tmplate":1,"template":{"spec":{"containers":[{"image":"x"}]}}}})";
+  const auto strict = f.call("POST", services + "?fieldValidation=Strict", body);
+  CHECK(strict->status() == 400);
+  CHECK(model::text_at(strict->json(), {"message"}) ==
+        "Service in version \"v1\" cannot be handled as a Service: strict decoding error: unknown field "
+        "\"spec.tmplate\"");
+  const auto warned = f.call("POST", services, body);
+  CHECK(warned->status() == 201);
+  CHECK(warned->answer->fields.find("Warning") == "299 - \"unknown field \\\"spec.tmplate\\\"\"");
+  CHECK_FALSE(warned->json().at("spec").as_object().contains("tmplate"));
+  REQUIRE(f.call("DELETE", services + "/hello")->status() == 200);
+  CHECK_FALSE(f.call("POST", services + "?fieldValidation=Ignore", body)->answer->fields.find("Warning"));
+}
+
+TEST_CASE("a JSON patch is all or nothing") {
+  ResourcesFixture f;
+  REQUIRE(f.call("POST", services, manifest)->status() == 201);
+  const std::string type = "application/json-patch+json";
+  const auto patched = f.call("PATCH", services + "/hello",
+                              R"([{"op":"add","path":"/metadata/labels","value":{"a":"b"}},)"
+                              R"({"op":"replace","path":"/spec/template/spec/timeoutSeconds","value":7}])",
+                              type);
+  REQUIRE(patched->status() == 200);
+  CHECK(model::text_at(patched->json(), {"metadata", "labels", "a"}) == "b");
+  const auto failed =
+      f.call("PATCH", services + "/hello",
+             R"([{"op":"remove","path":"/metadata/labels/a"},{"op":"remove","path":"/nothing"}])", type);
+  CHECK(failed->status() == 422);
+  CHECK(model::text_at(f.call("GET", services + "/hello")->json(), {"metadata", "labels", "a"}) == "b");
+}
+
+TEST_CASE("apply creates, keeps what others own, and takes away what it no longer says") {
+  ResourcesFixture f;
+  const auto target = services + "/hello?fieldManager=ci";
+  const auto created =
+      f.call("PATCH", target,
+             applied(R"({"metadata":{"labels":{"a":"1","b":"2"}},"spec":{"containers":[{"image":"x"}]}})"), apply_type);
+  REQUIRE(created->status() == 201);
+  CHECK(managers_of(created->json()) == std::vector<std::string>{"ci/Apply"});
+  REQUIRE(f.call("PATCH", services + "/hello?fieldManager=person",
+                 R"({"spec":{"template":{"metadata":{"labels":{"c":"3"}}}}})", "application/merge-patch+json")
+              ->status() == 200);
+  const auto again =
+      f.call("PATCH", target, applied(R"({"metadata":{"labels":{"a":"1"}},"spec":{"containers":[{"image":"x"}]}})"),
+             apply_type);
+  REQUIRE(again->status() == 200);
+  const auto labels = *model::find_value(again->json(), {"spec", "template", "metadata", "labels"});
+  CHECK(labels == json::value{{"a", "1"}, {"c", "3"}});
+  const auto same =
+      f.call("PATCH", target, applied(R"({"metadata":{"labels":{"a":"1"}},"spec":{"containers":[{"image":"x"}]}})"),
+             apply_type);
+  CHECK(same->json() == again->json());
+}
+
+TEST_CASE("apply meets a field of another manager: a conflict that names it, and force takes it") {
+  ResourcesFixture f;
+  REQUIRE(f.call("POST", services + "?fieldManager=person", manifest)->status() == 201);
+  const auto body = applied(R"({"spec":{"timeoutSeconds":9,"containers":[{"image":"dev.local/hello"}]}})");
+  REQUIRE(f.call("PATCH", services + "/hello?fieldManager=person",
+                 R"({"spec":{"template":{"spec":{"timeoutSeconds":5}}}})", "application/merge-patch+json")
+              ->status() == 200);
+  const auto refused = f.call("PATCH", services + "/hello?fieldManager=ci", body, apply_type);
+  CHECK(refused->status() == 409);
+  const auto causes = model::find_value(refused->json(), {"details", "causes"})->as_array();
+  CHECK(json::value(causes).as_array().back().as_object().at("field") == ".spec.template.spec.timeoutSeconds");
+  CHECK(causes.back().as_object().at("message") == "conflict with \"person\" using serving.knative.dev/v1");
+  const auto forced = f.call("PATCH", services + "/hello?fieldManager=ci&force=true", body, apply_type);
+  REQUIRE(forced->status() == 200);
+  CHECK(model::integer_at(forced->json(), {"spec", "template", "spec", "timeoutSeconds"}) == 9);
+  CHECK(f.call("PATCH", services + "/hello", body, apply_type)->status() == 422);
+}
+
+TEST_CASE("a deleted object with finalizers stays until the last of them is gone") {
+  ResourcesFixture f;
+  REQUIRE(f.call("POST", services,
+                 R"({"metadata":{"name":"hello","finalizers":["x.dev/y"]},"spec":{"template":{"spec":{"containers":)"
+                 R"([{"image":"x"}]}}}})")
+              ->status() == 201);
+  const auto deleted = f.call("DELETE", services + "/hello");
+  CHECK(deleted->status() == 200);
+  CHECK(deleted->json().at("kind") == "Service");
+  CHECK(model::find_value(deleted->json(), {"metadata", "deletionTimestamp"}));
+  REQUIRE(f.call("GET", services + "/hello")->status() == 200);
+  CHECK(f.call("PATCH", services + "/hello", R"({"metadata":{"finalizers":null}})", "application/merge-patch+json")
+            ->status() == 200);
+  CHECK(f.call("GET", services + "/hello")->status() == 404);
+}
+
+TEST_CASE("a list in parts is of one state, and a Table has the kind's columns") {
+  ResourcesFixture f;
+  for (const auto name : {"a", "b", "c"})
+    REQUIRE(f.call("POST", "/api/v1/namespaces", fmt::format(R"({{"metadata":{{"name":"{}"}}}})", name))->status() ==
+            201);
+  const auto first = f.call("GET", "/api/v1/namespaces?limit=2")->json();
+  CHECK(first.at("items").as_array().size() == 2);
+  CHECK(model::integer_at(first, {"metadata", "remainingItemCount"}) == 1);
+  REQUIRE(f.call("DELETE", "/api/v1/namespaces/c")->status() == 200);
+  const auto token = http::percent_encode(model::text_at(first, {"metadata", "continue"}));
+  const auto rest = f.call("GET", "/api/v1/namespaces?limit=2&continue=" + token)->json();
+  CHECK(rest.at("items").as_array().size() == 1);
+  CHECK(rest.at("metadata").as_object().at("resourceVersion") ==
+        first.at("metadata").as_object().at("resourceVersion"));
+  CHECK(f.call("GET", "/api/v1/namespaces?continue=YTox")->status() == 410);
+  CHECK(f.call("GET", "/api/v1/namespaces?continue=x")->status() == 400);
+
+  auto exchange = std::make_unique<MemoryExchange>(
+      f.loop.get_executor(), "GET", "/api/v1/namespaces", "",
+      http::Fields{{"Accept", "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"}});
+  run_on(f.loop, f.handle(*exchange));
+  const auto table = exchange->json();
+  CHECK(table.at("kind") == "Table");
+  std::vector<std::string> columns;
+  for (const auto& column : table.at("columnDefinitions").as_array())
+    columns.push_back(model::text_at(column.as_object(), {"name"}));
+  CHECK(columns == std::vector<std::string>{"Name", "Status", "Age"});
+  CHECK(table.at("rows").as_array().at(0).as_object().at("cells").as_array().at(0) == "a");
+  CHECK(table.at("rows").as_array().at(0).as_object().at("object").as_object().at("kind") == "PartialObjectMetadata");
+}
+
+TEST_CASE("a collection is deleted as far as the selector says") {
+  ResourcesFixture f;
+  for (const auto name : {"a", "b"})
+    REQUIRE(f.call("POST", "/api/v1/namespaces",
+                   fmt::format(R"({{"metadata":{{"name":"{0}","labels":{{"team":"{0}"}}}}}})", name))
+                ->status() == 201);
+  const auto gone = f.call("DELETE", "/api/v1/namespaces?labelSelector=team%3Da")->json();
+  CHECK(gone.at("items").as_array().size() == 1);
+  CHECK(f.call("GET", "/api/v1/namespaces/a")->status() == 404);
+  CHECK(f.call("GET", "/api/v1/namespaces/b")->status() == 200);
+}
+
+TEST_CASE("orphaned children lose their owner before it goes") {
+  ResourcesFixture f;
+  const auto owner = f.call("POST", services, manifest)->json();
+  const auto uid = model::text_at(owner, {"metadata", "uid"});
+  const json::object child{
+      {"metadata",
+       {{"name", "child"},
+        {"ownerReferences",
+         json::array{
+             {{"apiVersion", "serving.knative.dev/v1"}, {"kind", "Service"}, {"name", "hello"}, {"uid", uid}}}}}},
+      {"spec", {{"template", {{"spec", {{"containers", json::array{{{"image", "x"}}}}}}}}}}};
+  REQUIRE(f.call("POST", services, json::serialize(child))->status() == 201);
+  REQUIRE(f.call("DELETE", services + "/hello", R"({"propagationPolicy":"Orphan"})")->status() == 200);
+  const auto left = f.call("GET", services + "/child")->json();
+  CHECK(model::find_value(left, {"metadata", "ownerReferences"})->as_array().empty());
+  CHECK(f.call("DELETE", services + "/child", R"({"propagationPolicy":"Sideways"})")->status() == 400);
+  CHECK(f.call("DELETE", services + "/child", R"({"preconditions":{"uid":"other"}})")->status() == 409);
+}
+
+TEST_CASE("a watch with initial events ends them with a bookmark") {
+  ResourcesFixture f;
+  REQUIRE(f.call("POST", services, manifest)->status() == 201);
+  auto watch = f.stream(services + "?watch=true&allowWatchBookmarks=true&sendInitialEvents=true");
+  const auto lines = watch->lines();
+  REQUIRE(lines.size() == 2);
+  CHECK(lines[1].at("type") == "BOOKMARK");
+  CHECK(model::text_at(lines[1], {"object", "metadata", "annotations", "k8s.io/initial-events-end"}) == "true");
+  run_on(f.loop, f.tasks.stop());
 }

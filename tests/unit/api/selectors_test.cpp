@@ -54,30 +54,3 @@ TEST_CASE("paths of resources come apart") {
   CHECK_FALSE(parse("/healthz"));
   CHECK_FALSE(path_segments("/a/%zz"));
 }
-
-TEST_CASE("merge patches follow RFC 7396") {
-  const auto [target, patch, expected] = GENERATE(table<std::string, std::string, std::string>({
-      {R"({"a":"b"})", R"({"a":"c"})", R"({"a":"c"})"},
-      {R"({"a":"b"})", R"({"b":"c"})", R"({"a":"b","b":"c"})"},
-      {R"({"a":"b","b":"c"})", R"({"a":null})", R"({"b":"c"})"},
-      {R"({"a":["b"]})", R"({"a":"c"})", R"({"a":"c"})"},
-      {R"({"a":{"b":"c"}})", R"({"a":{"b":"d","c":null}})", R"({"a":{"b":"d"}})"},
-      {R"(["a"])", R"({"a":"b"})", R"({"a":"b"})"},
-      {R"({})", R"({"a":{"bb":{"ccc":null}}})", R"({"a":{"bb":{}}})"},
-  }));
-  auto value = boost::json::parse(target);
-  merge_patch(value, boost::json::parse(patch));
-  CHECK(value == boost::json::parse(expected));
-}
-
-TEST_CASE("discovery names every kind's group, version and resource") {
-  const auto get = [](std::string_view path) { return discovery(path_segments(path).value()); };
-  CHECK(get("/api").value().at("versions") == boost::json::array{"v1"});
-  CHECK(get("/apis").value().at("groups").as_array().size() == 7);
-  CHECK(get("/apis/serving.knative.dev").value().at("preferredVersion").as_object().at("version") == "v1");
-  const auto list = get("/apis/serving.knative.dev/v1").value();
-  CHECK(list.at("groupVersion") == "serving.knative.dev/v1");
-  CHECK(list.at("resources").as_array().at(0).as_object().at("kind") == "Service");
-  CHECK_FALSE(get("/apis/none/v1"));
-  CHECK_FALSE(get("/api/v2"));
-}

@@ -16,6 +16,7 @@ namespace {
 const std::string services = "/apis/serving.knative.dev/v1/namespaces/default/services";
 
 struct SocketFixture : ControlFixture {
+  std::unique_ptr<store::Database> access_database = store::Database::open(":memory:", api::migrations()).value();
   std::unique_ptr<http::Server> server;
   std::unique_ptr<http::Upstream> client;
   TaskGroup tasks{loop.get_executor()};
@@ -24,10 +25,12 @@ struct SocketFixture : ControlFixture {
     start();
     const auto path = "unix:" + (folder.path() / "wick.sock").string();
     auto handler =
-        api::make_api({.executor = loop.get_executor(),
+        api::make_api(
+            api::Doors{.executor = loop.get_executor(),
                        .clock = clock,
                        .workers = workers,
                        .metrics = metrics,
+                       .database = *access_database,
                        .objects = *objects,
                        .control = *control,
                        .serving = *serving,
@@ -36,7 +39,8 @@ struct SocketFixture : ControlFixture {
                        .doctor = {},
                        .ready = {},
                        .uploads = options.uploads,
-                       .info = {}});
+                       .info = {}})
+            .value();
     server = std::make_unique<http::Server>(loop.get_executor(), clock, http::ServerLimits{}, std::move(handler));
     server->listen(http::listen_on(path).value());
     client = std::make_unique<http::Upstream>(loop.get_executor(), clock, http::connect_to(loop.get_executor(), path));

@@ -16,6 +16,7 @@ const std::string here = wick_api + "namespaces/default/";
 struct ApiFixture : ControlFixture {
   std::map<std::string, std::vector<container::RunnerLauncher::LogFile>, std::less<>> log_files;
   std::vector<api::Check> checks;
+  std::unique_ptr<store::Database> access_database = store::Database::open(":memory:", api::migrations()).value();
   bool ready = true;
   TaskGroup tasks{loop.get_executor()};
   std::optional<http::Handler> handler;
@@ -24,22 +25,25 @@ struct ApiFixture : ControlFixture {
 
   void start() {
     ControlFixture::start();
-    handler = api::make_api({.executor = loop.get_executor(),
-                             .clock = clock,
-                             .workers = workers,
-                             .metrics = metrics,
-                             .objects = *objects,
-                             .control = *control,
-                             .serving = *serving,
-                             .eventing = eventing,
-                             .logs = [this](std::string_view owner) { return log_files[std::string(owner)]; },
-                             .doctor = [this] { return give_checks(); },
-                             .ready = [this] { return ready; },
-                             .uploads = options.uploads,
-                             .info = {.version = "1",
-                                      .listen = "127.0.0.1:8080",
-                                      .events_listen = "127.0.0.1:8081",
-                                      .domain = "example.com"}});
+    handler = api::make_api(api::Doors{.executor = loop.get_executor(),
+                                       .clock = clock,
+                                       .workers = workers,
+                                       .metrics = metrics,
+                                       .database = *access_database,
+                                       .objects = *objects,
+                                       .control = *control,
+                                       .serving = *serving,
+                                       .eventing = eventing,
+                                       .logs = [this](std::string_view owner) { return log_files[std::string(owner)]; },
+                                       .doctor = [this] { return give_checks(); },
+                                       .ready = [this] { return ready; },
+                                       .uploads = options.uploads,
+                                       .info = {.version = "1",
+                                                .listen = "127.0.0.1:8080",
+                                                .events_listen = "127.0.0.1:8081",
+                                                .domain = "example.com",
+                                                .api_listen = {}}})
+                  .value();
   }
   awaitable<std::vector<api::Check>> give_checks() { co_return checks; }
 
