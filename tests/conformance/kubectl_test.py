@@ -1,0 +1,192 @@
+"""kubectl, as it comes, drives a daemon: create, get, describe, apply, patch, wait, logs -f, delete and the rest."""
+import json
+import os
+import pathlib
+import subprocess
+import tempfile
+
+from cluster import ClusterTest, client, eventually, main
+
+KUBECTL = client("kubectl")
+
+
+class Kubectl(ClusterTest):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.home = tempfile.mkdtemp(prefix="wick-kubectl-", dir=cls.folder)  # its discovery cache
+
+    def environment(self):
+        return dict(os.environ, KUBECONFIG=self.kubeconfig, HOME=self.home)
+
+    def kubectl(self, *arguments, stdin=None, fails=False, timeout=120):
+        done = subprocess.run([KUBECTL, *arguments], input=stdin, capture_output=True, text=True, timeout=timeout,
+                              env=self.environment())
+        if fails:
+            self.assertNotEqual(done.returncode, 0, done.stdout)
+            return done.stderr
+        self.assertEqual(done.returncode, 0, f"kubectl {' '.join(arguments)}\n{done.stdout}\n{done.stderr}")
+        return done.stdout + done.stderr
+
+    def manifest(self, name, extra=""):
+        return f"""apiVersion: serving.knative.dev/v1
+kind: Service
+metadata:
+  name: {name}
+  labels:
+    team: a
+spec:
+  template:
+    spec:
+      containers:
+        - image: {self.image()}
+{extra}"""
+
+    def tearDown(self):
+        self.kubectl("delete", "ksvc", "--all", "--wait=true")
+        self.kubectl("delete", "configmap,secret", "--all")
+
+    def test_a_service_goes_through_its_whole_life(self):
+        self.assertIn("service.serving.knative.dev/life created", self.kubectl("create", "-f", "-", stdin=self.manifest("life")))
+        self.assertIn("condition met", self.kubectl("wait", "--for=condition=Ready", "ksvc/life", "--timeout=60s"))
+        columns, row = self.kubectl("get", "ksvc", "life").splitlines()
+        self.assertEqual(columns.split(), ["NAME", "URL", "LATESTCREATED", "LATESTREADY", "READY", "REASON"])
+        self.assertEqual(row.split()[0], "life")
+        self.assertEqual(row.split()[2:], ["life-00001", "life-00001", "True"])
+        described = self.kubectl("describe", "ksvc", "life")
+        for part in (r"Name:\s+life", r"API Version:\s+serving.knative.dev/v1", r"Type:\s+Ready", r"Normal\s+Created\s"):
+            self.assertRegex(described, part)
+        self.assertEqual(self.wick.request("life")[0], 200)
+
+        pods = self.kubectl("get", "pods", "-l", "serving.knative.dev/service=life").splitlines()
+        self.assertEqual(pods[0].split(), ["NAME", "READY", "STATUS", "RESTARTS", "AGE"])
+        self.assertEqual(pods[1].split()[1:4], ["1/1", "Running", "0"])
+
+        self.assertIn("patched", self.kubectl("patch", "ksvc", "life", "--type=merge", "-p",
+                                              '{"spec":{"template":{"spec":{"timeoutSeconds":7}}}}'))
+        self.kubectl("wait", "--for=jsonpath={.status.latestReadyRevisionName}=life-00002", "ksvc/life", "--timeout=60s")
+        self.assertIn("patched", self.kubectl("patch", "ksvc", "life", "--type=json", "-p",
+                                              '[{"op":"add","path":"/metadata/labels/x","value":"y"}]'))
+        self.assertIn("labeled", self.kubectl("label", "ksvc", "life", "z=1"))
+        self.assertIn("annotated", self.kubectl("annotate", "ksvc", "life", "note=hello"))
+        self.assertIn("life", self.kubectl("get", "ksvc", "-l", "x=y,z in (1,2)"))
+        revisions = self.kubectl("get", "revisions").splitlines()
+        self.assertEqual(revisions[0].split()[:5], ["NAME", "CONFIG", "NAME", "GENERATION", "READY"])
+        self.assertEqual(len(revisions), 3)
+
+        self.assertIn("deleted", self.kubectl("delete", "ksvc", "life"))
+        self.assertIn("NotFound", self.kubectl("get", "ksvc", "life", fails=True))
+        eventually("the children are gone", lambda: "No resources found" in self.kubectl("get", "configurations,routes,revisions"))
+
+    def test_apply_is_idempotent_in_both_ways(self):
+        for flags in ((), ("--server-side",)):
+            name = "applied" + str(len(flags))
+            self.assertIn("created" if not flags else "serverside-applied",
+                          self.kubectl("apply", *flags, "-f", "-", stdin=self.manifest(name)))
+            self.kubectl("wait", "--for=condition=Ready", f"ksvc/{name}", "--timeout=60s")
+            version = self.kubectl("get", "ksvc", name, "-o", "jsonpath={.metadata.resourceVersion}")
+            self.kubectl("apply", *flags, "-f", "-", stdin=self.manifest(name))
+            self.assertEqual(version, self.kubectl("get", "ksvc", name, "-o", "jsonpath={.metadata.resourceVersion}"))
+            self.kubectl("apply", *flags, "-f", "-", stdin=self.manifest(name, "      timeoutSeconds: 9\n"))
+            self.assertEqual("9", self.kubectl("get", "ksvc", name, "-o", "jsonpath={.spec.template.spec.timeoutSeconds}"))
+        # The manager that client-side apply made is taken over.
+        self.kubectl("apply", "--server-side", "-f", "-", stdin=self.manifest("applied0"))
+
+    def test_server_side_apply_says_who_owns_a_field(self):
+        self.kubectl("apply", "--server-side", "--field-manager=one", "-f", "-", stdin=self.manifest("owned", "      timeoutSeconds: 5\n"))
+        told = self.kubectl("apply", "--server-side", "--field-manager=two", "-f", "-", fails=True,
+                            stdin=self.manifest("owned", "      timeoutSeconds: 6\n"))
+        self.assertIn('conflict with "one"', told)
+        self.assertIn(".spec.template.spec.timeoutSeconds", told)
+        self.kubectl("apply", "--server-side", "--field-manager=two", "--force-conflicts", "-f", "-",
+                     stdin=self.manifest("owned", "      timeoutSeconds: 6\n"))
+        self.assertIn("two", self.kubectl("get", "ksvc", "owned", "-o", "yaml", "--show-managed-fields"))
+
+    def test_mistakes_are_told_in_kubernetes_words(self):
+        told = self.kubectl("apply", "-f", "-", stdin=self.manifest("typo", "      timeoutSecond: 5\n"), fails=True)
+        self.assertIn('strict decoding error: unknown field "spec.template.spec.timeoutSecond"', told)
+        told = self.kubectl("apply", "-f", "-", stdin=self.manifest("limit", "      timeoutSeconds: 5000\n"), fails=True)
+        self.assertIn('admission webhook "validation.webhook.serving.knative.dev" denied the request', told)
+        self.assertIn("(NotFound)", self.kubectl("get", "ksvc", "nobody", fails=True))
+        self.kubectl("create", "-f", "-", stdin=self.manifest("twice"))
+        self.assertIn("(AlreadyExists)", self.kubectl("create", "-f", "-", stdin=self.manifest("twice"), fails=True))
+        self.assertIn("(server dry run)", self.kubectl("delete", "ksvc", "twice", "--dry-run=server"))
+        self.assertIn("twice", self.kubectl("get", "ksvc", "-o", "name"))
+
+    def test_logs_are_followed_until_the_instance_ends(self):
+        self.kubectl("create", "-f", "-", stdin=self.manifest("logged"))
+        self.kubectl("wait", "--for=condition=Ready", "ksvc/logged", "--timeout=60s")
+        self.wick.request("logged")
+        pod = self.kubectl("get", "pods", "-l", "serving.knative.dev/service=logged", "-o", "name").split()[0]
+        follower = subprocess.Popen([KUBECTL, "logs", "-f", pod], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                    env=self.environment())
+        self.addCleanup(follower.kill)
+        self.wick.request("logged", "/", "POST", b"{}", {"ce-id": "seen-in-logs", "ce-specversion": "1.0", "ce-type": "t",
+                                                      "ce-source": "/s", "Content-Type": "application/json"})
+        for line in follower.stdout:
+            if "seen-in-logs" in line:
+                break
+        else:
+            self.fail("the event's line was not followed: " + follower.stderr.read())
+        self.assertIn("seen-in-logs", self.kubectl("logs", pod, "--tail=5"))
+        self.assertIn("seen-in-logs", self.kubectl("logs", "-l", "serving.knative.dev/service=logged"))
+        self.assertIn("not valid", self.kubectl("logs", pod, "-c", "other", fails=True))
+        self.kubectl("delete", "ksvc", "logged")
+        follower.wait(60)
+
+    def test_discovery_schemas_and_questions(self):
+        resources = self.kubectl("api-resources")
+        for name in ("services", "ksvc", "revisions", "brokers", "triggers", "configmaps", "secrets", "pods"):
+            self.assertIn(name, resources)
+        self.assertIn("containerConcurrency", self.kubectl("explain", "ksvc.spec.template.spec"))
+        self.assertIn("<integer>", self.kubectl("explain", "ksvc.spec.template.spec.timeoutSeconds"))
+        self.assertIn("Server Version: v1.", self.kubectl("version"))
+        self.assertIn("yes", self.kubectl("auth", "can-i", "create", "ksvc"))
+        self.assertIn("token:kubeconfig", self.kubectl("auth", "whoami"))
+        self.assertIn("services.serving.knative.dev", self.kubectl("get", "crd"))
+        self.assertIn("istio-ingressgateway", self.kubectl("get", "service", "-n", "istio-system"))
+        self.kubectl("get", "all")
+        self.kubectl("get", "events")
+
+    def test_secrets_and_configmaps_are_kept(self):
+        self.kubectl("create", "secret", "generic", "key", "--from-literal=password=canary")
+        self.assertEqual("Y2FuYXJ5", self.kubectl("get", "secret", "key", "-o", "jsonpath={.data.password}"))
+        self.kubectl("create", "configmap", "settings", "--from-literal=a=1")
+        self.assertIn("configured", self.kubectl("apply", "-f", "-", stdin="""apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings}
+data: {a: "2"}
+"""))
+        self.assertEqual("2", self.kubectl("get", "cm", "settings", "-o", "jsonpath={.data.a}"))
+        self.kubectl("patch", "cm", "settings", "-p", '{"data":{"b":"3"}}')
+        self.assertEqual(["settings", "2"], self.kubectl("get", "cm", "settings").splitlines()[1].split()[:2])
+        self.kubectl("create", "namespace", "team")
+        self.assertIn("Active", self.kubectl("get", "ns", "team"))
+        self.kubectl("delete", "namespace", "team")
+
+    def test_watching_shows_what_comes(self):
+        watcher = subprocess.Popen([KUBECTL, "get", "ksvc", "-w"], stdout=subprocess.PIPE, text=True, env=self.environment())
+        self.addCleanup(watcher.kill)
+        self.kubectl("create", "-f", "-", stdin=self.manifest("seen"))
+        for line in watcher.stdout:
+            if line.startswith("seen") and " True" in line:
+                break
+        watcher.kill()
+        watcher.wait()
+
+    def test_what_is_exported_applies_to_the_same_export(self):
+        self.kubectl("apply", "-f", "-", stdin=self.manifest("exported", "      timeoutSeconds: 9\n"))
+        first = self.wick.cli("export").stdout
+        self.assertIn("name: exported", first)
+        self.kubectl("delete", "ksvc", "exported")
+        folder = pathlib.Path(self.folder) / "exported"
+        folder.mkdir()
+        (folder / "all.yaml").write_text(first)
+        self.assertIn("exported created", self.wick.cli("apply", "-f", str(folder)).stdout)
+        self.assertEqual(first, self.wick.cli("export").stdout)
+        self.assertIn("exported unchanged", self.wick.cli("apply", "-f", "-", stdin=first).stdout)
+        self.assertEqual(json.loads(self.wick.cli("export", "exported", "--json").stdout)["items"][0]["kind"], "Service")
+
+
+if __name__ == "__main__":
+    main()
