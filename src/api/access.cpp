@@ -38,7 +38,8 @@ std::string token_of(std::string_view field) {
 }
 
 bool is_loopback_name(std::string_view host) {
-  return host == "localhost" || host == "[::1]" || host.starts_with("127.") || host.ends_with(".localhost");
+  const bool is_loopback_number = host.starts_with("127.") && host.find_first_not_of("0123456789.") == host.npos;
+  return host == "localhost" || host == "[::1]" || is_loopback_number || host.ends_with(".localhost");
 }
 
 }  // namespace
