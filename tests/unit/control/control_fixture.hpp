@@ -76,7 +76,9 @@ struct ControlFixture {
   Metrics metrics;
   TemporaryFolder folder = TemporaryFolder::make("/tmp", "wick-test-").value();
   std::unique_ptr<store::Database> database = store::Database::open(":memory:", store::Objects::migrations()).value();
-  std::unique_ptr<store::Objects> objects = store::Objects::open(*database, clock).value();
+  std::shared_ptr<const store::Vault> vault =
+      std::make_shared<const store::Vault>(store::Vault::from_hex(std::string(64, '7')).value());
+  std::unique_ptr<store::Objects> objects = store::Objects::open(*database, clock, vault).value();
   std::unique_ptr<store::Database> events =
       store::Database::open((folder.path() / "events.db").string(), eventing::Eventing::migrations()).value();
   image::ContentStore images = image::ContentStore::open(folder.path() / "content").value();
