@@ -57,7 +57,7 @@ awaitable<Result<Base>> Bases::resolve(std::string name, std::function<void(std:
   for (std::size_t i = 0; i < base.layers.size(); ++i) {
     if (base.layers[i].digest != base.config.diff_ids[i])
       co_return fail(Errc::unsupported, fmt::format("the image {} has compressed layers", name),
-                     "import it again: wick image import");
+                     "load it again: wick image load");
     auto provided = co_await provide(base.layers[i]);
     if (!provided) co_return fail(std::move(provided.error()).within("image " + name));
   }
@@ -105,7 +105,7 @@ awaitable<Error> Bases::unknown(std::string name) {
   const std::vector<std::string_view> views(names.begin(), names.end());
   const auto near = nearest_word(name, views);
   if (names.size() > named_images_max) names.resize(named_images_max);
-  auto hint = fmt::format("available here: {}; bring others with `wick image import`", fmt::join(names, ", "));
+  auto hint = fmt::format("available here: {}; bring others with `wick image load FILE`", fmt::join(names, ", "));
   if (!near.empty()) hint = fmt::format("did you mean {}? {}", near, hint);
   co_return Error(Errc::not_found, fmt::format("there is no image '{}' on this machine", printable(name)))
       .hint(std::move(hint));

@@ -15,4 +15,8 @@ namespace wick::build {
 awaitable<Result<std::optional<image::Descriptor>>> layer_from(WorkerPool& workers, const image::ContentStore& store,
                                                                std::function<awaitable<Result<void>>(Fd)> write);
 
+/// The same, but only what it would be called: nothing is stored.
+awaitable<Result<std::optional<image::Descriptor>>> name_layer(WorkerPool& workers,
+                                                               std::function<awaitable<Result<void>>(Fd)> write);
+
 }  // namespace wick::build

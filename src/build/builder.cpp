@@ -6,6 +6,7 @@
 #include <list>
 #include <map>
 
+#include "cache_mounts.hpp"
 #include "engine.hpp"
 #include "wick/build/build.hpp"
 #include "wick/os/slots.hpp"
@@ -39,10 +40,13 @@ std::string identity(const BuildRequest& request) {
   }
   for (const auto& text : {request.subpath, request.dockerfile, request.builder, request.target, request.reference})
     add(text);
-  for (const auto& [name, value] : request.build_args) {
-    add(name);
-    add(value);
-  }
+  add(request.dockerfile_text ? "text" : "file");
+  add(request.dockerfile_text.value_or(""));
+  for (const auto* values : {&request.build_args, &request.secrets})
+    for (const auto& [name, value] : *values) {
+      add(name);
+      add(value);
+    }
   add(fmt::format("{} {} {} {} {}", to_string(request.egress), request.limits.memory_bytes, request.limits.cpu_millis,
                   request.limits.pids, request.limit.count()));
   return out;
@@ -62,6 +66,7 @@ class Builder::Impl {
         places_(std::move(places)),
         bases_(executor, workers, runner, store),
         exits_(std::make_shared<ExitWatch>(executor)),
+        cache_mounts_(executor),
         slots_(executor, builds_at_once, builds_waiting_max) {
     runner_.on_exit([exits = exits_](const container::Exit& exit) { exits->ended(exit); });
   }
@@ -130,8 +135,8 @@ class Builder::Impl {
       for (const auto& listener : *listeners)
         if (listener) listener(progress);
     };
-    Engine engine({clock_, workers_, runner_, store_, bases_, *exits_, *cache, places_}, std::move(request),
-                  std::move(tell));
+    Engine engine({clock_, workers_, runner_, store_, bases_, *exits_, cache_mounts_, *cache, places_},
+                  std::move(request), std::move(tell));
     auto result = co_await engine.run();
     co_return result;
   }
@@ -153,6 +158,7 @@ class Builder::Impl {
   Places places_;
   Bases bases_;
   std::shared_ptr<ExitWatch> exits_;  // the runner keeps the callback for longer than we may live
+  CacheMounts cache_mounts_;
   Slots slots_;
   std::map<std::string, std::shared_ptr<Shared>> running_;
 };

@@ -511,6 +511,34 @@ Error instruction_error(std::string_view file, const Instruction& at, std::strin
   return error;
 }
 
+std::vector<std::string> excerpt(std::string_view text, std::string_view name, std::string_view message) {
+  if (!message.starts_with(name) || !message.substr(name.size()).starts_with(':')) return {};
+  message.remove_prefix(name.size() + 1);
+  const auto colon = std::min(message.find(':'), message.size());
+  const auto number = parse_unsigned(message.substr(0, colon));
+  const auto lines = split(text, '\n');
+  if (!number || *number == 0 || *number > lines.size()) return {};
+  const auto line = printable(trim_newline(lines[*number - 1]), 200);
+  const auto indent = std::min(line.find_first_not_of(' '), line.size());
+  std::size_t at = indent;
+  auto width = std::min(line.find(' ', indent), line.size()) - indent;
+  // The first quoted text that is in the line and not all of it.
+  for (auto open = message.find('\''); open != std::string_view::npos; open = message.find('\'', open)) {
+    const auto close = message.find('\'', open + 1);
+    if (close == std::string_view::npos) break;
+    const auto word = message.substr(open + 1, close - open - 1);
+    open = close + 1;
+    const auto found = word.empty() || word.size() >= line.size() - indent ? std::string::npos : line.find(word);
+    if (found == std::string::npos) continue;
+    at = found;
+    width = word.size();
+    break;
+  }
+  const auto margin = std::to_string(*number).size();
+  return {fmt::format("{} | {}", *number, line),
+          fmt::format("{:{}} | {:{}}^{:~>{}}", "", margin, "", at, "", width > 0 ? width - 1 : 0)};
+}
+
 Result<Dockerfile> parse_dockerfile(std::string_view text, std::string name) {
   if (text.size() > Dockerfile::bytes_max)
     return fail(Errc::too_large,

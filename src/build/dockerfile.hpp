@@ -59,6 +59,10 @@ Result<Instruction> parse_instruction(std::string_view text, std::string_view or
 Error instruction_error(std::string_view file, const Instruction& at, std::string reason, std::string hint = {},
                         Errc code = Errc::invalid);
 
+/// The line that `message` ("NAME:LINE: …") complains about, and a caret under the word that it quotes or under the
+/// instruction's own. Empty when the message names no line of the file.
+std::vector<std::string> excerpt(std::string_view text, std::string_view name, std::string_view message);
+
 /// The parser's own view as text, one s-expression per instruction (the format of BuildKit's test results).
 std::string to_s_expressions(const Dockerfile& dockerfile);
 

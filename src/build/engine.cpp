@@ -15,6 +15,7 @@ namespace wick::build {
 
 namespace {
 
+constexpr std::size_t output_lines_kept = 50;  // of a step that failed
 constexpr std::size_t ignore_file_bytes_max = 1 << 20;
 constexpr std::size_t project_file_bytes_max = 1 << 20;  // package.json, Procfile, …
 
@@ -23,24 +24,6 @@ constexpr std::size_t project_file_bytes_max = 1 << 20;  // package.json, Procfi
 constexpr std::int64_t created_always = 315532801;  // 1980-01-01T00:00:01Z
 
 std::string rfc3339(std::int64_t unix_seconds) { return to_rfc3339(WallTime(std::chrono::seconds(unix_seconds))); }
-
-/// Certificate authorities that the machine's operator added (update-ca-certificates(8)): behind a proxy that opens
-/// TLS, nothing can be installed without them. They go to RUN as $WICK_EXTRA_CA, PEM texts one after the other.
-std::vector<std::string> extra_authorities() {
-  constexpr std::size_t bytes_max = 64 << 10;  // a process' environment travels in 256 KiB
-  std::vector<std::filesystem::path> files;
-  std::error_code error;
-  for (std::filesystem::directory_iterator at("/usr/local/share/ca-certificates", error), end; !error && at != end;
-       at.increment(error))
-    if (at->path().extension() == ".crt") files.push_back(at->path());
-  std::ranges::sort(files);
-  std::string all;
-  for (const auto& file : files)
-    if (const auto text = read_file(file, bytes_max); text && all.size() + text->size() < bytes_max)
-      all += *text + "\n";
-  if (all.empty()) return {};
-  return {"WICK_EXTRA_CA=" + all};
-}
 
 std::int64_t newest_file(const Listing& listing) {
   std::int64_t newest = 0;
@@ -112,8 +95,10 @@ awaitable<Result<std::unique_ptr<Fetched>>> Engine::fetch_source() {
   if (const auto* archive = std::get_if<ArchiveSource>(&request_.source))
     commit_ = archive->commit + (archive->dirty ? "-dirty" : "");
   auto on_line = [this](std::string line) { report(Progress::Kind::output, std::move(line)); };
+  std::variant<GitSource, ArchiveSource, UrlSource> wanted;
+  std::visit([&](const auto& each) { wanted = each; }, request_.source);
   auto fetched =
-      co_await fetch(parts_.clock, parts_.workers, request_.source, parts_.places.work, {}, std::move(on_line));
+      co_await fetch(parts_.clock, parts_.workers, std::move(wanted), parts_.places.work, {}, std::move(on_line));
   if (!fetched) co_return fetched;
   if (!(*fetched)->commit.empty()) commit_ = (*fetched)->commit;
   for (auto& warning : (*fetched)->warnings) warnings_.push_back(warning);
@@ -137,12 +122,14 @@ awaitable<Result<Context>> Engine::open_context(const Fetched& source) {
   if (!tree) co_return fail(std::move(tree.error()));
   Context context{.tree = std::move(*tree), .same_time = std::holds_alternative<GitSource>(request_.source)};
   context.epoch = context.same_time ? source.commit_time : newest_file(context.tree.listing());
+  context.dated = context.epoch > 0;
   if (const auto given = build_args_.find("SOURCE_DATE_EPOCH"); given != build_args_.end()) {
     const auto seconds = parse_unsigned(given->second);
     if (!seconds || *seconds > 253402300799)
       co_return fail(Errc::invalid,
                      fmt::format("SOURCE_DATE_EPOCH is a number of seconds, not '{}'", printable(given->second)));
     context.epoch = static_cast<std::int64_t>(*seconds);
+    context.dated = true;
   }
   epoch_ = context.epoch;
   co_return context;
@@ -151,11 +138,13 @@ awaitable<Result<Context>> Engine::open_context(const Fetched& source) {
 awaitable<Result<Engine::Instructions>> Engine::find_instructions(Context& context) {
   const auto& listing = context.tree.listing();
   std::string path = rooted_path(request_.dockerfile);
+  const auto& given = request_.dockerfile_text;
+  if (given && path.empty()) path = "Dockerfile";
   if (path.empty())
     for (const char* usual : {"Containerfile", "Dockerfile"})
       if (listing.resolve(usual)) path = usual;
   if (path.empty() || !request_.builder.empty()) co_return co_await instructions_of_builder(context);
-  if (!listing.resolve(path))
+  if (!given && !listing.resolve(path))
     co_return fail(Errc::not_found, fmt::format("the source has no file '{}'", printable(path)),
                    "check the name of the Dockerfile");
 
@@ -163,8 +152,8 @@ awaitable<Result<Engine::Instructions>> Engine::find_instructions(Context& conte
     Result<std::string> dockerfile;
     std::optional<std::string> ignore;
   };
-  auto read = [&context, path] {
-    Texts out{.dockerfile = context.tree.read(path, Dockerfile::bytes_max)};
+  auto read = [&context, path, given] {
+    Texts out{.dockerfile = given ? Result<std::string>(*given) : context.tree.read(path, Dockerfile::bytes_max)};
     for (const auto& name : {path + ".dockerignore", std::string(".dockerignore")})
       if (!out.ignore && context.tree.listing().resolve(name))
         if (auto text = context.tree.read(name, ignore_file_bytes_max)) out.ignore = std::move(*text);
@@ -172,12 +161,14 @@ awaitable<Result<Engine::Instructions>> Engine::find_instructions(Context& conte
   };
   auto texts = co_await parts_.workers.run(std::move(read));
   if (!texts.dockerfile) co_return fail(std::move(texts.dockerfile.error()));
+  file_name_ = path;
+  file_text_ = *texts.dockerfile;
   std::vector<std::string> patterns{".git"};
   if (texts.ignore)
     for (auto& pattern : read_ignore_file(*texts.ignore)) patterns.push_back(std::move(pattern));
   auto rules = IgnoreRules::compile(patterns);
   if (!rules) co_return fail(std::move(rules.error()).within(".dockerignore"));
-  context.ignored = std::move(*rules);
+  context.visible = without_ignored(listing, *rules);
   auto parsed = parse_dockerfile(*texts.dockerfile, path);
   if (!parsed) co_return fail(std::move(parsed.error()));
   detected_ = path;
@@ -208,7 +199,7 @@ awaitable<Result<Engine::Instructions>> Engine::instructions_of_builder(Context&
   auto& [detected, patterns] = *found;
   auto rules = IgnoreRules::compile(patterns);
   if (!rules) co_return fail(std::move(rules.error()).within(".dockerignore"));
-  context.ignored = std::move(*rules);
+  context.visible = without_ignored(context.tree.listing(), *rules);
   warnings_.insert(warnings_.end(), detected.warnings.begin(), detected.warnings.end());
   auto parsed = parse_dockerfile(detected.dockerfile, fmt::format("builder {}", detected.name));
   if (!parsed) co_return fail(std::move(parsed.error()));
@@ -244,122 +235,9 @@ awaitable<Result<Plan>> Engine::make_plan_of(const Dockerfile& file) {
   co_return plan;
 }
 
-awaitable<Result<Engine::StageResult>> Engine::run_stages(const Plan& plan, const Dockerfile& file,
-                                                          const Context& context) {
-  auto authorities = co_await parts_.workers.run(extra_authorities);
-  StepSettings settings{.limits = request_.limits, .egress = request_.egress};
-  settings.on_output = [this](std::string line) { hear_output(std::move(line)); };
-  settings.network_environment = std::move(authorities);
-  StepRunner runner({parts_.workers, parts_.runner, parts_.store, parts_.exits, parts_.places.work}, context,
-                    std::move(settings));
-  std::vector<StageResult> done;
-  for (std::size_t i = 0; i < plan.stages.size(); ++i) {
-    auto ran = co_await run_stage(plan, i, file, context, runner, done);
-    out_of_memory_ = runner.out_of_memory();
-    if (!ran) co_return fail(std::move(ran.error()));
-  }
-  co_return std::move(done.back());
-}
-
-awaitable<Result<void>> Engine::run_stage(const Plan& plan, std::size_t index, const Dockerfile& file,
-                                          const Context& context, StepRunner& runner, std::vector<StageResult>& done) {
-  const auto& stage = plan.stages[index];
-  StageResult result;
-  if (stage.base_stage) {
-    result = done[*stage.base_stage];
-  } else if (stage.image != "scratch") {
-    result.layers = bases_.at(stage.image).layers;
-    result.history = bases_.at(stage.image).config.history;
-  }
-  for (const auto& step : stage.steps) {
-    if (!step.makes_layer()) {
-      result.history.push_back({.created_by = step.created_by, .empty_layer = true});
-      continue;
-    }
-    doing_ = fmt::format("{}:{}: {}", file.name, step.line, step.text);
-    auto made = co_await run_step(plan, step, context, runner, result, done);
-    if (!made) {
-      auto error = Error(made.error().code(), fmt::format("{}: {}", doing_, made.error().what()));
-      co_return fail(std::move(error).hint(made.error().hint()));
-    }
-    if (made->layer) result.layers.push_back(*made->layer);
-    result.history.push_back({.created_by = step.created_by, .empty_layer = !made->layer});
-  }
-  done.push_back(std::move(result));
-  co_return Result<void>{};
-}
-
-awaitable<Result<StepResult>> Engine::run_step(const Plan& plan, const Step& step, const Context& context,
-                                               StepRunner& runner, const StageResult& stage,
-                                               const std::vector<StageResult>& done) {
-  const auto label = fmt::format("[{}/{}] {}", ++steps_begun_, steps_total_, step.text);
-  output_tail_.clear();
-  StepInputs inputs{.layers = stage.layers};
-  if (const auto* copy = std::get_if<CopyStep>(&step.action)) {
-    if (copy->from == CopyStep::From::stage) {
-      inputs.from = done[copy->stage].layers;
-      inputs.from_name = "stage " + plan.stages[copy->stage].name;
-    } else if (copy->from == CopyStep::From::image) {
-      inputs.from = bases_.at(copy->image).layers;
-      inputs.from_name = "image " + copy->image;
-    }
-  }
-  auto digest = co_await inputs_of(step, context, inputs);
-  if (!digest) co_return fail(std::move(digest.error()));
-  std::vector<Digest> below;
-  for (const auto& layer : inputs.layers) below.push_back(layer.digest);
-  const auto key = step_key(step, below, *digest);
-  auto cached = co_await find_cached(key);
-  if (cached) {
-    report(Progress::Kind::cached, label);
-    co_return *cached;
-  }
-  report(Progress::Kind::started, label);
-  ++steps_run_;
-  auto made = co_await runner.run(step, inputs);
-  if (!made) co_return made;
-  auto keep = [this, key, result = *made] { return parts_.cache.put(key, result); };
-  auto kept = co_await parts_.workers.run(std::move(keep));
-  if (!kept) log::warn("step not cached", {{"error", kept.error().what()}});
-  report(Progress::Kind::finished, label);
-  co_return made;
-}
-
-/// One digest for what a step takes in besides the layers below it; for a COPY from the source the selection is found
-/// on the way.
-awaitable<Result<Digest>> Engine::inputs_of(const Step& step, const Context& context, StepInputs& inputs) {
-  const auto* copy = std::get_if<CopyStep>(&step.action);
-  if (!copy) co_return Digest::of("");
-  if (copy->from != CopyStep::From::context) {
-    std::string all;
-    for (const auto& layer : inputs.from) all += layer.digest.text() + "\n";
-    for (const auto& file : copy->files) all += fmt::format("{} {}\n", file.name, Digest::of(file.content).text());
-    co_return Digest::of(all);
-  }
-  using Found = std::pair<std::shared_ptr<const Selection>, Digest>;
-  auto find = [&context, copy]() -> Result<Found> {
-    auto selection = select(context.tree.listing(), context.ignored, *copy);
-    if (!selection) return fail(std::move(selection.error()));
-    auto digest = selection_digest(context.tree, *selection, *copy);
-    if (!digest) return fail(std::move(digest.error()));
-    return Found(std::make_shared<const Selection>(std::move(*selection)), *digest);
-  };
-  auto found = co_await parts_.workers.run(std::move(find));
-  if (!found) co_return fail(std::move(found.error()));
-  inputs.selection = found->first;
-  co_return found->second;
-}
-
-/// A step counts as done when its layer is still there, as a blob and at the runner.
+/// A step counts as done when the runner still has its layer, or can have it from a blob.
 awaitable<std::optional<StepResult>> Engine::find_cached(Digest key) {
-  auto look = [this, key]() -> std::optional<StepResult> {
-    auto found = parts_.cache.find(key);
-    if (found && found->layer && !parts_.store.has_blob(found->layer->digest)) {
-      parts_.cache.forget(key);
-      return std::nullopt;
-    }
-    return found;
-  };
+  auto look = [this, key] { return parts_.cache.find(key); };
   auto found = co_await parts_.workers.run(std::move(look));
   if (found && found->layer) {
     auto provided = co_await parts_.bases.provide(*found->layer);
@@ -396,9 +274,15 @@ void Engine::report(Progress::Kind kind, std::string text) {
   if (progress_) progress_({.kind = kind, .step = phase_, .text = std::move(text), .elapsed = elapsed});
 }
 
-void Engine::hear_output(std::string line) {
-  output_tail_.push_back(line);
-  if (output_tail_.size() > model::Failure::output_lines_max) output_tail_.pop_front();
+void Engine::hear_output(std::deque<std::string>& tail, std::string line) {
+  for (const auto& [id, secret] : request_.secrets) {
+    const auto text = trim(secret);  // a file's value ends with a newline that nobody prints
+    if (text.empty()) continue;
+    for (auto at = line.find(text); at != std::string::npos; at = line.find(text, at))
+      line.replace(at, text.size(), "***");
+  }
+  tail.push_back(line);
+  if (tail.size() > output_lines_kept) tail.pop_front();
   report(Progress::Kind::output, std::move(line));
 }
 
@@ -412,6 +296,7 @@ BuildFailure Engine::failure_of(Error error) const {
       .elapsed = std::chrono::duration_cast<milliseconds>(parts_.clock.now() - started_),
       .when = parts_.clock.wall(),
   };
+  if (failure.last_output.empty()) failure.last_output = excerpt(file_text_, file_name_, error.what());
   if (error.code() == Errc::build_failed) failure.slug = out_of_memory_ ? "E_OUT_OF_MEMORY" : "E_BUILD_STEP";
   return {.error = std::move(error), .failure = std::move(failure)};
 }

@@ -24,6 +24,7 @@ class Engine {
     image::ContentStore& store;
     Bases& bases;
     ExitWatch& exits;
+    CacheMounts& cache_mounts;
     const StepCache& cache;
     const Builder::Places& places;
   };
@@ -50,17 +51,22 @@ class Engine {
   awaitable<Result<Instructions>> instructions_of_builder(Context& context);
   awaitable<Result<Plan>> make_plan_of(const Dockerfile& file);
   awaitable<Result<StageResult>> run_stages(const Plan& plan, const Dockerfile& file, const Context& context);
-  awaitable<Result<void>> run_stage(const Plan& plan, std::size_t index, const Dockerfile& file, const Context& context,
-                                    StepRunner& runner, std::vector<StageResult>& done);
+  struct Stages;
+  awaitable<void> stage_task(const Plan& plan, std::size_t index, const Dockerfile& file, const Context& context,
+                             Stages& stages);
+  awaitable<Result<StageResult>> run_stage(const Plan& plan, std::size_t index, const Dockerfile& file,
+                                           const Context& context, Stages& stages);
   awaitable<Result<StepResult>> run_step(const Plan& plan, const Step& step, const Context& context, StepRunner& runner,
-                                         const StageResult& stage, const std::vector<StageResult>& done);
+                                         const StageResult& stage, const Stages& stages);
   awaitable<Result<Digest>> inputs_of(const Step& step, const Context& context, StepInputs& inputs);
+  awaitable<Result<Digest>> inputs_of_mounts(const RunStep& run, const Context& context, const StepInputs& inputs);
+  awaitable<Result<std::shared_ptr<const Remote>>> fetch_remote(const CopyStep& copy, const CopyStep::Remote& remote);
   awaitable<std::optional<StepResult>> find_cached(Digest key);
   awaitable<Result<BuiltImage>> assemble(const Plan& plan, StageResult result);
 
   void enter(std::string phase, std::string text);
   void report(Progress::Kind kind, std::string text);
-  void hear_output(std::string line);
+  void hear_output(std::deque<std::string>& tail, std::string line);
   BuildFailure failure_of(Error error) const;
 
   Parts parts_;
@@ -68,9 +74,12 @@ class Engine {
   OnProgress progress_;
   TimePoint started_{};
   std::string phase_ = "fetch";
+  std::string file_name_;                // of the Dockerfile, and
+  std::string file_text_;                // its text, to show the line that is wrong
   std::string doing_;                    // the step that runs
   std::deque<std::string> output_tail_;  // of the RUN that runs
   bool out_of_memory_ = false;
+  std::vector<std::string> network_environment_;
   std::map<std::string, Base> bases_;
   std::map<std::string, std::string> build_args_;
   std::int64_t epoch_ = 0;

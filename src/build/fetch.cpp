@@ -10,6 +10,7 @@
 #include "credentials_wire.hpp"
 #include "fetch_events.hpp"
 #include "git_tree.hpp"
+#include "patterns.hpp"
 #include "wick/base/text.hpp"
 #include "wick/os/child_process.hpp"
 #include "wick/os/deadline.hpp"
@@ -97,7 +98,7 @@ awaitable<void> drop(WorkerPool& workers, std::unique_ptr<Fetched> fetched) {
 }
 
 awaitable<Result<std::unique_ptr<Fetched>>> fetch(Clock& clock, WorkerPool& workers,
-                                                  std::variant<GitSource, ArchiveSource> source,
+                                                  std::variant<GitSource, ArchiveSource, UrlSource> source,
                                                   std::filesystem::path work, FetchLimits limits,
                                                   std::function<void(std::string)> on_line) {
   auto holder = TemporaryFolder::make(work, "fetch-");
@@ -118,6 +119,8 @@ awaitable<Result<std::unique_ptr<Fetched>>> fetch(Clock& clock, WorkerPool& work
     input = std::move(*credentials);
     argv.insert(argv.end(), {"git", folder, repository, git->url, git->ref, std::to_string(limits.bytes_max)});
     if (git->allow_local) argv.emplace_back("--allow-local");
+  } else if (const auto* url = std::get_if<UrlSource>(&source)) {
+    argv.insert(argv.end(), {"url", folder / base_name(url->file_name), url->url, std::to_string(limits.bytes_max)});
   } else {
     const auto& archive = std::get<ArchiveSource>(source);
     auto opened = open_file(archive.path, O_RDONLY);
@@ -127,7 +130,8 @@ awaitable<Result<std::unique_ptr<Fetched>>> fetch(Clock& clock, WorkerPool& work
   }
   Result<void> fetched;
   try {
-    auto child = run_child(std::move(argv), std::move(input), git != nullptr, *out, std::move(on_line));
+    auto child = run_child(std::move(argv), std::move(input), !std::holds_alternative<ArchiveSource>(source), *out,
+                           std::move(on_line));
     fetched = co_await with_deadline(clock, limits.time, std::move(child));
   } catch (const DeadlineExceeded&) {
     const auto minutes = std::chrono::duration<double, std::ratio<60>>(limits.time).count();

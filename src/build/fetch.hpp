@@ -16,6 +16,12 @@ struct FetchLimits {
   milliseconds time{10 * 60 * 1000};
 };
 
+/// One file of an http(s) URL: mode 0600, the time that the server says.
+struct UrlSource {
+  std::string url;
+  std::string file_name;
+};
+
 struct Fetched {
   TemporaryFolder holder;        // everything goes with it
   std::filesystem::path folder;  // the source
@@ -27,7 +33,7 @@ struct Fetched {
 /// Cancelling kills the child and removes what it wrote. Errors: those of fetch_git and of an upload that is no tar;
 /// timed_out.
 awaitable<Result<std::unique_ptr<Fetched>>> fetch(Clock& clock, WorkerPool& workers,
-                                                  std::variant<GitSource, ArchiveSource> source,
+                                                  std::variant<GitSource, ArchiveSource, UrlSource> source,
                                                   std::filesystem::path work, FetchLimits limits,
                                                   std::function<void(std::string)> on_line);
 

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 #include <signal.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -9,12 +11,15 @@
 #include <string_view>
 #include <vector>
 
+#include "added_archive.hpp"
 #include "confine.hpp"
 #include "credentials_wire.hpp"
 #include "fetch_events.hpp"
 #include "git_tree.hpp"
 #include "tree_writer.hpp"
 #include "wick/base/text.hpp"
+#include "wick/image/content_store.hpp"
+#include "wick/image/import.hpp"
 #include "wick/image/layer.hpp"
 #include "wick/os/files.hpp"
 
@@ -62,9 +67,39 @@ Result<void> fetch_repository(const std::string& folder, GitFetch request) {
   return {};
 }
 
+/// With curl(1), which knows TLS, redirects and proxies. It may write to the one folder and read what libraries need.
+Result<void> fetch_url(const std::string& file, const std::string& url, std::uint64_t bytes_max) {
+  const auto folder = std::filesystem::path(file).parent_path();
+  if (auto confined = confine({.writable = folder, .file_bytes_max = bytes_max}); !confined) return confined;
+  const pid_t child = ::fork();
+  if (child < 0) return fail(system_error("fork", errno));
+  if (child == 0) {
+    ::dup2(STDERR_FILENO, STDOUT_FILENO);
+    ::execlp("curl", "curl", "--fail", "--location", "--silent", "--show-error", "--remote-time", "--proto",
+             "=http,https", "--proto-redir", "=http,https", "--max-redirs", "10", "--connect-timeout", "30",
+             "--max-filesize", std::to_string(bytes_max).c_str(), "--output", file.c_str(), "--url", url.c_str(),
+             nullptr);
+    ::_exit(127);
+  }
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
+    return fail(Errc::unsupported, "ADD of a URL needs curl", "apt-get install curl");
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 22) return fail(Errc::not_found, "the server has no such file");
+  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+    return fail(Errc::unavailable, fmt::format("it could not be fetched (curl exit {})", WEXITSTATUS(status)));
+  struct stat info{};
+  if (::chmod(file.c_str(), 0600) != 0 || ::stat(file.c_str(), &info) != 0) return fail(system_error("stat", errno));
+  say(FetchedCommit{.id = "", .time = info.st_mtim.tv_sec});
+  return {};
+}
+
 Result<void> run(const std::vector<std::string>& arguments) {
   const auto number = [&](std::size_t i) { return parse_unsigned(arguments[i]); };
   if (arguments.size() == 4 && arguments[1] == "archive" && number(3)) return fetch_archive(arguments[2], *number(3));
+  if (arguments.size() == 5 && arguments[1] == "url" && number(4))
+    return fetch_url(arguments[2], arguments[3], *number(4));
   const bool git = arguments.size() == 7 || (arguments.size() == 8 && arguments[7] == "--allow-local");
   if (git && arguments[1] == "git" && number(6))
     return fetch_repository(arguments[2], {.url = arguments[4],
@@ -78,10 +113,49 @@ Result<void> run(const std::vector<std::string>& arguments) {
 
 }  // namespace
 
+namespace {
+
+/// ADD of an archive: descriptor 0 to descriptor 3.
+int added_archive_main(const std::string& destination, const std::string& owner) {
+  auto confined = confine({.writable = "/nonexistent", .memory_bytes_max = 1ull << 30});
+  auto done = confined ? rewrite_archive_here(3, destination, owner) : Result<bool>(fail(std::move(confined.error())));
+  const std::string said = !done ? done.error().what() : *done ? "added: archive" : "added: other";
+  (void)write_all(STDOUT_FILENO, said + "\n");
+  std::_Exit(done ? 0 : 1);
+}
+
+/// `wick image load`: an archive into the content store, the only folder that can be written.
+int import_image_main(const std::string& store_folder, const std::string& archive, const std::string& name) {
+  const auto run = [&]() -> Result<std::string> {
+    auto store = image::ContentStore::open(store_folder);
+    if (!store) return fail(std::move(store.error()));
+    if (auto confined = confine({.writable = store_folder, .readable = std::filesystem::path(archive).parent_path()});
+        !confined)
+      return fail(std::move(confined.error()));
+    auto scratch = TemporaryFolder::make(std::filesystem::path(store_folder) / "ingest", "import-");
+    if (!scratch) return fail(std::move(scratch.error()));
+    auto image = image::import_image(*store, archive, scratch->path(), name);
+    if (!image) return fail(std::move(image.error()));
+    if (!name.empty()) return name;
+    auto names = store->images();
+    if (!names) return fail(std::move(names.error()));
+    for (const auto& named : *names)
+      if (named.manifest.digest == image->digest) return named.reference;
+    return image->digest.text();
+  };
+  auto done = run();
+  (void)write_all(STDOUT_FILENO, done ? "image: " + *done + "\n" : "refused: " + printable(done.error().what()) + "\n");
+  std::_Exit(done ? 0 : 1);
+}
+
+}  // namespace
+
 int fetch_main(int argc, char** argv) {
   // A file limit or a closed pipe is an error code, not the end without a word.
   ::signal(SIGXFSZ, SIG_IGN);
   ::signal(SIGPIPE, SIG_IGN);
+  if (argc == 5 && std::string_view(argv[1]) == "image") return import_image_main(argv[2], argv[3], argv[4]);
+  if (argc == 4 && std::string_view(argv[1]) == "added") return added_archive_main(argv[2], argv[3]);
   auto done = run({argv, argv + argc});
   if (!done) say(done.error());
   // Nothing to tidy, and what runs at exit (a leak checker, say) may need what was given up.

@@ -203,23 +203,41 @@ Result<IgnoreRules> IgnoreRules::compile(const std::vector<std::string>& pattern
     const bool inverted = pattern.starts_with('!');
     if (inverted) pattern.remove_prefix(1);
     if (pattern.empty()) return fail(Errc::invalid, "bad pattern '!': nothing follows");
-    auto glob = Glob::compile(clean_path(pattern), Glob::Flavour::ignore_file);
+    auto cleaned = clean_path(pattern);
+    auto glob = Glob::compile(cleaned, Glob::Flavour::ignore_file);
     if (!glob) return fail(std::move(glob.error()));
-    out.rules_.push_back({std::move(*glob), inverted});
+    out.rules_.push_back({std::move(*glob), inverted, std::move(cleaned)});
   }
   return out;
 }
 
+bool IgnoreRules::Rule::fits(std::string_view path) const {
+  bool fits = glob.matches(path);
+  for (auto slash = path.find('/'); !fits && slash != std::string_view::npos; slash = path.find('/', slash + 1))
+    fits = slash > 0 && glob.matches(path.substr(0, slash));
+  return fits;
+}
+
 bool IgnoreRules::ignores(std::string_view path) const {
   bool ignored = false;
-  for (const Rule& rule : rules_) {
-    if (rule.includes_again != ignored) continue;
-    bool fits = rule.glob.matches(path);
-    for (auto slash = path.find('/'); !fits && slash != std::string_view::npos; slash = path.find('/', slash + 1))
-      fits = slash > 0 && rule.glob.matches(path.substr(0, slash));
-    if (fits) ignored = !rule.includes_again;
-  }
+  for (const Rule& rule : rules_)
+    if (rule.includes_again == ignored && rule.fits(path)) ignored = !rule.includes_again;
   return ignored;
+}
+
+IgnoreRules::Below IgnoreRules::below(std::string_view folder) const {
+  const auto prefix = std::string(folder) + "/";
+  bool has_wild_exception = false;
+  bool only_catch_all = true;
+  for (const Rule& rule : rules_) {
+    if (rule.includes_again) {
+      if ((rule.text + "/").starts_with(prefix)) return Below::named;
+      has_wild_exception = has_wild_exception || rule.text.starts_with('*');
+    } else if (rule.text != "*" && rule.text != "**" && rule.fits(folder)) {
+      only_catch_all = false;
+    }
+  }
+  return has_wild_exception && only_catch_all ? Below::perhaps : Below::nothing;
 }
 
 }  // namespace wick::build

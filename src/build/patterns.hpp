@@ -53,10 +53,18 @@ class IgnoreRules {
   bool ignores(std::string_view path) const;
   bool empty() const { return rules_.empty(); }
 
+  /// What a walk finds below a folder that is ignored itself. BuildKit's walk (tonistiigi/fsutil) goes into such a
+  /// folder only for an exception that names it ("!folder/file"), and then the folder is part of the source whatever
+  /// is in it. Newer ones also go in for "!**/*.go" after a "*": so do we.
+  enum class Below { nothing, named, perhaps };
+  Below below(std::string_view folder) const;
+
  private:
   struct Rule {
     Glob glob;
     bool includes_again;
+    std::string text;
+    bool fits(std::string_view path) const;  // it, or one of its folders
   };
   std::vector<Rule> rules_;
 };

@@ -23,6 +23,7 @@ std::map<std::string, std::string> platform_arguments(const std::string& archite
     out[prefix + "OS"] = "linux";
     out[prefix + "ARCH"] = architecture;
     out[prefix + "VARIANT"] = "";
+    out[prefix + "OSVERSION"] = "";
   }
   return out;
 }
@@ -32,6 +33,7 @@ class Outliner {
  public:
   Outliner(const Dockerfile& file, const PlanRequest& request) : file_(file), request_(request) {
     out_.globals = platform_arguments(request.architecture);
+    out_.globals["TARGETSTAGE"] = request.target.empty() ? "default" : request.target;
     for (auto& [name, value] : out_.globals)
       if (auto given = request.build_args.find(name); given != request.build_args.end()) value = given->second;
   }
@@ -151,18 +153,31 @@ class Outliner {
     }
     for (std::size_t i = stage.from + 1; i < stage.end; ++i) {
       const auto& instruction = file_.instructions[i];
-      if (instruction.keyword != "copy") continue;
-      const auto from = instruction.flag("from");
-      if (!from) continue;
-      auto source = find_copy_source(file_.name, instruction, out_, index, *from);
-      if (!source) return fail(std::move(source.error()));
-      if (!source->stage) {
-        out_.images.insert(source->image);
-      } else if (auto marked = need(*source->stage); !marked) {
-        return marked;
+      for (const auto& name : taken_from(instruction)) {
+        auto source = find_copy_source(file_.name, instruction, out_, index, name);
+        if (!source) return fail(std::move(source.error()));
+        if (!source->stage) {
+          out_.images.insert(source->image);
+        } else if (auto marked = need(*source->stage); !marked) {
+          return marked;
+        }
       }
     }
     return {};
+  }
+
+  /// Names after --from= and, in a --mount, from=.
+  static std::vector<std::string> taken_from(const Instruction& instruction) {
+    std::vector<std::string> out;
+    if (instruction.keyword == "copy")
+      if (const auto from = instruction.flag("from")) out.push_back(*from);
+    if (instruction.keyword != "run") return out;
+    for (const auto& flag : instruction.flags) {
+      if (flag_name(flag) != "mount") continue;
+      for (const auto field : split(flag_value(flag), ','))
+        if (field.starts_with("from=")) out.emplace_back(field.substr(5));
+    }
+    return out;
   }
 
   const Dockerfile& file_;
@@ -204,8 +219,8 @@ struct StepText {
     std::string files;
     for (const auto& file : step.files) files += fmt::format(" text={}", file.name);
     return fmt::format("copy {}{} -> {}{}{}{}{}", step.sources, files, step.destination, from,
-                       step.owner.empty() ? "" : " owner=" + step.owner,
-                       step.mode ? fmt::format(" mode={:04o}", *step.mode) : "", step.unpack ? " unpack" : "");
+                       step.owner.empty() ? "" : " owner=" + step.owner, step.mode ? " mode=" + step.mode->text() : "",
+                       step.unpack ? " unpack" : "");
   }
 };
 
@@ -254,7 +269,7 @@ Result<Plan> make_plan(const Dockerfile& file, const Outline& outline, const Pla
 
 Digest step_key(const Step& step, std::span<const Digest> layers, const Digest& inputs) {
   KeyWriter key;
-  key.add("wick step 1").add(std::to_string(layers.size()));
+  key.add("wick step 2").add(std::to_string(layers.size()));
   for (const auto& layer : layers) key.add(layer.text());
   if (const auto* run = std::get_if<RunStep>(&step.action)) {
     key.add("run")
@@ -262,11 +277,18 @@ Digest step_key(const Step& step, std::span<const Digest> layers, const Digest& 
         .add(run->environment)
         .add(run->user)
         .add(run->working_folder)
-        .add(run->isolated ? "isolated" : "");
+        .add(run->isolated ? "isolated" : "")
+        .add(run->script);
+    // A cache's content is not part of what a step is; where it appears is. Secrets are as BuildKit has them: only
+    // their names.
+    for (const auto& mount : run->mounts)
+      key.add(fmt::format("{} {} {} {} {} {:o} {} {} {}", static_cast<int>(mount.type), mount.target, mount.source,
+                          mount.id, mount.writable, mount.mode, mount.uid, mount.gid, mount.variable));
   } else if (const auto* copy = std::get_if<CopyStep>(&step.action)) {
-    key.add("copy").add(copy->destination).add(copy->owner).add(copy->mode ? std::to_string(*copy->mode) : "as it is");
-    key.add(copy->unpack ? "unpack" : "");
+    key.add("copy").add(copy->destination).add(copy->owner).add(copy->mode ? copy->mode->text() : "as it is");
+    key.add(copy->unpack ? "unpack" : "").add(copy->parents ? copy->pivots : std::vector<std::string>{});
     if (copy->from != CopyStep::From::context) key.add(copy->sources).add(copy->excludes);
+    for (const auto& remote : copy->remotes) key.add(remote.url).add(copy->checksum).add(copy->keep_git ? "git" : "");
   } else if (const auto* folder = std::get_if<FolderStep>(&step.action)) {
     key.add("folder").add(folder->path).add(folder->user);
   }

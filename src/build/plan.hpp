@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "dockerfile.hpp"
+#include "mode_change.hpp"
 #include "wick/image/content_store.hpp"
 
 namespace wick::build {
@@ -49,21 +50,57 @@ struct InlineFile {
   std::string content;
 };
 
+/// Where COPY --from and RUN --mount=from take from.
+struct TakeFrom {
+  enum class Kind { context, stage, image } kind = Kind::context;
+  std::size_t stage = 0;  // index into Plan::stages
+  std::string image;
+};
+
+/// RUN --mount.
+struct Mount {
+  enum class Type { bind, cache, tmpfs, secret, ssh } type = Type::bind;
+  std::string target;            // absolute; "" for a secret that is only a variable
+  std::string source;            // bind, cache: below the root of what it is from
+  std::optional<TakeFrom> from;  // bind (always), cache: what an empty one starts with
+  std::string id;                // cache, secret, ssh
+  enum class Sharing { shared, exclusive, locked } sharing = Sharing::shared;  // "private" is a C++ word
+  bool writable = false;                                                       // bind: writes are possible, and lost
+  bool required = false;                                                       // secret, ssh
+  std::string variable;                                                        // secret: env=
+  std::uint64_t bytes_max = 0;                                                 // tmpfs
+  unsigned mode = 0;
+  std::uint32_t uid = 0;
+  std::uint32_t gid = 0;
+};
+
 struct CopyStep {
   enum class From { context, stage, image } from = From::context;
   std::size_t stage = 0;  // index into Plan::stages
   std::string image;
   std::vector<std::string> sources;  // relative to the root of what they come from; may have wildcards
+  std::vector<std::string> pivots;   // --parents: for each source the folder that its names start below
   std::vector<InlineFile> files;     // heredocs
   std::string destination;           // absolute; a '/' at the end means a folder
   std::string owner;                 // "user:group" of --chown; empty: 0:0, or as it was with --from
-  std::optional<unsigned> mode;      // of --chmod
+  std::optional<ModeChange> mode;    // of --chmod
   std::vector<std::string> excludes;
-  bool unpack = false;  // ADD: a local tar is unpacked
+  bool unpack = false;         // ADD: a local tar is unpacked
+  bool unpack_remote = false;  // ADD --unpack: one from a URL too
+  struct Remote {
+    std::string url;  // git: "URL#ref:folder"
+    bool git = false;
+  };
+  std::vector<Remote> remotes;  // ADD
+  std::string checksum;         // of the one remote: "sha256:…", or the commit
+  bool keep_git = false;        // ADD --keep-git-dir
+  bool parents = false;         // --parents
 };
 
 struct RunStep {
   std::vector<std::string> argv;
+  std::string script;  // a heredoc that starts with "#!": the file /dev/pipes/NAME, which argv names
+  std::vector<Mount> mounts;
   std::vector<std::string> environment;
   std::vector<std::string> proxies;  // given to the process, not part of its key
   std::string user;

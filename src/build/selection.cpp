@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <map>
 #include <memory>
 #include <set>
 
@@ -25,36 +26,22 @@ std::string below(const std::string& folder, const std::string& name) {
 
 class Selector {
  public:
-  Selector(const Listing& listing, const IgnoreRules& ignored, IgnoreRules excluded, const CopyStep& step)
-      : listing_(listing), ignored_(ignored), excluded_(std::move(excluded)), step_(step) {}
+  Selector(const Listing& listing, const Listing& visible, IgnoreRules excluded, const CopyStep& step)
+      : listing_(listing), visible_(visible), excluded_(std::move(excluded)), step_(step) {}
 
   Result<Selection> run() {
-    bool only_one_file = step_.sources.size() == 1 && step_.files.empty() && !step_.destination.ends_with('/');
-    for (const auto& source : step_.sources) {
-      if (Glob::has_wildcards(source)) {
-        const auto before = out_.entries.size();
-        if (auto added = wildcard(source); !added) return fail(std::move(added.error()));
-        only_one_file = only_one_file && out_.entries.size() == before + 1 && out_.entries.back().entry &&
-                        out_.entries.back().entry->kind == Kind::file;
-        continue;
-      }
-      const auto path = Glob::unescape(source);
-      if (!path.empty() && ignored_.ignores(path) && !has_kept(path)) return missing(source);
-      const auto resolved = listing_.resolve(path);
-      if (!resolved) return missing(source);
-      if (listing_.has_folder(*resolved)) {
-        only_one_file = false;
-        contents(*resolved);
-      } else {
-        add(base_name(path), listing_.find(*resolved));
-      }
+    for (std::size_t i = 0; i < step_.sources.size(); ++i) {
+      const auto& source = step_.sources[i];
+      auto added = step_.parents                 ? with_parents(step_.pivots[i], source)
+                   : Glob::has_wildcards(source) ? wildcard(source)
+                                                 : literal(source);
+      if (!added) return fail(std::move(added.error()));
     }
-    out_.renames = only_one_file && out_.entries.size() == 1;
     return std::move(out_);
   }
 
  private:
-  Result<Selection> missing(const std::string& source) const {
+  Result<void> missing(const std::string& source) const {
     std::string hint;
     const auto path = Glob::unescape(source);
     if (listing_.find(path)) {
@@ -70,55 +57,79 @@ class Selector {
     return fail(Errc::not_found, fmt::format("'{}' is not in the source", printable(source)), std::move(hint));
   }
 
-  bool has_kept(const std::string& folder) const {
-    return std::ranges::any_of(listing_.below(folder),
-                               [&](const SourceEntry* entry) { return !ignored_.ignores(entry->path); });
+  Result<void> literal(const std::string& source) {
+    const auto path = Glob::unescape(source);
+    const auto resolved = visible_.resolve(path);
+    if (!resolved) return missing(source);
+    take(base_name(path), *resolved);
+    return {};
   }
 
   Result<void> wildcard(const std::string& source) {
     auto glob = Glob::compile(source, Glob::Flavour::copy_source);
     if (!glob) return fail(std::move(glob.error()));
-    for (const auto& entry : listing_.entries) {
-      if (!glob->matches(entry.path) || ignored_.ignores(entry.path)) continue;
-      const auto resolved = listing_.resolve(entry.path);
-      if (!resolved) continue;
-      if (listing_.has_folder(*resolved)) {
-        contents(*resolved);
-      } else {
-        add(base_name(entry.path), listing_.find(*resolved));
-      }
+    for (const auto& entry : visible_.entries) {
+      if (!glob->matches(entry.path)) continue;
+      if (const auto resolved = visible_.resolve(entry.path)) take(base_name(entry.path), *resolved);
     }
     return {};
   }
 
-  void contents(const std::string& folder) {
-    std::set<std::string> folders;  // that are there already
-    for (const SourceEntry* entry : listing_.below(folder)) {
-      const auto name = folder.empty() ? entry->path : entry->path.substr(folder.size() + 1);
-      if (ignored_.ignores(entry->path) || excluded_.ignores(name)) continue;
-      for (auto slash = name.find('/'); slash != std::string::npos; slash = name.find('/', slash + 1))
-        if (folders.insert(name.substr(0, slash)).second) out_.entries.push_back({name.substr(0, slash), nullptr});
-      if (entry->kind == Kind::folder) folders.insert(name);
-      out_.entries.push_back({name, entry});
+  void take(std::string name, const std::string& resolved) {
+    if (visible_.has_folder(resolved)) {
+      contents(resolved);
+    } else if (!excluded_.ignores(name)) {
+      out_.entries.push_back({std::move(name), visible_.find(resolved), true});
     }
   }
 
-  void add(std::string name, const SourceEntry* entry) {
-    if (excluded_.ignores(name)) return;
-    out_.entries.push_back({std::move(name), entry});
+  void contents(const std::string& folder) {
+    out_.has_folder = true;
+    out_.folder = visible_.find(folder);
+    std::set<std::string> folders;  // that are there already
+    for (const SourceEntry* entry : visible_.below(folder)) {
+      const auto name = folder.empty() ? entry->path : entry->path.substr(folder.size() + 1);
+      if (!excluded_.ignores(name)) add(folder, name, entry, folders);
+    }
+  }
+
+  /// --parents: what fits `source` below `pivot`, with the folders it is in.
+  Result<void> with_parents(const std::string& pivot, const std::string& source) {
+    const auto top = visible_.resolve(pivot);
+    if (!top || !visible_.has_folder(*top)) return missing(pivot);
+    auto wanted = IgnoreRules::compile({source.empty() ? std::string("*") : source});
+    if (!wanted) return fail(std::move(wanted.error()));
+    out_.has_folder = true;
+    std::set<std::string> folders;
+    const auto before = out_.entries.size();
+    for (const SourceEntry* entry : visible_.below(*top)) {
+      const auto name = top->empty() ? entry->path : entry->path.substr(top->size() + 1);
+      if (wanted->ignores(name) && !excluded_.ignores(name)) add(*top, name, entry, folders);
+    }
+    if (out_.entries.size() == before && !source.empty() && !Glob::has_wildcards(source))
+      return missing(pivot.empty() ? source : pivot + "/" + source);
+    return {};
+  }
+
+  void add(const std::string& top, const std::string& name, const SourceEntry* entry, std::set<std::string>& folders) {
+    for (auto slash = name.find('/'); slash != std::string::npos; slash = name.find('/', slash + 1))
+      if (auto folder = name.substr(0, slash); folders.insert(folder).second)
+        out_.entries.push_back({folder, visible_.find(top.empty() ? folder : top + "/" + folder)});
+    if (entry->kind == Kind::folder && !folders.insert(name).second) return;
+    out_.entries.push_back({name, entry});
   }
 
   const Listing& listing_;
-  const IgnoreRules& ignored_;
+  const Listing& visible_;
   IgnoreRules excluded_;
   const CopyStep& step_;
   Selection out_;
 };
 
-unsigned mode_of(const Selected& selected, const CopyStep& step) {
-  if (!selected.entry) return 0755;
-  if (selected.entry->kind == Kind::symlink) return 0777;
-  return step.mode.value_or(selected.entry->mode);
+unsigned mode_of(const SourceEntry* entry, const CopyStep& step) {
+  if (entry && entry->kind == Kind::symlink) return 0777;
+  const unsigned mode = entry ? entry->mode : 0755;
+  return step.mode ? step.mode->apply(mode, !entry || entry->kind == Kind::folder) : mode;
 }
 
 struct FreeEntry {
@@ -206,19 +217,54 @@ std::string archive_name(std::string_view path) { return rooted_path(path); }
 
 }  // namespace
 
-Result<Selection> select(const Listing& listing, const IgnoreRules& ignored, const CopyStep& step) {
+Listing without_ignored(const Listing& listing, const IgnoreRules& ignored) {
+  if (ignored.empty()) return listing;
+  Listing out;
+  std::set<std::string, std::less<>> pruned;                       // ignored folders that are not walked
+  std::map<std::string, const SourceEntry*, std::less<>> waiting;  // ignored ones that are, until something is in them
+  const auto parent_of = [](std::string_view path) {
+    const auto slash = path.rfind('/');
+    return slash == std::string_view::npos ? std::string_view() : path.substr(0, slash);
+  };
+  for (const auto& entry : listing.entries) {
+    const bool is_folder = entry.kind == Kind::folder;
+    if (pruned.contains(parent_of(entry.path))) {
+      if (is_folder) pruned.insert(entry.path);
+      continue;
+    }
+    if (ignored.ignores(entry.path)) {
+      if (!is_folder) continue;
+      const auto below = ignored.below(entry.path);
+      if (below == IgnoreRules::Below::nothing) pruned.insert(entry.path);
+      if (below == IgnoreRules::Below::perhaps) waiting[entry.path] = &entry;
+      if (below != IgnoreRules::Below::named) continue;
+    }
+    for (auto folder = parent_of(entry.path); !folder.empty(); folder = parent_of(folder))
+      if (const auto held = waiting.find(folder); held != waiting.end()) {
+        out.entries.push_back(*held->second);
+        waiting.erase(held);
+      }
+    out.entries.push_back(entry);
+  }
+  std::ranges::sort(out.entries, {}, &SourceEntry::path);
+  return out;
+}
+
+Result<Selection> select(const Listing& listing, const Listing& visible, const CopyStep& step) {
   auto excluded = IgnoreRules::compile(step.excludes);
   if (!excluded) return fail(std::move(excluded.error()));
-  return Selector(listing, ignored, std::move(*excluded), step).run();
+  return Selector(listing, visible, std::move(*excluded), step).run();
 }
 
 Result<Digest> selection_digest(const SourceTree& tree, const Selection& selection, const CopyStep& step) {
   Sha256 hash;
   const auto add = [&](std::string_view text) { hash.update(fmt::format("{}:", text.size())).update(text); };
-  add(selection.renames ? "file" : "files");
+  const bool named_by_destination = !step.destination.ends_with('/');
+  add(fmt::format("{} {}", selection.has_folder, selection.folder ? mode_of(selection.folder, step) : 0));
   for (const auto& selected : selection.entries) {
-    add(selection.renames ? "" : selected.name);
-    add(std::to_string(mode_of(selected, step)));
+    // The name of a single file does not matter where the destination names it; an archive's never does.
+    add(selected.is_source && named_by_destination && selection.entries.size() == 1 ? "" : selected.name);
+    add(std::to_string(mode_of(selected.entry, step)));
     const Kind kind = selected.entry ? selected.entry->kind : Kind::folder;
     add(kind == Kind::folder ? "d" : kind == Kind::symlink ? "l" : "f");
     if (kind == Kind::symlink) add(selected.entry->target);
@@ -234,66 +280,128 @@ Result<Digest> selection_digest(const SourceTree& tree, const Selection& selecti
   return hash.finish();
 }
 
-Result<void> write_selection(const SourceTree& tree, const Selection& selection, const CopyStep& step,
-                             const TarOptions& options, int out) {
-  TarWriter tar(out);
-  const auto destination = archive_name(step.destination);
-  const bool renames = (selection.renames ||
-                        (selection.entries.empty() && step.files.size() == 1 && !step.destination.ends_with('/'))) &&
-                       !options.into_folder;
-  TarWriter::Head head{.uid = options.uid, .gid = options.gid};
-  const auto time = [&](std::int64_t own) { return options.same_time ? options.epoch : std::min(own, options.epoch); };
-  if (!renames && !destination.empty()) {
-    head.name = destination;
-    head.type = AE_IFDIR;
-    head.mode = 0755;
-    head.mtime = options.epoch;
-    if (auto begun = tar.begin(head); !begun) return begun;
-  }
-  for (const auto& selected : selection.entries) {
-    head.name = renames ? destination : below(destination, selected.name);
-    head.mode = mode_of(selected, step);
-    head.mtime = selected.entry ? time(selected.entry->mtime) : options.epoch;
-    head.size = 0;
-    head.target.clear();
-    const Kind kind = selected.entry ? selected.entry->kind : Kind::folder;
-    head.type = kind == Kind::folder ? AE_IFDIR : kind == Kind::symlink ? AE_IFLNK : AE_IFREG;
-    if (kind == Kind::symlink) head.target = selected.entry->target;
-    if (kind != Kind::file) {
-      if (auto begun = tar.begin(head); !begun) return begun;
-      continue;
+namespace {
+
+/// The folders above `path`, the topmost first.
+std::vector<std::string> above(const std::string& path) {
+  std::vector<std::string> out;
+  for (auto slash = path.find('/'); slash != std::string::npos; slash = path.find('/', slash + 1))
+    out.push_back(path.substr(0, slash));
+  return out;
+}
+
+/// Writes what a COPY takes from the source, name by name.
+class SelectionWriter {
+ public:
+  SelectionWriter(const SourceTree& tree, const CopyStep& step, const TarOptions& options, int out)
+      : tree_(tree),
+        step_(step),
+        options_(options),
+        tar_(out),
+        destination_(archive_name(step.destination)),
+        head_{.uid = options.uid, .gid = options.gid} {}
+
+  Result<void> run(const Selection& selection) {
+    const bool something = !selection.entries.empty() || !step_.files.empty();
+    const bool is_folder =
+        selection.has_folder || (something && (step_.destination.ends_with('/') || options_.into_folder));
+    if (is_folder && !destination_.empty()) {
+      // A folder that is copied gives its mode and gets the owner; one that is only made for files is root's.
+      const auto* folder = selection.folder;
+      const auto mode = folder ? mode_of(folder, step_) : 0755U;
+      if (!selection.has_folder) head_.uid = head_.gid = 0;
+      if (auto put = put_folder(destination_, mode, folder ? time_of(folder->mtime) : options_.epoch); !put) return put;
+      head_.uid = options_.uid;
+      head_.gid = options_.gid;
     }
-    auto file = tree.open_file(selected.entry->path);
+    for (const auto& selected : selection.entries)
+      if (auto put = put_entry(selected); !put) return put;
+    for (const auto& file : step_.files)
+      if (auto put = put_text(file); !put) return put;
+    return tar_.finish();
+  }
+
+ private:
+  std::int64_t time_of(std::int64_t own) const {
+    return options_.same_time ? options_.epoch : std::min(own, options_.epoch);
+  }
+  std::string place(const std::string& name, bool is_source) const {
+    const bool renamed = is_source && !step_.destination.ends_with('/') && !options_.into_folder;
+    return renamed ? destination_ : below(destination_, name);
+  }
+
+  Result<void> put_folder(const std::string& name, unsigned mode, std::int64_t mtime) {
+    head_.name = name;
+    head_.type = AE_IFDIR;
+    head_.mode = mode;
+    head_.mtime = mtime;
+    head_.size = 0;
+    head_.target.clear();
+    return tar_.begin(head_);
+  }
+
+  Result<void> put_entry(const Selected& selected) {
+    const auto* entry = selected.entry;
+    const auto name = place(selected.name, selected.is_source);
+    const auto mtime = entry ? time_of(entry->mtime) : options_.epoch;
+    if (!entry || entry->kind == Kind::folder) return put_folder(name, mode_of(entry, step_), mtime);
+    head_.name = name;
+    head_.mode = mode_of(entry, step_);
+    head_.mtime = mtime;
+    head_.size = 0;
+    head_.target.clear();
+    if (entry->kind == Kind::symlink) {
+      head_.type = AE_IFLNK;
+      head_.target = entry->target;
+      return tar_.begin(head_);
+    }
+    auto file = tree_.open_file(entry->path);
     if (!file) return fail(std::move(file.error()));
     struct stat status{};
-    if (::fstat(file->get(), &status) != 0) return fail(system_error("stat " + printable(selected.entry->path), errno));
-    head.size = static_cast<std::uint64_t>(status.st_size);
-    if (auto begun = tar.begin(head); !begun) return begun;
-    if (auto copied = copy_bytes(file->get(), head.size, tar); !copied)
-      return fail(std::move(copied.error()).within(printable(selected.entry->path)));
+    if (::fstat(file->get(), &status) != 0) return fail(system_error("stat " + printable(entry->path), errno));
+    head_.type = AE_IFREG;
+    head_.size = static_cast<std::uint64_t>(status.st_size);
+    if (auto begun = tar_.begin(head_); !begun) return begun;
+    if (auto copied = copy_bytes(file->get(), head_.size, tar_); !copied)
+      return fail(std::move(copied.error()).within(printable(entry->path)));
+    return {};
   }
-  for (const auto& file : step.files) {
-    head.name = renames ? destination : below(destination, base_name(file.name));
-    head.type = AE_IFREG;
-    head.mode = step.mode.value_or(0644);
-    head.mtime = options.epoch;
-    head.size = file.content.size();
-    head.target.clear();
-    if (auto begun = tar.begin(head); !begun) return begun;
-    if (auto written = tar.data(file.content); !written) return written;
+
+  Result<void> put_text(const InlineFile& file) {
+    head_.name = place(base_name(file.name), true);
+    head_.type = AE_IFREG;
+    head_.mode = step_.mode ? step_.mode->apply(0644, false) : 0644;
+    head_.mtime = options_.epoch;
+    head_.size = file.content.size();
+    head_.target.clear();
+    if (auto begun = tar_.begin(head_); !begun) return begun;
+    return tar_.data(file.content);
   }
-  return tar.finish();
+
+  const SourceTree& tree_;
+  const CopyStep& step_;
+  const TarOptions& options_;
+  TarWriter tar_;
+  std::string destination_;
+  TarWriter::Head head_;
+};
+
+}  // namespace
+
+Result<void> write_selection(const SourceTree& tree, const Selection& selection, const CopyStep& step,
+                             const TarOptions& options, int out) {
+  return SelectionWriter(tree, step, options, out).run(selection);
 }
 
 Result<void> write_folder(const std::string& path, const TarOptions& options, int out) {
   TarWriter tar(out);
-  TarWriter::Head head{.name = archive_name(path),
-                       .type = AE_IFDIR,
-                       .mode = 0755,
-                       .uid = options.uid,
-                       .gid = options.gid,
-                       .mtime = options.epoch};
-  if (auto begun = tar.begin(head); !begun) return begun;
+  auto folders = above(archive_name(path));
+  folders.push_back(archive_name(path));
+  for (const auto& folder : folders) {
+    TarWriter::Head head{
+        .name = folder, .type = AE_IFDIR, .mode = 0755, .uid = options.uid, .gid = options.gid, .mtime = options.epoch};
+    if (auto begun = tar.begin(head); !begun) return begun;
+  }
   return tar.finish();
 }
 
@@ -304,7 +412,11 @@ class Renamer {
  public:
   static Result<Renamer> make(const RewriteOptions& options) {
     Renamer out(options);
-    if (!options.source.empty()) {
+    if (options.parents) {
+      auto wanted = IgnoreRules::compile({options.source.empty() ? std::string("*") : options.source});
+      if (!wanted) return fail(std::move(wanted.error()));
+      out.wanted_ = std::move(*wanted);
+    } else if (!options.source.empty()) {
       auto glob = Glob::compile(options.source, Glob::Flavour::copy_source);
       if (!glob) return fail(std::move(glob.error()));
       out.glob_ = std::move(*glob);
@@ -315,12 +427,24 @@ class Renamer {
     return out;
   }
 
+  /// With --parents: the folder is wanted by itself, and not only for what may be in it.
+  bool wants_folder(std::string_view name) const {
+    while (name.ends_with('/')) name.remove_suffix(1);
+    name.remove_prefix(std::min(name.size(), options_.root.size() + 1));
+    return !options_.parents || wanted_.ignores(name);
+  }
+
   std::string rename(std::string_view name, bool folder) {
     while (name.ends_with('/')) name.remove_suffix(1);
     if (!name.starts_with(options_.root)) return {};
     name.remove_prefix(options_.root.size());
     if (name.starts_with('/')) name.remove_prefix(1);
     const auto destination = archive_name(options_.destination);
+    if (options_.parents) {
+      if (name.empty()) return {};
+      if (excluded_.ignores(name) || (!folder && !wanted_.ignores(name))) return {};
+      return below(destination, std::string(name));
+    }
     if (!glob_) {
       if (name.empty() && folder) return destination;
       if (name.empty()) return file_at(destination, options_.file_name);
@@ -346,56 +470,119 @@ class Renamer {
   const RewriteOptions& options_;
   std::optional<Glob> glob_;
   IgnoreRules excluded_;
+  IgnoreRules wanted_;  // with --parents
 };
+
+}  // namespace
+
+namespace {
+
+struct OpenArchive {
+  std::unique_ptr<archive, FreeReader> reader{archive_read_new()};
+  std::unique_ptr<archive_entry, FreeEntry> entry{archive_entry_new()};
+
+  Result<void> open(int in) {
+    archive_read_support_format_tar(reader.get());
+    archive_read_support_format_empty(reader.get());
+    if (archive_read_open_fd(reader.get(), in, 256 << 10) != ARCHIVE_OK) return fail(wrong());
+    return {};
+  }
+  /// False at the end.
+  Result<bool> next() {
+    const int got = archive_read_next_header2(reader.get(), entry.get());
+    if (got == ARCHIVE_EOF) return false;
+    if (got < ARCHIVE_WARN) return fail(wrong());
+    return true;
+  }
+  std::string name() const {
+    const char* name = archive_entry_pathname(entry.get());
+    return name ? name : "";
+  }
+  bool is_folder() const { return archive_entry_filetype(entry.get()) == AE_IFDIR; }
+  Error wrong() const {
+    const char* why = archive_error_string(reader.get());
+    return Error(Errc::corrupt, fmt::format("read the packed files: {}", why ? why : "unknown"));
+  }
+};
+
+/// Files that are not taken themselves, but that a hard link which is taken leads to: name → the link's new name, which
+/// the file gets.
+Result<std::map<std::string, std::string>> promoted_files(int in, Renamer& renamer) {
+  std::map<std::string, std::string> out;
+  OpenArchive source;
+  if (auto opened = source.open(in); !opened) return fail(std::move(opened.error()));
+  while (true) {
+    auto more = source.next();
+    if (!more) return fail(std::move(more.error()));
+    if (!*more) return out;
+    const char* link = archive_entry_hardlink(source.entry.get());
+    if (!link || !renamer.rename(link, false).empty()) continue;
+    if (auto renamed = renamer.rename(source.name(), false); !renamed.empty())
+      out.try_emplace(link, std::move(renamed));
+  }
+}
 
 }  // namespace
 
 Result<std::size_t> rewrite_archive(int in, const RewriteOptions& options, int out) {
   auto renamer = Renamer::make(options);
   if (!renamer) return fail(std::move(renamer.error()));
-  const std::unique_ptr<archive, FreeReader> reader(archive_read_new());
-  archive_read_support_format_tar(reader.get());
-  archive_read_support_format_empty(reader.get());
-  const auto wrong = [&] {
-    const char* why = archive_error_string(reader.get());
-    return fail(Errc::corrupt, fmt::format("read the packed files: {}", why ? why : "unknown"));
-  };
-  if (archive_read_open_fd(reader.get(), in, 256 << 10) != ARCHIVE_OK) return wrong();
+  std::map<std::string, std::string> promoted;
+  if (options.parents || !options.source.empty() || !options.excludes.empty()) {
+    auto found = promoted_files(in, *renamer);
+    if (!found) return fail(std::move(found.error()));
+    promoted = std::move(*found);
+    if (::lseek(in, 0, SEEK_SET) != 0) return fail(system_error("seek", errno));
+  }
+  OpenArchive source;
+  if (auto opened = source.open(in); !opened) return fail(std::move(opened.error()));
+  auto* entry = source.entry.get();
   TarWriter tar(out);
-  const std::unique_ptr<archive_entry, FreeEntry> entry(archive_entry_new());
   std::vector<char> chunk(256 << 10);
   std::set<std::string> made;  // the destination folder is one entry, however many sources merge into it
+  std::map<std::string, std::unique_ptr<archive_entry, FreeEntry>> passing;  // folders until something is in them
   std::size_t entries = 0;
   while (true) {
-    const int got = archive_read_next_header2(reader.get(), entry.get());
-    if (got == ARCHIVE_EOF) break;
-    if (got < ARCHIVE_WARN) return wrong();
-    const char* name = archive_entry_pathname(entry.get());
-    const bool folder = archive_entry_filetype(entry.get()) == AE_IFDIR;
-    const auto renamed = name ? renamer->rename(name, folder) : std::string();
+    auto more = source.next();
+    if (!more) return fail(std::move(more.error()));
+    if (!*more) break;
+    const auto name = source.name();
+    const bool folder = source.is_folder();
+    auto renamed = name.empty() ? std::string() : renamer->rename(name, folder);
+    if (renamed.empty())
+      if (const auto found = promoted.find(name); found != promoted.end()) renamed = found->second;
     if (renamed.empty()) {
-      if (name && folder) ++entries;  // the destination is the root itself
+      if (!name.empty() && folder) ++entries;  // the destination is the root itself
       continue;
     }
     ++entries;
     if (folder && !made.insert(renamed).second) continue;
-    archive_entry_copy_pathname(entry.get(), renamed.c_str());
-    if (const char* link = archive_entry_hardlink(entry.get())) {
-      const auto target = renamer->rename(link, false);
-      if (target.empty())
-        return fail(Errc::unsupported, fmt::format("{} is a hard link to a file that is not copied", printable(name)));
-      archive_entry_copy_hardlink(entry.get(), target.c_str());
+    if (const char* link = archive_entry_hardlink(entry)) {
+      auto target = renamer->rename(link, false);
+      if (const auto found = promoted.find(link); target.empty() && found != promoted.end()) target = found->second;
+      if (target == renamed) continue;  // it has this name already
+      archive_entry_copy_hardlink(entry, target.c_str());
     }
+    archive_entry_copy_pathname(entry, renamed.c_str());
     if (options.owner) {
-      archive_entry_set_uid(entry.get(), options.owner->first);
-      archive_entry_set_gid(entry.get(), options.owner->second);
+      archive_entry_set_uid(entry, options.owner->first);
+      archive_entry_set_gid(entry, options.owner->second);
     }
-    if (options.mode && archive_entry_filetype(entry.get()) != AE_IFLNK)
-      archive_entry_set_perm(entry.get(), *options.mode);
-    if (auto begun = tar.begin(entry.get()); !begun) return fail(std::move(begun.error()));
+    if (options.mode && archive_entry_filetype(entry) != AE_IFLNK)
+      archive_entry_set_perm(entry, options.mode->apply(archive_entry_perm(entry), folder));
+    if (folder && !renamer->wants_folder(name)) {
+      passing[renamed].reset(archive_entry_clone(entry));
+      continue;
+    }
+    for (const auto& above_it : above(renamed))
+      if (const auto held = passing.find(above_it); held != passing.end()) {
+        if (auto begun = tar.begin(held->second.get()); !begun) return fail(std::move(begun.error()));
+        passing.erase(held);
+      }
+    if (auto begun = tar.begin(entry); !begun) return fail(std::move(begun.error()));
     while (true) {
-      const auto bytes = archive_read_data(reader.get(), chunk.data(), chunk.size());
-      if (bytes < 0) return wrong();
+      const auto bytes = archive_read_data(source.reader.get(), chunk.data(), chunk.size());
+      if (bytes < 0) return fail(source.wrong());
       if (bytes == 0) break;
       if (auto written = tar.data({chunk.data(), static_cast<std::size_t>(bytes)}); !written)
         return fail(std::move(written.error()));

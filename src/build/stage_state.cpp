@@ -56,8 +56,6 @@ std::string upper(std::string_view text) {
   return out;
 }
 
-std::string flag_name(const std::string& flag) { return flag.substr(2, std::min(flag.find('='), flag.size()) - 2); }
-
 bool is_stage_name(std::string_view name) {
   if (name.empty() || name[0] < 'a' || name[0] > 'z') return false;
   return std::ranges::all_of(name, [](char c) {
@@ -83,25 +81,19 @@ Result<void> check_supported(const std::string& file, const Instruction& at) {
   const auto unsupported = [&](std::string what, std::string hint) {
     return fail(instruction_error(file, at, what + " is not supported", std::move(hint), Errc::unsupported));
   };
-  if (at.flag("mount"))
-    return unsupported("RUN --mount", "steps are cached by their inputs; copy what the command needs");
   if (at.flag("device")) return unsupported("RUN --device", "remove the flag");
   if (at.flag("security").value_or("sandbox") != "sandbox")
     return unsupported("RUN --security=insecure", "steps always run in a sandbox");
-  if (at.flag("parents").value_or("false") != "false")
-    return unsupported("COPY --parents", "copy each folder to its own destination");
-  if (at.keyword != "add") return {};
-  if (at.flag("checksum") || at.flag("keep-git-dir"))
-    return unsupported("ADD of a remote file", "RUN curl or git in place of it");
-  for (std::size_t i = 0; i + 1 < at.arguments.size(); ++i) {
-    const std::string_view source = at.arguments[i];
-    if (source.contains("://") || source.starts_with("git@"))
-      return unsupported("ADD of a URL", "RUN curl or git in place of it, or keep the file in the source");
-  }
   return {};
 }
 
 }  // namespace
+
+std::string flag_name(const std::string& flag) { return flag.substr(2, std::min(flag.find('='), flag.size()) - 2); }
+std::string flag_value(const std::string& flag) {
+  const auto equals = flag.find('=');
+  return equals == std::string::npos ? "" : flag.substr(equals + 1);
+}
 
 bool is_proxy_argument(std::string_view name) {
   static const std::set<std::string, std::less<>> names{"HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY",
@@ -221,6 +213,15 @@ void StageState::set_environment(const std::string& name, const std::string& val
 void StageState::set_argument(const std::string& name, const std::string& value) {
   scope[name] = value;
   arguments[name] = value;
+  if (std::ranges::find(argument_order, name) == argument_order.end()) argument_order.push_back(name);
+}
+
+void StageState::set_author(const std::string& author) {
+  boost::json::error_code error;
+  auto others = boost::json::parse(config.other_fields, error);
+  if (error || !others.is_object()) others = boost::json::object{};
+  others.as_object()["author"] = author;
+  config.other_fields = boost::json::serialize(others);
 }
 
 std::vector<std::string> StageState::run_environment() const {
@@ -279,41 +280,62 @@ Result<void> StageReader::one(const Instruction& at, StageState& state, StagePla
     if (word.empty()) return wrong(at, fmt::format("{} is empty once its variables are expanded", upper(keyword)));
   }
 
+  const auto quoted = [](const std::vector<std::string>& words) {
+    std::string text;
+    for (const auto& each : words) text += fmt::format("{}{:?}", text.empty() ? "" : " ", each);
+    return "[" + text + "]";
+  };
+
+  // The texts of the history are BuildKit's (frontend/dockerfile/dockerfile2llb/convert.go).
   Result<void> read;
   if (keyword == "run") {
     read = run(at, state, step);
   } else if (keyword == "copy" || keyword == "add") {
     read = copy(at, state, step);
   } else if (keyword == "arg") {
-    read = argument(at, state);
+    read = argument(at, state, step);
   } else if (keyword == "env" || keyword == "label") {
-    read = pairs(at, state);
+    read = pairs(at, state, step);
   } else if (keyword == "expose") {
-    read = expose(at, state);
+    read = expose(at, state, step);
   } else if (keyword == "workdir") {
-    config.working_folder = join_path(config.working_folder, word);
-    step.action = FolderStep{.path = config.working_folder, .user = config.user};
+    // BuildKit keeps an absolute path as it is written, a slash at its end too.
+    config.working_folder = word.starts_with('/') ? word : join_path(config.working_folder, word);
+    step.action = FolderStep{.path = join_path("/", config.working_folder), .user = config.user};
+    step.created_by = "WORKDIR " + config.working_folder;
   } else if (keyword == "user") {
     config.user = word;
+    step.created_by = "USER " + word;
   } else if (keyword == "stopsignal") {
     config.stop_signal = word;
+    step.created_by = "STOPSIGNAL " + word;
   } else if (keyword == "cmd") {
     config.command = command_line();
     state.command_is_ours = true;
+    step.created_by = "CMD " + quoted(config.command);
   } else if (keyword == "entrypoint") {
     config.entrypoint = command_line();
     if (!state.command_is_ours) config.command.clear();
+    step.created_by = "ENTRYPOINT " + quoted(config.entrypoint);
   } else if (keyword == "shell") {
     config.shell = at.arguments;
+    step.created_by = fmt::format("SHELL [{}]", fmt::join(config.shell, " "));
   } else if (keyword == "onbuild") {
     config.on_build.push_back(at.inner[0].text);
+    return {};  // BuildKit's history does not mention it
+  } else if (keyword == "maintainer") {
+    state.set_author(at.arguments[0]);
+    step.created_by = "MAINTAINER " + at.arguments[0];
   } else if (keyword == "volume") {
+    std::vector<std::string> paths;
     for (const auto& argument : at.arguments) {
       auto path = expand(at, state, argument);
       if (!path) return fail(std::move(path.error()));
       if (path->empty()) return wrong(at, "VOLUME needs a path");
+      paths.push_back(*path);
       if (std::ranges::find(config.volumes, *path) == config.volumes.end()) config.volumes.push_back(*path);
     }
+    step.created_by = fmt::format("VOLUME [{}]", fmt::join(paths, " "));
   } else if (keyword == "healthcheck") {
     read = healthcheck(at, state);
   }
@@ -322,111 +344,21 @@ Result<void> StageReader::one(const Instruction& at, StageState& state, StagePla
   return {};
 }
 
-Result<void> StageReader::run(const Instruction& at, StageState& state, Step& step) {
-  const auto& config = state.config;
-  RunStep run{.environment = state.run_environment(), .user = config.user, .working_folder = config.working_folder};
-  if (const auto network = at.flag("network")) {
-    if (*network != "none" && *network != "default" && *network != "host")
-      return wrong(at, fmt::format("--network is default, none or host, not '{}'", printable(*network, 40)));
-    run.isolated = *network == "none";
-  }
-  for (const auto& [name, value] : state.proxies) run.proxies.push_back(fmt::format("{}={}", name, value));
-  const auto shell = config.shell.empty() ? std::vector<std::string>{"/bin/sh", "-c"} : config.shell;
-  if (at.json) {
-    run.argv = at.arguments;
-  } else {
-    std::string command = at.arguments[0];
-    const auto& heredocs = at.heredocs;
-    // One marker and nothing else: the body is the script. Otherwise the shell reads the heredocs itself.
-    const bool only_a_marker = heredocs.size() == 1 && !command.contains(' ') && command.starts_with("<<");
-    if (only_a_marker) {
-      command = heredocs[0].stripped();
-      if (command.starts_with("#!"))
-        return wrong(at, "a script with '#!' as the whole command is not supported",
-                     "name its interpreter: RUN <<EOF python3", Errc::unsupported);
-    } else {
-      for (const auto& heredoc : heredocs) command += "\n" + heredoc.content + heredoc.name;
-      if (!heredocs.empty()) command += "\n";
-    }
-    run.argv = shell;
-    run.argv.push_back(std::move(command));
-  }
-  std::string arguments;
-  if (!state.arguments.empty()) {
-    arguments = fmt::format("|{} ", state.arguments.size());
-    for (const auto& [name, value] : state.arguments) arguments += fmt::format("{}={} ", name, value);
-  }
-  step.created_by = fmt::format("RUN {}{} # buildkit", arguments, fmt::join(run.argv, " "));
-  step.action = std::move(run);
-  return {};
-}
-
-Result<void> StageReader::copy(const Instruction& at, StageState& state, Step& step) {
-  CopyStep copy{.unpack = at.keyword == "add" && at.flag("unpack").value_or("true") != "false"};
-  if (const auto from = at.flag("from")) {
-    auto source = find_copy_source(file.name, at, outline, index, *from);
-    if (!source) return fail(std::move(source.error()));
-    copy.from = source->stage ? CopyStep::From::stage : CopyStep::From::image;
-    if (source->stage) copy.stage = planned.at(*source->stage);
-    copy.image = source->image;
-  }
-  if (const auto owner = at.flag("chown")) {
-    auto expanded = expand(at, state, *owner);
-    if (!expanded) return fail(std::move(expanded.error()));
-    copy.owner = *expanded;
-  }
-  if (const auto flag = at.flag("chmod")) {
-    auto expanded = expand(at, state, *flag);
-    if (!expanded) return fail(std::move(expanded.error()));
-    unsigned mode = 0;
-    for (const char c : *expanded) mode = c >= '0' && c <= '7' && mode < 01000 ? mode * 8 + (c - '0') : 0100000;
-    if (expanded->empty() || mode > 07777)
-      return wrong(at, fmt::format("--chmod takes an octal mode such as 0755, not '{}'", printable(*expanded, 40)));
-    copy.mode = mode;
-  }
-  for (const auto& flag : at.flags) {
-    if (flag_name(flag) != "exclude") continue;
-    auto expanded = expand(at, state, flag.substr(std::min(flag.find('=') + 1, flag.size())));
-    if (!expanded) return fail(std::move(expanded.error()));
-    copy.excludes.push_back(*expanded);
-  }
-  for (std::size_t i = 0; i + 1 < at.arguments.size(); ++i) {
-    if (!at.heredocs.empty() && at.arguments[i].starts_with("<<")) continue;
-    auto source = expand(at, state, at.arguments[i]);
-    if (!source) return fail(std::move(source.error()));
-    copy.sources.push_back(rooted_path(*source));
-  }
-  for (const auto& heredoc : at.heredocs) {
-    auto content = heredoc.stripped();
-    if (heredoc.expand) {
-      auto expanded = expand(at, state, content, true);
-      if (!expanded) return fail(std::move(expanded.error()));
-      content = *expanded;
-    }
-    copy.files.push_back({heredoc.name, std::move(content)});
-  }
-  auto destination = expand(at, state, at.arguments.back());
-  if (!destination) return fail(std::move(destination.error()));
-  if (destination->empty()) return wrong(at, "the destination is empty once its variables are expanded");
-  const bool folder = destination->ends_with('/') || base_name(*destination) == "." || base_name(*destination) == "..";
-  copy.destination = join_path(state.config.working_folder, *destination);
-  if (folder && copy.destination != "/") copy.destination += '/';
-  if (copy.sources.size() + copy.files.size() > 1 && !copy.destination.ends_with('/'))
-    return wrong(at, "several sources need a folder as destination",
-                 fmt::format("end it with a slash: {}/", at.arguments.back()));
-  if (copy.sources.empty() && copy.files.empty()) return wrong(at, "there is no source");
-  step.created_by = at.text.substr(0, at.text.find('\n')) + " # buildkit";
-  step.action = std::move(copy);
-  return {};
-}
-
-Result<void> StageReader::argument(const Instruction& at, StageState& state) {
+Result<void> StageReader::argument(const Instruction& at, StageState& state, Step& step) {
+  step.created_by = "ARG";
   for (const auto& word : at.arguments) {
     const auto equals = word.find('=');
     auto name = expand(at, state, word.substr(0, equals));
     if (!name) return fail(std::move(name.error()));
     if (name->empty()) return wrong(at, "ARG needs a name");
     used_arguments.insert(*name);
+    // The history shows the file's own default, whatever was given.
+    step.created_by += " " + *name;
+    if (equals != std::string::npos) {
+      auto value = expand(at, state, word.substr(equals + 1));
+      if (!value) return fail(std::move(value.error()));
+      step.created_by += "=" + *value;
+    }
     if (const auto given = request.build_args.find(*name); given != request.build_args.end()) {
       state.set_argument(*name, given->second);
     } else if (equals != std::string::npos) {
@@ -441,7 +373,8 @@ Result<void> StageReader::argument(const Instruction& at, StageState& state) {
 }
 
 /// ENV and LABEL: every value sees the environment from before the line.
-Result<void> StageReader::pairs(const Instruction& at, StageState& state) {
+Result<void> StageReader::pairs(const Instruction& at, StageState& state, Step& step) {
+  step.created_by = upper(at.keyword);
   std::vector<std::pair<std::string, std::string>> expanded;
   for (std::size_t i = 0; i + 1 < at.arguments.size(); i += 3) {
     auto key = expand(at, state, at.arguments[i]);
@@ -451,6 +384,7 @@ Result<void> StageReader::pairs(const Instruction& at, StageState& state) {
     expanded.emplace_back(std::move(*key), std::move(*value));
   }
   for (const auto& [key, value] : expanded) {
+    step.created_by += fmt::format(" {}={}", key, value);
     if (at.keyword == "label") {
       state.config.labels[key] = value;
     } else {
@@ -461,7 +395,8 @@ Result<void> StageReader::pairs(const Instruction& at, StageState& state) {
 }
 
 /// "80", "80-82/udp", and "ip:host:container", of which the container's part counts.
-Result<void> StageReader::expose(const Instruction& at, StageState& state) {
+Result<void> StageReader::expose(const Instruction& at, StageState& state, Step& step) {
+  std::set<std::string> exposed;
   const Lookup lookup = state.lookup();
   for (const auto& argument : at.arguments) {
     auto words = expand_words(argument, lookup, {.escape = file.escape});
@@ -479,12 +414,16 @@ Result<void> StageReader::expose(const Instruction& at, StageState& state) {
         return wrong(at, fmt::format("'{}' is no port", printable(word, 40)), "such as 8080, 8080/udp, 8000-8010");
       for (auto port = *low; port <= *high; ++port) {
         auto text = fmt::format("{}/{}", port, protocol);
+        exposed.insert(text);
         auto& ports = state.config.exposed_ports;
         if (std::ranges::find(ports, text) == ports.end()) ports.push_back(std::move(text));
       }
     }
   }
   std::ranges::sort(state.config.exposed_ports);
+  step.created_by = "EXPOSE map[";
+  for (const auto& port : exposed) step.created_by += (step.created_by.ends_with('[') ? "" : " ") + port + ":{}";
+  step.created_by += "]";
   return {};
 }
 

@@ -14,6 +14,9 @@ namespace wick::build {
 
 inline constexpr const char* default_path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+std::string flag_name(const std::string& flag);
+std::string flag_value(const std::string& flag);
+
 /// Flags, number of words, what is not supported. Says so with file and line.
 Result<void> check_instruction(const std::string& file, const Instruction& instruction);
 bool is_proxy_argument(std::string_view name);
@@ -31,6 +34,7 @@ struct StageState {
   image::ImageConfig config;
   std::map<std::string, std::string> scope;      // every variable that is set
   std::map<std::string, std::string> arguments;  // the part of it that came from ARG and is not in the image
+  std::vector<std::string> argument_order;       // as declared, for the image's history
   std::map<std::string, std::string> proxies;
   bool command_is_ours = false;  // CMD of this stage: a later ENTRYPOINT keeps it
 
@@ -39,6 +43,7 @@ struct StageState {
 
   Lookup lookup() const;
   void set_environment(const std::string& name, const std::string& value);
+  void set_author(const std::string& author);
   void set_argument(const std::string& name, const std::string& value);
   /// The image's environment with this stage's ARGs on top.
   std::vector<std::string> run_environment() const;
@@ -60,9 +65,12 @@ struct StageReader {
   Result<void> one(const Instruction& instruction, StageState& state, StagePlan& out);
   Result<void> run(const Instruction& instruction, StageState& state, Step& step);
   Result<void> copy(const Instruction& instruction, StageState& state, Step& step);
-  Result<void> argument(const Instruction& instruction, StageState& state);
-  Result<void> pairs(const Instruction& instruction, StageState& state);
-  Result<void> expose(const Instruction& instruction, StageState& state);
+  Result<void> copy_flags(const Instruction& instruction, const StageState& state, CopyStep& copy);
+  Result<void> mount(const Instruction& instruction, const StageState& state, const std::string& text, RunStep& run);
+  Result<TakeFrom> take_from(const Instruction& instruction, const std::string& name);
+  Result<void> argument(const Instruction& instruction, StageState& state, Step& step);
+  Result<void> pairs(const Instruction& instruction, StageState& state, Step& step);
+  Result<void> expose(const Instruction& instruction, StageState& state, Step& step);
   Result<void> healthcheck(const Instruction& instruction, StageState& state);
   Result<std::string> expand(const Instruction& at, const StageState& state, const std::string& word,
                              bool keep_quotes = false) const;

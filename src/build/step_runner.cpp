@@ -8,8 +8,10 @@
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/buffer.hpp>
 
+#include "added_archive.hpp"
 #include "blob_pipe.hpp"
 #include "output_lines.hpp"
+#include "wick/base/log.hpp"
 #include "wick/base/text.hpp"
 
 namespace wick::build {
@@ -139,8 +141,10 @@ awaitable<Result<void>> StepRunner::act(container::InstanceId id, const Step& st
 }
 
 awaitable<Result<StepResult>> StepRunner::commit(container::InstanceId id) {
-  auto pack = [this, id](Fd out) { return parts_.runner.pack_step(id, std::move(out), context_.epoch); };
-  auto layer = co_await layer_from(parts_.workers, parts_.store, std::move(pack));
+  auto pack = [this, id](Fd out) {
+    return parts_.runner.pack_step(id, std::move(out), context_.dated ? context_.epoch : -1);
+  };
+  auto layer = co_await name_layer(parts_.workers, std::move(pack));
   if (!layer) co_return fail(std::move(layer.error()));
   if (!*layer) {
     auto discarded = co_await parts_.runner.discard_step(id);
@@ -180,6 +184,7 @@ awaitable<Result<void>> StepRunner::command(container::InstanceId id, const RunS
       .privileges = container::Privileges::build,
       .allow_root = true,
   };
+  Held held;
   auto& environment = spec.process.environment;
   environment.insert(environment.end(), step.proxies.begin(), step.proxies.end());
   const auto& network = settings_.network_environment;
@@ -190,12 +195,17 @@ awaitable<Result<void>> StepRunner::command(container::InstanceId id, const RunS
   Result<void> executed;
   std::exception_ptr thrown;
   try {
-    executed = co_await execute(std::move(spec));
+    executed = co_await mounts(step, inputs, spec, held);
+    if (executed) executed = co_await execute(std::move(spec));
   } catch (...) {
     thrown = std::current_exception();
   }
   if (thrown) co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
   auto removed = co_await parts_.runner.remove(instance);
+  for (const auto& opened : held.steps) {
+    auto discarded = co_await parts_.runner.discard_step(opened);
+    if (!discarded) log::warn("step left behind", {{"error", discarded.error().what()}});
+  }
   if (thrown) std::rethrow_exception(thrown);
   if (executed && !removed) co_return removed;
   co_return executed;
@@ -250,21 +260,68 @@ awaitable<Result<void>> StepRunner::copy(container::InstanceId id, const CopySte
                                          bool into_folder) {
   auto ids = co_await ids_of(step.owner, inputs);
   if (!ids) co_return fail(std::move(ids.error()));
+  if (!step.sources.empty() || !step.files.empty()) {
+    const Origin origin{context_.tree, *inputs.selection, context_.epoch, context_.same_time};
+    auto copied = co_await copy_entries(id, step, origin, *ids, into_folder);
+    if (!copied) co_return copied;
+  }
+  CopyStep remote = step;
+  remote.files.clear();
+  remote.unpack = step.unpack_remote;
+  for (const auto& source : inputs.remotes) {
+    const Origin origin{source->tree, source->selection, source->epoch, source->same_time};
+    auto copied = co_await copy_entries(id, remote, origin, *ids, into_folder);
+    if (!copied) co_return copied;
+  }
+  co_return Result<void>{};
+}
+
+awaitable<Result<void>> StepRunner::copy_entries(container::InstanceId id, const CopyStep& step, Origin origin,
+                                                 container::UserIds ids, bool into_folder) {
+  Selection plain = origin.selection;
+  if (step.unpack) {
+    plain.entries.clear();
+    for (const auto& selected : origin.selection.entries) {
+      bool archive = false;
+      if (selected.is_source && selected.entry && selected.entry->kind == SourceEntry::Kind::file) {
+        auto unpacked = co_await unpack_archive(id, step, origin, selected, ids);
+        if (!unpacked) co_return fail(std::move(unpacked.error()).within(printable(selected.entry->path)));
+        archive = *unpacked;
+      }
+      if (!archive) plain.entries.push_back(selected);
+    }
+    if (plain.entries.empty() && !origin.selection.entries.empty() && step.files.empty()) co_return Result<void>{};
+  }
   auto file = scratch_file();
   if (!file) co_return fail(std::move(file.error()));
-  TarOptions options{.uid = ids->uid,
-                     .gid = ids->gid,
-                     .epoch = context_.epoch,
-                     .same_time = context_.same_time,
-                     .into_folder = into_folder};
-  auto write = [this, &step, selection = inputs.selection, options, out = file->get()]() -> Result<void> {
-    if (auto written = write_selection(context_.tree, *selection, step, options, out); !written) return written;
+  TarOptions options{
+      .uid = ids.uid, .gid = ids.gid, .epoch = origin.epoch, .same_time = origin.same_time, .into_folder = into_folder};
+  auto write = [&step, &origin, &plain, options, out = file->get()]() -> Result<void> {
+    if (auto written = write_selection(origin.tree, plain, step, options, out); !written) return written;
     return rewind(out);
   };
   auto written = co_await parts_.workers.run(std::move(write));
   if (!written) co_return written;
-  auto unpacked = co_await parts_.runner.unpack_into(id, std::move(*file));
+  auto unpacked = co_await parts_.runner.unpack_into(id, std::move(*file), container::Runner::Clash::refuse);
   co_return unpacked;
+}
+
+/// ADD knows an archive by its content: a compressed stream, or a tar's first header. The child without rights that
+/// reads it also decides whether there is a tar inside.
+awaitable<Result<bool>> StepRunner::unpack_archive(container::InstanceId id, const CopyStep& step, const Origin& origin,
+                                                   const Selected& selected, container::UserIds ids) {
+  auto archive = origin.tree.open_file(selected.entry->path);
+  if (!archive) co_return fail(std::move(archive.error()));
+  if (!may_be_archive(archive->get())) co_return false;
+  auto file = scratch_file();
+  if (!file) co_return fail(std::move(file.error()));
+  const auto owner = step.owner.empty() ? std::string() : fmt::format("{}:{}", ids.uid, ids.gid);
+  auto rewritten = co_await rewrite_added_archive(std::move(*archive), file->duplicate(), step.destination, owner);
+  if (!rewritten || !*rewritten) co_return rewritten;
+  if (auto back = rewind(file->get()); !back) co_return fail(std::move(back.error()));
+  auto unpacked = co_await parts_.runner.unpack_into(id, std::move(*file), container::Runner::Clash::replace);
+  if (!unpacked) co_return fail(std::move(unpacked.error()));
+  co_return true;
 }
 
 awaitable<Result<void>> StepRunner::copy_from(container::InstanceId id, const CopyStep& step, const StepInputs& inputs,
@@ -279,11 +336,13 @@ awaitable<Result<void>> StepRunner::copy_from(container::InstanceId id, const Co
     if (!ids) co_return fail(std::move(ids.error()));
     options.owner = {ids->uid, ids->gid};
   }
-  for (const auto& source : step.sources) {
+  for (std::size_t i = 0; i < step.sources.size(); ++i) {
+    const auto& source = step.sources[i];
     auto packed = scratch_file();
     auto renamed = scratch_file();
     if (!packed || !renamed) co_return fail(std::move((packed ? renamed : packed).error()));
-    auto split = split_wildcard(source);
+    auto split = step.parents ? std::pair(step.pivots[i], source) : split_wildcard(source);
+    options.parents = step.parents;
     options.source = split.second;
     options.file_name = base_name(split.first);
     auto made = co_await parts_.runner.pack(digests_of(inputs.from), split.first, options.root, packed->duplicate());
@@ -298,7 +357,7 @@ awaitable<Result<void>> StepRunner::copy_from(container::InstanceId id, const Co
     };
     auto written = co_await parts_.workers.run(std::move(rename));
     if (!written) co_return written;
-    auto unpacked = co_await parts_.runner.unpack_into(id, std::move(*renamed));
+    auto unpacked = co_await parts_.runner.unpack_into(id, std::move(*renamed), container::Runner::Clash::refuse);
     if (!unpacked) co_return unpacked;
   }
   if (!step.files.empty()) {
@@ -314,14 +373,97 @@ awaitable<Result<void>> StepRunner::copy_from(container::InstanceId id, const Co
 awaitable<Result<void>> StepRunner::folder(container::InstanceId id, const FolderStep& step, const StepInputs& inputs) {
   if (step.path == "/") co_return Result<void>{};
   auto ids = co_await ids_of(step.user, inputs);
+  if (!ids && ids.error().code() == Errc::not_found) ids = container::UserIds{};  // BuildKit: an unknown USER is root
   if (!ids) co_return fail(std::move(ids.error()));
   auto file = scratch_file();
   if (!file) co_return fail(std::move(file.error()));
   auto written = write_folder(step.path, {.uid = ids->uid, .gid = ids->gid, .epoch = context_.epoch}, file->get());
   if (!written) co_return written;
   if (auto back = rewind(file->get()); !back) co_return back;
-  auto unpacked = co_await parts_.runner.unpack_into(id, std::move(*file));
+  auto unpacked = co_await parts_.runner.unpack_into(id, std::move(*file), container::Runner::Clash::refuse);
   co_return unpacked;
+}
+
+// --- mounts of a RUN
+
+/// The folder that a bind mount shows, as a step of its own: what is written to it goes with that.
+awaitable<Result<container::InstanceId>> StepRunner::open_bind(const Mount& mount,
+                                                               const std::vector<image::Descriptor>& from, Held& held) {
+  const auto id = container::InstanceId::random();
+  auto opened = co_await parts_.runner.open_step(id, digests_of(from));
+  if (!opened) co_return fail(std::move(opened.error()));
+  held.steps.push_back(id);
+  if (!from.empty() || mount.from->kind != TakeFrom::Kind::context) co_return id;
+  // From the source: only what the mount shows is brought there.
+  Selection selection;
+  for (const auto& entry : context_.visible.entries)
+    if (mount.source.empty() || entry.path == mount.source || entry.path.starts_with(mount.source + "/"))
+      selection.entries.push_back({entry.path, &entry});
+  CopyStep step;
+  step.destination = "/";
+  const Origin origin{context_.tree, selection, context_.epoch, context_.same_time};
+  auto copied = co_await copy_entries(id, step, origin, {}, false);
+  if (!copied) co_return fail(std::move(copied.error()));
+  co_return id;
+}
+
+awaitable<Result<void>> StepRunner::mounts(const RunStep& step, const StepInputs& inputs, container::InstanceSpec& spec,
+                                           Held& held) {
+  using Kind = container::StepMount::Kind;
+  if (!step.script.empty())
+    spec.mounts.push_back({.kind = Kind::bytes, .target = step.argv[0], .mode = 0755, .content = step.script});
+  for (std::size_t i = 0; i < step.mounts.size(); ++i) {
+    const auto& mount = step.mounts[i];
+    container::StepMount out{.target = mount.target,
+                             .source = mount.source,
+                             .writable = mount.writable,
+                             .mode = mount.mode,
+                             .uid = mount.uid,
+                             .gid = mount.gid,
+                             .bytes_max = mount.bytes_max};
+    switch (mount.type) {
+      case Mount::Type::bind: {
+        auto folder = co_await open_bind(mount, inputs.mounted[i], held);
+        if (!folder) co_return fail(std::move(folder.error()).within("mount at " + mount.target));
+        out.kind = Kind::folder;
+        out.step = *folder;
+        break;
+      }
+      case Mount::Type::cache: {
+        auto use = co_await parts_.cache_mounts.use(mount);
+        if (!use) co_return fail(std::move(use.error()).within("cache " + mount.id));
+        out.kind = Kind::cache;
+        out.cache = use->folder();
+        out.source.clear();
+        held.caches.push_back(std::move(*use));
+        break;
+      }
+      case Mount::Type::tmpfs:
+        out.kind = Kind::tmpfs;
+        break;
+      case Mount::Type::secret: {
+        const auto found = settings_.secrets.find(mount.id);
+        if (found == settings_.secrets.end()) {
+          if (!mount.required) continue;
+          co_return fail(Errc::not_found, fmt::format("the secret '{}' was not given", printable(mount.id, 60)),
+                         "leave required out where the step can do without it");
+        }
+        if (!mount.variable.empty()) spec.process.environment.push_back(mount.variable + "=" + found->second);
+        if (mount.target.empty()) continue;
+        out.kind = Kind::bytes;
+        out.content = found->second;
+        break;
+      }
+      case Mount::Type::ssh:
+        // No client hands its agent to the daemon yet: as when docker build runs without --ssh.
+        if (mount.required)
+          co_return fail(Errc::unsupported, "there is no ssh agent for this build",
+                         "give the key as a secret: --mount=type=secret,id=ssh-key");
+        continue;
+    }
+    spec.mounts.push_back(std::move(out));
+  }
+  co_return Result<void>{};
 }
 
 }  // namespace wick::build

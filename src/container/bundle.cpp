@@ -80,6 +80,10 @@ std::string mounts(const InstanceSpec& spec, const Bundle& bundle) {
   constexpr std::string_view read_only_file = R"("bind", "ro", "nosuid", "nodev", "noexec")";
   if (!bundle.resolv_conf.empty()) out += mount_entry("/etc/resolv.conf", "bind", bundle.resolv_conf, read_only_file);
   if (!bundle.hosts.empty()) out += mount_entry("/etc/hosts", "bind", bundle.hosts, read_only_file);
+  for (const auto& mount : bundle.mounts)
+    out += fmt::format(R"(,
+    {{ "destination": {}, "type": "{}", "source": {}, "options": [{}] }})",
+                       json_string(mount.target), mount.type, json_string(mount.source), mount.options);
   return out;
 }
 

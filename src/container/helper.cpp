@@ -3,17 +3,21 @@
 #include <fmt/format.h>
 #include <grp.h>
 #include <linux/capability.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
+#include <optional>
 #include <span>
 
 #include "passwd.hpp"
@@ -121,6 +125,7 @@ Result<std::string> work(std::string_view name, Arguments arguments) {
   if (auto dropped = drop_capabilities(); !dropped) return fail(std::move(dropped.error()));
   if (name == "unpack-layer") return unpack_layer(image::Whiteouts::translate);
   if (name == "unpack-files") return unpack_layer(image::Whiteouts::refuse);
+  if (name == "unpack-over") return unpack_layer(image::Whiteouts::refuse_and_replace);
   if (name == "pack") return pack_folder(arguments);
   if (name == "passwd") return resolve(arguments);
   return fail(Errc::internal, fmt::format("no helper is called '{}'", printable(name)));
@@ -134,23 +139,100 @@ int answer(const Result<std::string>& result) {
 
 }  // namespace
 
-int helper_main(int argc, char** argv) {
-  // argv: wick helper NAME ROOT ARGUMENT…
-  if (argc < 4) return answer(fail(Errc::invalid, "helpers are started by the runner, not by hand"));
-  if (auto entered = enter_sandbox(argv[3]); !entered)
-    return answer(fail(std::move(entered.error()).within("sandbox")));
+namespace {
+
+/// Waits for `child`, the first process of the pid namespace; ends it when nobody reads our answer any more.
+int status_of(pid_t child) {
+  const int watched = static_cast<int>(::syscall(SYS_pidfd_open, child, 0));
+  pollfd fds[2] = {{.fd = watched, .events = POLLIN, .revents = 0}, {.fd = STDOUT_FILENO, .events = 0, .revents = 0}};
+  while (::poll(fds, 2, -1) < 0 && errno == EINTR) {
+  }
+  if (!(fds[0].revents & POLLIN)) ::kill(child, SIGKILL);
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  return status;
+}
+
+int run_helper(const std::string& name, const std::string& root, Arguments arguments) {
+  if (auto entered = enter_sandbox(root); !entered) return answer(fail(std::move(entered.error()).within("sandbox")));
   const pid_t child = ::fork();  // the first process of the new pid namespace
   if (child < 0) return answer(fail(system_error("fork", errno)));
   if (child == 0) {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-    std::_Exit(answer(work(argv[2], Arguments(argv + 4, static_cast<std::size_t>(argc - 4)))));
+    std::_Exit(answer(work(name, arguments)));
   }
-  int status = 0;
-  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
-  }
+  const int status = status_of(child);
   if (WIFSIGNALED(status))
-    return answer(fail(Errc::internal, fmt::format("helper '{}' died of signal {}", argv[2], WTERMSIG(status))));
+    return answer(fail(Errc::internal, fmt::format("helper '{}' died of signal {}", name, WTERMSIG(status))));
   return WEXITSTATUS(status);
+}
+
+struct Called {
+  std::string bytes;  // strings, each ended by a NUL
+  std::vector<int> descriptors;
+};
+
+/// Empty when the runner is gone.
+std::optional<Called> receive(int socket) {
+  Called called;
+  called.bytes.resize(helper_call_bytes_max);
+  iovec part{.iov_base = called.bytes.data(), .iov_len = called.bytes.size()};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * helper_descriptors_max)];
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  ssize_t got = 0;
+  do got = ::recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
+  while (got < 0 && errno == EINTR);
+  if (got <= 0) return std::nullopt;
+  called.bytes.resize(static_cast<std::size_t>(got));
+  for (cmsghdr* head = CMSG_FIRSTHDR(&message); head != nullptr; head = CMSG_NXTHDR(&message, head)) {
+    if (head->cmsg_level != SOL_SOCKET || head->cmsg_type != SCM_RIGHTS) continue;
+    called.descriptors.resize((head->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+    std::memcpy(called.descriptors.data(), CMSG_DATA(head), called.descriptors.size() * sizeof(int));
+  }
+  return called;
+}
+
+/// In the forked child: the descriptors to where a helper looks for them, and the work.
+int answer_call(const Called& called) {
+  ::signal(SIGCHLD, SIG_DFL);
+  // Above all targets first, so that none is overwritten before it is moved.
+  std::vector<int> lifted;
+  for (const int fd : called.descriptors) lifted.push_back(::fcntl(fd, F_DUPFD, 100));
+  if (lifted.empty() || ::dup2(lifted[0], STDOUT_FILENO) < 0) return 1;
+  for (std::size_t i = 1; i < lifted.size(); ++i) ::dup2(lifted[i], helper_namespace_fd + static_cast<int>(i) - 1);
+  ::close_range(helper_namespace_fd + static_cast<unsigned>(lifted.size()) - 1, ~0U, 0);
+  std::vector<std::string> strings;
+  for (const auto text : split(std::string_view(called.bytes).substr(0, called.bytes.size() - 1), '\0'))
+    strings.emplace_back(text);
+  if (strings.size() < 2) return answer(fail(Errc::internal, "a helper call without name and root"));
+  std::vector<char*> arguments;
+  for (std::size_t i = 2; i < strings.size(); ++i) arguments.push_back(strings[i].data());
+  return run_helper(strings[0], strings[1], arguments);
+}
+
+int serve(int socket) {
+  ::signal(SIGCHLD, SIG_IGN);  // nobody waits: the answer goes to the caller's pipe
+  while (auto called = receive(socket)) {
+    const pid_t child = ::fork();
+    if (child == 0) std::_Exit(answer_call(*called));
+    // A fork that failed: the caller finds its pipe closed without an answer.
+    for (const int fd : called->descriptors) ::close(fd);
+  }
+  return 0;
+}
+
+}  // namespace
+
+int helper_main(int argc, char** argv) {
+  // argv: wick helper serve /, or wick helper NAME ROOT ARGUMENT…
+  if (argc < 4) return answer(fail(Errc::invalid, "helpers are started by the runner, not by hand"));
+  if (std::string_view(argv[2]) == "serve") return serve(helper_namespace_fd);
+  return run_helper(argv[2], argv[3], Arguments(argv + 4, static_cast<std::size_t>(argc - 4)));
 }
 
 }  // namespace wick::container

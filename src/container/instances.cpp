@@ -127,6 +127,7 @@ struct Instances::Entry {
   std::string command;
   LayerFolders::Hold step;
   Life life;
+  std::vector<LayerFolders::Hold> mounted_steps;
   bool quiet = true;  // its end is answered by the verb under way, not by a notice
   Exit exit;
   std::string last_name;
@@ -269,7 +270,9 @@ awaitable<Result<void>> Instances::create(EntryPointer entry, const InstanceSpec
   // From here on the instance can be found after our death.
   if (auto written = write_record(*entry); !written) co_return written;
 
-  auto bundle = write_bundle(*entry, spec, *root);
+  auto mounts = StepMounts::attach(spec, roots_, layers_, layers_.caches(), entry->mounted_steps);
+  if (!mounts) co_return fail(std::move(mounts.error()));
+  auto bundle = write_bundle(*entry, spec, *root, *mounts);
   if (!bundle) co_return fail(std::move(bundle.error()));
   auto door = spec.parkable ? make_door() : Door{};
   if (spec.parkable && !door.theirs) co_return fail(system_error("socketpair", errno));
@@ -293,14 +296,15 @@ awaitable<Result<void>> Instances::create(EntryPointer entry, const InstanceSpec
   co_return watch(entry);
 }
 
-Result<std::string> Instances::write_bundle(const Entry& entry, const InstanceSpec& spec,
-                                            const MountedRoot& root) const {
+Result<std::string> Instances::write_bundle(const Entry& entry, const InstanceSpec& spec, const MountedRoot& root,
+                                            const StepMounts& mounts) const {
   const fs::path folder = roots_.area() / "b" / spec.id.text();
   if (auto made = make_folders(folder, 0700); !made) return fail(std::move(made.error()));
   Bundle bundle{.root = root.path().string(),
                 .cgroup = Cgroups::path_of(spec.id),
                 .network = fmt::format("/proc/{}/fd/{}", ::getpid(), entry.network.name_space.get()),
-                .sys = entry.network.sys.string()};
+                .sys = entry.network.sys.string(),
+                .mounts = mounts.entries()};
   if (spec.privileges == Privileges::build) {
     bundle.resolv_conf = (roots_.name_files() / "resolv.conf").string();
     bundle.hosts = (roots_.name_files() / "hosts").string();
@@ -348,6 +352,7 @@ awaitable<void> Instances::await_end(EntryPointer entry) {
   entry->exit.out_of_memory = cgroups_.oom_kills(entry->id) > 0 && !entry->exit.status.ok();
   entry->life.end();
   entry->step.reset();
+  entry->mounted_steps.clear();
   entry->end.cancel();
   if (entry->fifo) entry->fifo->cancel();
   if (!entry->quiet) note_end(*entry);

@@ -23,6 +23,7 @@
 #include "process_facts.hpp"
 #include "protocol.hpp"
 #include "runtime_command.hpp"
+#include "step_mounts.hpp"
 #include "wick/os/slots.hpp"
 #include "wick/os/task_group.hpp"
 #include "wick/os/worker.hpp"
@@ -88,7 +89,8 @@ class Instances {
   awaitable<Result<Turn>> begin(InstanceId id, LifeVerb verb);
   awaitable<Result<void>> finish_or_give_back(EntryPointer entry, Result<void> done);
   awaitable<Result<void>> create(EntryPointer entry, const InstanceSpec& spec, const Fd& log);
-  Result<std::string> write_bundle(const Entry& entry, const InstanceSpec& spec, const MountedRoot& root) const;
+  Result<std::string> write_bundle(const Entry& entry, const InstanceSpec& spec, const MountedRoot& root,
+                                   const StepMounts& mounts) const;
   Result<void> write_record(const Entry& entry) const;
   Result<void> watch(EntryPointer entry);
   awaitable<void> await_end(EntryPointer entry);

@@ -32,15 +32,36 @@ Result<void> sync_file_system_of(const fs::path& folder) {
 }  // namespace
 
 LayerFolders::LayerFolders(Executor executor, Roots& roots, WorkerPool& worker, fs::path state)
-    : executor_(executor), roots_(roots), worker_(worker), state_(std::move(state)) {}
+    : executor_(executor), roots_(roots), worker_(worker), state_(std::move(state)), tasks_(executor) {}
+
+awaitable<void> LayerFolders::stop() { return tasks_.stop(); }
 
 Result<void> LayerFolders::open() {
-  if (auto made = make_folders(state_ / "layers/sha256", 0700); !made) return made;
+  for (const char* folder : {"layers/sha256", "layers/fresh", "caches"})
+    if (auto made = make_folders(state_ / folder, 0700); !made) return made;
+  auto boot = read_file("/proc/sys/kernel/random/boot_id", 64);
+  if (!boot) return fail(std::move(boot.error()));
+  boot_ = trim(*boot);
   std::error_code error;
+  bool marked = false;
+  for (const auto& life : fs::directory_iterator(state_ / "layers/fresh", error)) {
+    if (life.path().filename() == boot_) {
+      marked = true;
+      continue;
+    }
+    for (const auto& mark : fs::directory_iterator(life.path(), error)) {
+      log::warn("layer dropped: the machine stopped before it was on disk",
+                {{"layer", mark.path().filename().string()}});
+      if (auto removed = remove_tree(state_ / "layers/sha256" / mark.path().filename()); !removed) return removed;
+    }
+    if (auto removed = remove_tree(life.path()); !removed) return removed;
+  }
+  if (auto made = make_folders(fresh(), 0700); !made) return made;
   for (const auto& entry : fs::directory_iterator(state_ / "layers", error))
     if (entry.path().filename().string().starts_with("incoming-"))
       if (auto removed = remove_tree(entry.path()); !removed) return removed;
   if (auto removed = remove_tree(state_ / "steps"); !removed) return removed;
+  if (marked) sync_soon();
   return make_folders(state_ / "steps", 0700);
 }
 
@@ -75,16 +96,36 @@ awaitable<void> LayerFolders::remove_folder(fs::path folder) {
   if (!removed) log::warn("folder left behind", {{"error", removed.error().what()}});
 }
 
-awaitable<Result<void>> LayerFolders::sync_and_publish(fs::path folder, Digest layer) {
+awaitable<Result<void>> LayerFolders::publish(fs::path folder, Digest layer) {
   const fs::path target = folder_of(layer);
-  auto work = [folder, target]() -> Result<void> {
-    if (auto synced = sync_file_system_of(folder); !synced) return synced;
-    if (::renameat2(AT_FDCWD, folder.c_str(), AT_FDCWD, target.c_str(), RENAME_NOREPLACE) == 0)
-      return sync_file_system_of(target.parent_path());
-    if (errno == EEXIST) return {};  // somebody else was first; same digest, same content
-    return fail(system_error("publish layer " + target.filename().string(), errno));
-  };
-  co_return co_await worker_.run(work);
+  if (auto marked = write_file(fresh() / layer.hex(), ""); !marked) co_return marked;
+  if (::renameat2(AT_FDCWD, folder.c_str(), AT_FDCWD, target.c_str(), RENAME_NOREPLACE) != 0 && errno != EEXIST)
+    co_return fail(system_error("publish layer " + layer.text(), errno));
+  sync_soon();  // EEXIST: somebody else was first; same digest, same content
+  co_return Result<void>{};
+}
+
+void LayerFolders::sync_soon() {
+  if (std::exchange(sync_again_, true) || syncing_) return;
+  syncing_ = true;
+  tasks_.spawn("sync layers", sync());
+}
+
+/// Until nothing was published meanwhile.
+awaitable<void> LayerFolders::sync() {
+  while (std::exchange(sync_again_, false)) {
+    auto work = [folder = state_ / "layers", marks = fresh()]() -> Result<void> {
+      std::vector<fs::path> before;
+      std::error_code error;
+      for (const auto& mark : fs::directory_iterator(marks, error)) before.push_back(mark.path());
+      if (auto synced = sync_file_system_of(folder); !synced) return synced;
+      for (const auto& mark : before) fs::remove(mark, error);
+      return {};
+    };
+    auto synced = co_await sync_worker_.run(work);
+    if (!synced) log::warn("layers not synced", {{"error", synced.error().what()}});
+  }
+  syncing_ = false;
 }
 
 awaitable<Result<void>> LayerFolders::import(Digest layer, Fd tar) {
@@ -97,7 +138,7 @@ awaitable<Result<void>> LayerFolders::import(Digest layer, Fd tar) {
   if (!unpacked)
     result = fail(std::move(unpacked.error()).within("unpack layer " + layer.text()));
   else
-    result = co_await sync_and_publish(incoming, layer);
+    result = co_await publish(incoming, layer);
   co_await remove_folder(incoming);
   co_return result;
 }
@@ -119,6 +160,14 @@ awaitable<Result<void>> LayerFolders::pack(std::vector<Digest> layers, std::stri
   if (!root) co_return fail(std::move(root.error()));
   HelperCall call{
       .name = "pack", .root = root->path(), .arguments = {subpath, prefix, "root", "-1"}, .data = out.get()};
+  auto packed = co_await call_helper(executor_, roots_, std::move(call));
+  if (!packed) co_return fail(std::move(packed.error()));
+  co_return Result<void>{};
+}
+
+awaitable<Result<void>> LayerFolders::pack_layer(Digest layer, Fd out) {
+  if (!has(layer)) co_return fail(Errc::not_found, fmt::format("layer {} is not unpacked here", layer.text()));
+  HelperCall call{.name = "pack", .root = folder_of(layer), .arguments = {"", "", "upper", "-1"}, .data = out.get()};
   auto packed = co_await call_helper(executor_, roots_, std::move(call));
   if (!packed) co_return fail(std::move(packed.error()));
   co_return Result<void>{};
@@ -185,12 +234,13 @@ Result<void> LayerFolders::open_step(const InstanceId& step, std::vector<Digest>
   return {};
 }
 
-awaitable<Result<void>> LayerFolders::unpack_into(InstanceId step, Fd tar) {
+awaitable<Result<void>> LayerFolders::unpack_into(InstanceId step, Fd tar, Runner::Clash clash) {
   auto hold = hold_step(step);
   if (!hold) co_return fail(std::move(hold.error()));
   auto root = mount_step(*hold, Roots::Skeleton::none);
   if (!root) co_return fail(std::move(root.error()));
-  HelperCall call{.name = "unpack-files", .root = root->path(), .arguments = {}, .data = tar.get()};
+  const char* name = clash == Runner::Clash::replace ? "unpack-over" : "unpack-files";
+  HelperCall call{.name = name, .root = root->path(), .arguments = {}, .data = tar.get()};
   auto unpacked = co_await call_helper(executor_, roots_, std::move(call));
   if (!unpacked) co_return fail(std::move(unpacked.error()));
   co_return Result<void>{};
@@ -213,7 +263,7 @@ awaitable<Result<void>> LayerFolders::publish_step(InstanceId step, Digest layer
   if (!hold) co_return fail(std::move(hold.error()));
   if (!has(layer)) {
     const fs::path upper = folder_of(step) / "upper";
-    auto published = co_await sync_and_publish(upper, layer);
+    auto published = co_await publish(upper, layer);
     if (!published) co_return published;
   }
   steps_.erase(step);

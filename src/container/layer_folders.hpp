@@ -2,7 +2,14 @@
 //
 // <state>/layers/sha256/<hex>   published layers: never changed again
 // <state>/layers/incoming-*     being unpacked; removed at start
+// <state>/layers/fresh/<boot>/<hex>  marks a layer whose bytes may not be on disk yet
 // <state>/steps/<id>/{upper,work}   a writable root; steps do not survive the runner, their builds start again
+// <state>/caches/<hex>          cache mounts of RUN steps
+//
+// Publishing a layer waits for no disk. Its mark is made before its name, and both are metadata of one file system, so
+// that a journal never keeps the name without the mark; marks go when a sync that began after them has ended. After a
+// power cut (another boot id) marked layers are removed, and their steps run again. A killed runner loses nothing: the
+// kernel has the bytes.
 #pragma once
 
 #include <filesystem>
@@ -11,6 +18,7 @@
 #include <vector>
 
 #include "roots.hpp"
+#include "wick/os/task_group.hpp"
 #include "wick/os/worker.hpp"
 
 namespace wick::container {
@@ -20,6 +28,10 @@ class LayerFolders {
   LayerFolders(Executor executor, Roots& roots, WorkerPool& worker, std::filesystem::path state);
   /// Makes the folders; removes what an earlier life left half-made.
   Result<void> open();
+  awaitable<void> stop();
+
+  /// Where the folders of cache mounts are, one a digest.
+  std::filesystem::path caches() const { return state_ / "caches"; }
 
   bool has(const Digest& layer) const;
   std::vector<Digest> list() const;
@@ -28,10 +40,11 @@ class LayerFolders {
   awaitable<Result<void>> import(Digest layer, Fd tar);
   awaitable<Result<void>> remove(Digest layer);  // the caller has asked that nothing runs on it
   awaitable<Result<void>> pack(std::vector<Digest> layers, std::string subpath, std::string prefix, Fd out);
+  awaitable<Result<void>> pack_layer(Digest layer, Fd out);
   awaitable<Result<UserIds>> resolve_user(std::vector<Digest> layers, std::string user);
 
   Result<void> open_step(const InstanceId& step, std::vector<Digest> layers);
-  awaitable<Result<void>> unpack_into(InstanceId step, Fd tar);
+  awaitable<Result<void>> unpack_into(InstanceId step, Fd tar, Runner::Clash clash);
   awaitable<Result<void>> pack_step(InstanceId step, Fd out, std::int64_t clamp_mtime);
   awaitable<Result<void>> publish_step(InstanceId step, Digest layer);
   awaitable<Result<void>> discard_step(InstanceId step);
@@ -49,8 +62,11 @@ class LayerFolders {
     bool held = false;
   };
   std::filesystem::path folder_of(const Digest& layer) const;
+  std::filesystem::path fresh() const { return state_ / "layers/fresh" / boot_; }
   std::filesystem::path folder_of(const InstanceId& step) const;
-  awaitable<Result<void>> sync_and_publish(std::filesystem::path folder, Digest layer);
+  awaitable<Result<void>> publish(std::filesystem::path folder, Digest layer);
+  void sync_soon();
+  awaitable<void> sync();
   awaitable<void> remove_folder(std::filesystem::path folder);
 
   Executor executor_;
@@ -58,6 +74,11 @@ class LayerFolders {
   WorkerPool& worker_;
   std::filesystem::path state_;
   std::map<InstanceId, Step> steps_;
+  std::string boot_;
+  WorkerPool sync_worker_{1};  // a sync may take long, and nobody waits for it
+  bool syncing_ = false;
+  bool sync_again_ = false;
+  TaskGroup tasks_;
 };
 
 /// One user of a step at a time. Must not outlive the LayerFolders.

@@ -7,6 +7,7 @@
 #include <csignal>
 
 #include "sealed_memory.hpp"
+#include "step_mounts.hpp"
 #include "wick/base/text.hpp"
 
 namespace wick::container::protocol {
@@ -98,20 +99,28 @@ Result<void> check_process(const Process& process) {
   return {};
 }
 
-Result<Process> parse_process(const PrepareBody& body, const Fd& memory) {
+Result<Process> parse_process(const PrepareBody& body, const Fd& memory, std::vector<StepMount>& mounts) {
+  if (body.mounts > step_mounts_max || body.padding != 0) return fail(Errc::invalid, "too many mounts");
   if (body.arguments > process_strings_max || body.environment > process_strings_max || body.group_count > groups_max)
     return fail(Errc::invalid, "the process has too many arguments, variables or groups");
   auto bytes = read_sealed(memory, process_bytes_max);
   if (!bytes) return fail(std::move(bytes.error()));
-  const std::size_t count = std::size_t{body.arguments} + body.environment + 1;
+  const std::size_t count = std::size_t{body.arguments} + body.environment + 1 + body.mounts * mount_strings;
   if (count > process_strings_max || bytes->empty() || bytes->back() != '\0' ||
       static_cast<std::size_t>(std::ranges::count(*bytes, '\0')) != count)
     return fail(Errc::invalid, fmt::format("the process must be {} strings, each ended by a NUL", count));
   const auto strings = split(string_view(*bytes).substr(0, bytes->size() - 1), '\0');
   Process process;
   process.argv.assign(strings.begin(), strings.begin() + body.arguments);
-  process.environment.assign(strings.begin() + body.arguments, strings.end() - 1);
-  process.working_folder = strings.back();
+  const auto folder = strings.begin() + body.arguments + body.environment;
+  process.environment.assign(strings.begin() + body.arguments, folder);
+  process.working_folder = *folder;
+  for (std::uint32_t i = 0; i < body.mounts; ++i) {
+    auto mount =
+        parse_mount(std::span(strings).subspan(strings.size() - (body.mounts - i) * mount_strings, mount_strings));
+    if (!mount) return fail(std::move(mount.error()));
+    mounts.push_back(std::move(*mount));
+  }
   process.uid = body.uid;
   process.gid = body.gid;
   process.groups.assign(body.groups, body.groups + body.group_count);
@@ -148,6 +157,9 @@ Result<void> check_spec(const InstanceSpec& spec) {
   if (spec.privileges == Privileges::none && spec.process.uid == 0 && !spec.allow_root)
     return fail(Errc::denied, "a service does not run as root (user 0)",
                 "set another USER in the image, or allow root for this service");
+  if (!spec.mounts.empty() && spec.step.empty()) return fail(Errc::denied, "mounts are for steps");
+  if (spec.mounts.size() > step_mounts_max)
+    return fail(Errc::invalid, fmt::format("a step may have {} mounts", step_mounts_max));
   if (spec.privileges == Privileges::build && spec.step.empty())
     return fail(Errc::denied, "build privileges are for steps");
   // It names no file: the runner knows the runtimes, the front only their names.
@@ -177,7 +189,7 @@ Result<InstanceSpec> parse_spec(const PrepareBody& body, const Fd& memory) {
   if (!egress) return fail(std::move(egress.error()));
   auto layers = parse_layers(body.layers);
   if (!layers) return fail(std::move(layers.error()));
-  auto process = parse_process(body, memory);
+  auto process = parse_process(body, memory, spec.mounts);
   if (!process) return fail(std::move(process.error()));
   spec.id_range = body.id_range;
   spec.layers = std::move(*layers);
@@ -318,11 +330,9 @@ Result<Request> parse_publish_step(string_view bytes) {
 }
 
 Result<Request> parse_unpack_into(string_view bytes, std::vector<Fd>& fds) {
-  auto body = value_of<IdBody>(bytes);
-  if (!body) return fail(std::move(body.error()));
-  auto id = parse_id(body->id);
-  if (!id) return fail(std::move(id.error()));
-  return UnpackInto{.step = *id, .tar = std::move(fds[0])};
+  auto value = parse_number(bytes, 0, 1, "clash");
+  if (!value) return fail(std::move(value.error()));
+  return UnpackInto{.step = value->id, .tar = std::move(fds[0]), .clash = static_cast<Runner::Clash>(value->number)};
 }
 
 Result<Request> parse_bootstrap(string_view bytes, std::vector<Fd>& fds) {
@@ -349,6 +359,7 @@ std::size_t fds_expected(Verb verb) {
     case Verb::pack:
     case Verb::unpack_into:
     case Verb::pack_step:
+    case Verb::pack_layer:
     case Verb::bootstrap:
       return 1;
     default:
@@ -399,6 +410,8 @@ Result<Request> parse_body(Verb verb, string_view bytes, std::vector<Fd>& fds) {
       return parse_publish_step(bytes);
     case Verb::discard_step:
       return parse_with_id<DiscardStep>(bytes);
+    case Verb::pack_layer:
+      return parse_with_layer<PackLayer>(bytes, std::move(fds[0]));
     case Verb::bootstrap:
       return parse_bootstrap(bytes, fds);
     case Verb::park:
@@ -441,6 +454,7 @@ std::string_view to_string(Verb verb) {
                                     "pack_step",
                                     "publish_step",
                                     "discard_step",
+                                    "pack_layer",
                                     "bootstrap",
                                     "park",
                                     "freeze",
@@ -530,7 +544,11 @@ Result<Outgoing> encode_prepare(const InstanceSpec& spec, Fd log) {
   for (const auto& argument : spec.process.argv) add(argument);
   for (const auto& pair : spec.process.environment) add(pair);
   add(spec.process.working_folder);
-  const std::size_t count = spec.process.argv.size() + spec.process.environment.size() + 1;
+  body.mounts = static_cast<std::uint32_t>(spec.mounts.size());
+  for (const auto& mount : spec.mounts)
+    for (const auto& text : strings_of(mount)) add(text);
+  const std::size_t count =
+      spec.process.argv.size() + spec.process.environment.size() + 1 + spec.mounts.size() * mount_strings;
   if (strings.size() > process_bytes_max || count > process_strings_max)
     return fail(Errc::too_large,
                 fmt::format("command and environment are {} in {} strings; at most {} in {} are allowed",

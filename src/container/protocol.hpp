@@ -23,7 +23,7 @@
 
 namespace wick::container::protocol {
 
-inline constexpr std::uint32_t magic = 0x324b4357;  // "WCK2"; changes with the layout of any struct below
+inline constexpr std::uint32_t magic = 0x334b4357;  // "WCK3"; changes with the layout of any struct below
 
 inline constexpr std::size_t process_bytes_max = 256 << 10;
 inline constexpr std::size_t process_strings_max = 4096;
@@ -60,6 +60,7 @@ enum class Verb : std::uint16_t {
   pack_step,
   publish_step,
   discard_step,
+  pack_layer,
   bootstrap,
   park,
   freeze,
@@ -149,7 +150,9 @@ struct PrepareBody {
   std::uint32_t cpu_millis = 0;
   std::uint32_t pids = 0;
   std::uint32_t arguments = 0;    // strings in the memfd: these,
-  std::uint32_t environment = 0;  // then these, then the working folder
+  std::uint32_t environment = 0;  // then these, then the working folder,
+  std::uint32_t mounts = 0;       // then these, mount_strings each
+  std::uint32_t padding = 0;
   std::uint8_t privileges = 0;
   std::uint8_t allow_root = 0;
   std::uint8_t parkable = 0;
@@ -309,9 +312,14 @@ struct OpenStep {
   InstanceId step;
   std::vector<Digest> layers;
 };
+struct PackLayer {
+  Digest layer;
+  Fd out;
+};
 struct UnpackInto {
   InstanceId step;
   Fd tar;
+  Runner::Clash clash = Runner::Clash::refuse;
 };
 struct PackStep {
   InstanceId step;
@@ -336,7 +344,8 @@ struct ListenInside {
 
 using Request = std::variant<Prepare, Start, Signal, Remove, List, Connect, GetUsage, GetListening, HasLayer,
                              ImportLayer, ListLayers, RemoveLayer, Pack, ResolveUser, OpenStep, UnpackInto, PackStep,
-                             PublishStep, DiscardStep, Bootstrap, Park, Freeze, Thaw, AwaitListening, ListenInside>;
+                             PublishStep, DiscardStep, PackLayer, Bootstrap, Park, Freeze, Thaw, AwaitListening,
+                             ListenInside>;
 
 struct Received {
   std::uint64_t number = 0;  // the front's name for the request, echoed in the reply

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <vector>
 
+#include "helper_source.hpp"
 #include "namespaces.hpp"
 #include "wick/base/error.hpp"
 
@@ -52,6 +53,7 @@ class Roots {
   /// "resolv.conf" and "hosts" as instances have them, for a root whose own must not change.
   std::filesystem::path name_files() const { return area_ / "e"; }
   /// The user namespace of the store's range: what the helpers run in.
+  HelperSource& helpers() { return helpers_; }
   Result<int> store_namespace() { return namespaces_.map(0, first_id(store_id_range)); }
 
  private:
@@ -62,6 +64,7 @@ class Roots {
   std::filesystem::path area_;  // empty after a move
   std::filesystem::path disk_;
   UserNamespaces namespaces_;
+  HelperSource helpers_;
   std::uint64_t next_ = 0;
 };
 

@@ -346,11 +346,16 @@ awaitable<Result<UserIds>> RunnerClient::resolve_user(std::vector<Digest> layers
   co_return ids;
 }
 
+awaitable<Result<void>> RunnerClient::pack_layer(Digest layer, Fd out) {
+  return impl_->call_for_nothing(carrying(with_layer(Verb::pack_layer, layer), std::move(out)));
+}
+
 awaitable<Result<void>> RunnerClient::open_step(InstanceId step, std::vector<Digest> layers) {
   return impl_->call_for_nothing(encode_open_step(step, layers));
 }
-awaitable<Result<void>> RunnerClient::unpack_into(InstanceId step, Fd tar) {
-  return impl_->call_for_nothing(carrying(with_id(Verb::unpack_into, step), std::move(tar)));
+awaitable<Result<void>> RunnerClient::unpack_into(InstanceId step, Fd tar, Clash clash) {
+  return impl_->call_for_nothing(
+      carrying(with_number(Verb::unpack_into, step, static_cast<std::int64_t>(clash)), std::move(tar)));
 }
 awaitable<Result<void>> RunnerClient::pack_step(InstanceId step, Fd out, std::int64_t clamp_mtime) {
   return impl_->call_for_nothing(carrying(with_number(Verb::pack_step, step, clamp_mtime), std::move(out)));

@@ -130,6 +130,7 @@ class Server {
     co_await tasks_.stop();
     co_await instances_.stop();
     co_await networks_.stop();
+    co_await layers_.stop();
     if (error) std::rethrow_exception(error);
   }
 
@@ -316,7 +317,7 @@ class Server {
     co_return empty_answer(layers_.open_step(verb.step, std::move(verb.layers)));
   }
   awaitable<Result<Answer>> act(UnpackInto verb) {
-    auto done = co_await layers_.unpack_into(verb.step, std::move(verb.tar));
+    auto done = co_await layers_.unpack_into(verb.step, std::move(verb.tar), verb.clash);
     co_return empty_answer(std::move(done));
   }
   awaitable<Result<Answer>> act(PackStep verb) {
@@ -329,6 +330,10 @@ class Server {
   }
   awaitable<Result<Answer>> act(DiscardStep verb) {
     auto done = co_await layers_.discard_step(verb.step);
+    co_return empty_answer(std::move(done));
+  }
+  awaitable<Result<Answer>> act(PackLayer verb) {
+    auto done = co_await layers_.pack_layer(verb.layer, std::move(verb.out));
     co_return empty_answer(std::move(done));
   }
   awaitable<Result<Answer>> act(Bootstrap verb) {

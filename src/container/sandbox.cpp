@@ -2,6 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <array>
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/buffer.hpp>
+
 #include "wick/base/text.hpp"
 #include "wick/os/deadline.hpp"
 
@@ -27,21 +31,44 @@ std::string write_answer(const Result<std::string>& answer) {
                      printable(answer.error().what(), 1000));
 }
 
-awaitable<Result<std::string>> call_helper(Executor, Roots& roots, HelperCall call) {
+namespace {
+
+constexpr std::size_t answer_bytes_max = 64 << 10;
+
+awaitable<Result<std::string>> read_answer(Fd pipe) {
+  asio::posix::stream_descriptor reader(co_await asio::this_coro::executor, pipe.release());
+  std::string output;
+  std::array<char, 4096> chunk;
+  while (true) {
+    auto got = co_await reader.async_read_some(asio::buffer(chunk), asio::as_tuple(use_awaitable));
+    auto& [error, bytes] = got;
+    if (error == asio::error::operation_aborted) throw boost::system::system_error(error);
+    output.append(chunk.data(), bytes);
+    if (output.size() > answer_bytes_max) output.erase(0, output.size() - answer_bytes_max);
+    if (error) break;
+  }
+  co_return parse_answer(output);
+}
+
+}  // namespace
+
+awaitable<Result<std::string>> call_helper(Executor executor, Roots& roots, HelperCall call) {
   auto user_namespace = roots.store_namespace();
   if (!user_namespace) co_return fail(std::move(user_namespace.error()));
-  ProcessOptions options;
-  options.argv = {"/proc/self/exe", "helper", call.name, call.root.string()};
-  options.argv.insert(options.argv.end(), call.arguments.begin(), call.arguments.end());
-  options.environment = std::vector<std::string>{"PATH=/usr/bin:/bin"};
-  options.extra_fds = {{*user_namespace, helper_namespace_fd}};
-  if (call.data >= 0) options.extra_fds.emplace_back(call.data, helper_data_fd);
+  auto pipe = make_pipe();
+  if (!pipe) co_return fail(std::move(pipe.error()));
+  std::vector<std::string> arguments{call.name, call.root.string()};
+  arguments.insert(arguments.end(), call.arguments.begin(), call.arguments.end());
+  std::vector<int> descriptors{*user_namespace};
+  if (call.data >= 0) descriptors.push_back(call.data);
+  auto called = roots.helpers().call(executor, arguments, pipe->second.get(), descriptors);
+  if (!called) co_return fail(std::move(called.error()));
+  pipe->second.reset();
   SteadyClock clock;
   try {
-    auto running = run_process(std::move(options));
-    auto finished = co_await with_deadline(clock, call.limit, std::move(running));
-    if (!finished) co_return fail(std::move(finished.error()));
-    co_return parse_answer(finished->output);
+    auto reading = read_answer(std::move(pipe->first));  // dropped, it ends the helper
+    auto answer = co_await with_deadline(clock, call.limit, std::move(reading));
+    co_return answer;
   } catch (const DeadlineExceeded&) {
     co_return fail(Errc::timed_out, fmt::format("'{}' took longer than {} s", call.name,
                                                 std::chrono::duration_cast<std::chrono::seconds>(call.limit).count()));

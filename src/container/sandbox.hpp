@@ -1,5 +1,5 @@
-// Short-lived children that read hostile bytes: `wick helper NAME …`, re-executed from our own binary into a sandbox
-// that has nothing to lose. The child enters new mount, pid, network, IPC and UTS namespaces, makes `root` its "/",
+// Short-lived children that read hostile bytes: forked from `wick helper serve` (helper_source.hpp) into a sandbox that
+// has nothing to lose. The child enters new mount, pid, network, IPC and UTS namespaces, makes `root` its "/",
 // joins the store's user namespace, drops what capabilities unpacking does not need, and only then looks at anything.
 // (helper.cpp is the child's side.)
 #pragma once

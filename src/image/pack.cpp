@@ -50,6 +50,8 @@ class Packer {
   Result<void> add_folder(int parent, const std::string& on_disk, TarEntry entry, std::size_t depth);
   Result<void> add_any(int parent, const std::string& on_disk, const std::string& name, const struct stat& status,
                        std::size_t depth);
+  Result<void> add_present(int parent, const std::string& on_disk, const std::string& name, const struct stat& status,
+                           std::size_t depth);
   Result<void> add_deletion(const std::string& name);
   Result<void> read_xattrs(int fd, TarEntry& entry, bool& opaque) const;
   Result<TarEntry> entry_of(const std::string& name, const struct stat& status) const;
@@ -125,6 +127,16 @@ Result<void> Packer::add_any(int parent, const std::string& on_disk, const std::
     return fail(Errc::invalid, fmt::format("{}: a device ({}:{}) cannot be part of an image", printable(name),
                                            major(status.st_rdev), minor(status.st_rdev)));
   }
+  if (auto added = add_present(parent, on_disk, name, status, depth); !added) return added;
+  if (!options_.overlay_upper || options_.clamp_mtime < 0 || status.st_mtim.tv_sec <= options_.clamp_mtime) return {};
+  const timespec times[2] = {{.tv_sec = 0, .tv_nsec = UTIME_OMIT}, {.tv_sec = options_.clamp_mtime, .tv_nsec = 0}};
+  if (::utimensat(parent, on_disk.c_str(), times, AT_SYMLINK_NOFOLLOW) != 0)
+    return fail(system_error("set the time of " + printable(name), errno));
+  return {};
+}
+
+Result<void> Packer::add_present(int parent, const std::string& on_disk, const std::string& name,
+                                 const struct stat& status, std::size_t depth) {
   auto entry = entry_of(name, status);
   if (!entry) return fail(std::move(entry.error()));
   if (S_ISDIR(status.st_mode)) return add_folder(parent, on_disk, std::move(*entry), depth);

@@ -34,6 +34,7 @@ class Unpacker {
   Unpacker(Tree& tree, Whiteouts whiteouts, const UnpackLimits& limits, Owners owners)
       : tree_(tree),
         layer_(whiteouts == Whiteouts::translate),
+        replace_(whiteouts == Whiteouts::refuse_and_replace),
         limits_(limits),
         owners_(owners),
         buffer_(copy_bytes, '\0') {}
@@ -79,6 +80,7 @@ class Unpacker {
 
   Tree& tree_;
   bool layer_;
+  bool replace_;
   UnpackLimits limits_;
   Owners owners_;
   std::string buffer_;
@@ -302,7 +304,8 @@ Result<void> Unpacker::make_way(const Place& place) {
   auto status = stat_at(place.folder, place.name);
   if (!status) return fail(std::move(status.error()));
   if (!*status) return {};
-  if (!layer_ && S_ISDIR((*status)->st_mode)) return fail(Errc::conflict, "there is a folder of that name already");
+  if (!layer_ && !replace_ && S_ISDIR((*status)->st_mode))
+    return fail(Errc::conflict, "there is a folder of that name already");
   return remove(place);
 }
 
@@ -347,13 +350,13 @@ Result<void> Unpacker::add_folder(const Place& place, const TarEntry& entry) {
   if (*status && !S_ISDIR((*status)->st_mode)) {
     if (!layer_) {
       if (S_ISLNK((*status)->st_mode) && tree_.try_open(place.path, O_PATH | O_DIRECTORY)) return {};
-      return fail(Errc::conflict, "there is a file of that name already");
+      if (!replace_) return fail(Errc::conflict, "there is a file of that name already");
     }
-    over_whiteout = is_whiteout(place.folder, place.name, **status);
+    over_whiteout = layer_ && is_whiteout(place.folder, place.name, **status);
     if (auto removed = remove(place); !removed) return removed;
     make = true;
   }
-  if (!make && !layer_) return {};
+  if (!make && !layer_ && !replace_) return {};
   if (make)
     if (auto made = check(::mkdirat(place.folder, place.name.c_str(), 0700), "make folder"); !made) return made;
   Fd folder(::openat(place.folder, place.name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));

@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -35,11 +36,13 @@ struct BuildRequest {
   std::variant<GitSource, ArchiveSource> source;
   std::string subpath;     // folder of the source to build
   std::string dockerfile;  // empty: "Dockerfile" (or "Containerfile") if there is one, else the builders
-  std::string builder;     // name of a builder ("node"): it is used even where a Dockerfile is
-  std::string target;      // stage; empty is the last
+  std::optional<std::string> dockerfile_text;  // the Dockerfile itself, where it is not part of the source
+  std::string builder;                         // name of a builder ("node"): it is used even where a Dockerfile is
+  std::string target;                          // stage; empty is the last
   std::map<std::string, std::string> build_args;
-  std::string reference;  // name of the result in the content store
-  EgressPolicy egress;    // of RUN steps
+  std::map<std::string, std::string> secrets;  // of RUN --mount=type=secret, by id; in no key, layer or log
+  std::string reference;                       // name of the result in the content store
+  EgressPolicy egress;                         // of RUN steps
   container::Limits limits{.memory_bytes = 2ull << 30, .cpu_millis = 2000, .pids = 4096};
   milliseconds limit{30 * 60 * 1000};
 };

@@ -54,6 +54,28 @@ enum class Privileges : std::uint8_t {
   build,  // Docker's default capabilities inside the step's user namespace, writable root: RUN steps
 };
 
+/// What a RUN step sees besides its root. Only a step may have any.
+struct StepMount {
+  bool operator==(const StepMount&) const = default;
+  enum class Kind : std::uint8_t {
+    cache,   // a folder that lives on between steps, named by `cache`
+    tmpfs,   // empty memory, at most `bytes_max` (0: the kernel's half of all)
+    folder,  // `source` in the root of another open step
+    bytes,   // a file with `content`, in memory only: secrets, scripts
+  } kind = Kind::tmpfs;
+  std::string target;  // absolute, without ".."; not "/"
+  Digest cache;
+  InstanceId step;
+  std::string source;  // below the root of cache or folder; no symlink is followed; empty: all of it
+  bool writable = false;
+  std::uint32_t mode = 0755;  // of a new cache, a tmpfs or the file
+  std::uint32_t uid = 0;      // and its owner, inside the user namespace
+  std::uint32_t gid = 0;
+  std::uint64_t bytes_max = 0;
+  std::string content;
+};
+inline constexpr std::size_t step_mounts_max = 64;
+
 struct InstanceSpec {
   bool operator==(const InstanceSpec&) const = default;
   InstanceId id;
@@ -69,6 +91,7 @@ struct InstanceSpec {
   /// Descriptor 3 of the process is one end of a socket: it says 'P' there when its language runtime is booted, waits
   /// for a byte before it goes on to the program's own code, and ends at the end of file (runtime/park).
   bool parkable = false;
+  std::vector<StepMount> mounts;
 };
 
 /// Sockets of the front inside an instance's network namespace: whoever comes in by them is that instance.
@@ -166,6 +189,8 @@ class Runner {
   /// hashes to it.
   virtual awaitable<Result<void>> import_layer(Digest layer, Fd tar) = 0;
   virtual awaitable<Result<std::vector<Digest>>> layers() = 0;
+  /// Writes a layer as the tar that it was imported from or packed as: the bytes hash to `layer` again.
+  virtual awaitable<Result<void>> pack_layer(Digest layer, Fd out) = 0;
   virtual awaitable<Result<void>> remove_layer(Digest layer) = 0;
   /// Writes `subpath` of the union of `layers` as a tar to `out` with names starting at `prefix` (COPY --from).
   virtual awaitable<Result<void>> pack(std::vector<Digest> layers, std::string subpath, std::string prefix, Fd out) = 0;
@@ -175,10 +200,11 @@ class Runner {
 
   // --- build steps: a writable root over layers
   virtual awaitable<Result<void>> open_step(InstanceId step, std::vector<Digest> layers) = 0;
-  /// Unpacks a tar into the step's root: COPY, WORKDIR. Symlinks of lower layers are followed inside the root.
-  virtual awaitable<Result<void>> unpack_into(InstanceId step, Fd tar) = 0;
+  enum class Clash : std::uint8_t { refuse, replace };  // of a file with a folder
+  /// Unpacks a tar into the step's root: COPY, WORKDIR, ADD. Symlinks of lower layers are followed inside the root.
+  virtual awaitable<Result<void>> unpack_into(InstanceId step, Fd tar, Clash clash) = 0;
   /// Writes what the step changed as a deterministic layer tar to `out`; the caller hashes it. mtimes are clamped to
-  /// `clamp_mtime`.
+  /// `clamp_mtime`, on disk too.
   virtual awaitable<Result<void>> pack_step(InstanceId step, Fd out, std::int64_t clamp_mtime) = 0;
   /// Renames the step's upper folder to be `layer` and ends the step. If the layer is there already the step is
   /// dropped.

@@ -80,8 +80,9 @@ class RunnerClient final : public Runner {
   awaitable<Result<void>> remove_layer(Digest layer) override;
   awaitable<Result<void>> pack(std::vector<Digest> layers, std::string subpath, std::string prefix, Fd out) override;
   awaitable<Result<UserIds>> resolve_user(std::vector<Digest> layers, std::string user) override;
+  awaitable<Result<void>> pack_layer(Digest layer, Fd out) override;
   awaitable<Result<void>> open_step(InstanceId step, std::vector<Digest> layers) override;
-  awaitable<Result<void>> unpack_into(InstanceId step, Fd tar) override;
+  awaitable<Result<void>> unpack_into(InstanceId step, Fd tar, Clash clash) override;
   awaitable<Result<void>> pack_step(InstanceId step, Fd out, std::int64_t clamp_mtime) override;
   awaitable<Result<void>> publish_step(InstanceId step, Digest layer) override;
   awaitable<Result<void>> discard_step(InstanceId step) override;

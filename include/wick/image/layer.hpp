@@ -34,6 +34,8 @@ enum class Whiteouts {
   /// symlink, stay as they are; files and symlinks are replaced; a file over a folder or a folder over a file is
   /// Errc::conflict.
   refuse,
+  /// As `refuse`, but what is in the way is replaced, and folders get what the archive says of them: ADD of a tar.
+  refuse_and_replace,
 };
 
 enum class Owners {
@@ -65,8 +67,9 @@ struct PackOptions {
   std::string prefix;
   bool overlay_upper =
       false;  // translate overlay whiteouts and opaque xattrs (trusted.* and user.*) back to ".wh." entries
-  std::int64_t clamp_mtime = -1;          // later mtimes become this one (SOURCE_DATE_EPOCH); -1 keeps them
-  std::uint32_t id_offset = 0;            // subtracted from every uid and gid on disk (0 inside a user namespace)
+  std::int64_t clamp_mtime = -1;  // later mtimes become this one (SOURCE_DATE_EPOCH), on disk too, so that packing
+                                  // again gives the same bytes; -1 keeps them
+  std::uint32_t id_offset = 0;    // subtracted from every uid and gid on disk (0 inside a user namespace)
   std::uint64_t bytes_max = 20ull << 30;  // sparse files count and are written in full
 };
 

@@ -58,13 +58,13 @@ TEST_CASE("a failing RUN tells its line and what it said, and the next build goe
   RealFixture f;
   f.add_busybox();
   const auto built =
-      f.build({{"Dockerfile", "FROM busybox\nRUN echo first > /first\nRUN seq 1 30 && echo oops >&2 && exit 3\n"}});
+      f.build({{"Dockerfile", "FROM busybox\nRUN echo first > /first\nRUN seq 1 80 && echo oops >&2 && exit 3\n"}});
   REQUIRE_FALSE(built);
   const auto& failure = built.error().failure;
   CHECK_THAT(failure.because,
-             Catch::StartsWith("Dockerfile:3: RUN seq 1 30") && Catch::EndsWith("it ended with exit 3"));
+             Catch::StartsWith("Dockerfile:3: RUN seq 1 80") && Catch::EndsWith("it ended with exit 3"));
   CHECK(failure.slug == "E_BUILD_STEP");
-  REQUIRE(failure.last_output.size() == 20);
+  REQUIRE(failure.last_output.size() == 50);
   CHECK(failure.last_output.back() == "oops");
   CHECK_FALSE(f.left_over());
   const auto fixed =
@@ -90,6 +90,58 @@ TEST_CASE("out of memory and out of time end a RUN by name") {
   const auto late = f.build(slow);
   REQUIRE_FALSE(late);
   CHECK(late.error().error.code() == Errc::timed_out);
+  CHECK_FALSE(f.left_over());
+}
+
+TEST_CASE("a RUN has its mounts, and none of them is in the image") {
+  RealFixture f;
+  f.add_busybox();
+  const RealFixture::Files files{
+      {"Dockerfile",
+       "FROM busybox AS tools\nRUN echo tool > /tool\n"
+       "FROM busybox\n"
+       "RUN --mount=type=cache,target=/cache echo $(cat /cache/n)x > /cache/n && cat /cache/n > /first\n"
+       "RUN --mount=type=cache,target=/cache,sharing=locked cat /cache/n > /second\n"
+       "RUN --mount=type=bind,source=sub,target=/src cat /src/file > /bound; echo no > /src/file; cat /src/file >> "
+       "/bound\n"
+       "RUN --mount=type=bind,source=sub,target=/src,rw echo new > /src/file && cat /src/file > /rewritten\n"
+       "RUN --mount=from=tools,source=/tool,target=/t cat /t > /from\n"
+       "RUN --mount=type=tmpfs,target=/memory echo 1 > /memory/x && grep ' /memory tmpfs ' /proc/mounts > /mounted\n"
+       "RUN --mount=type=secret,id=key,env=KEY cat /run/secrets/key; echo \"key is $KEY\"; stat -c %a /run/secrets/key "
+       "> /mode\n"
+       "RUN <<EOF\n#!/bin/busybox sh\necho script > /script\nEOF\n"},
+      {"sub/file", "original\n"}};
+  BuildRequest request{.source = ArchiveSource{.path = f.upload(files)}, .reference = "x"};
+  request.secrets["key"] = "hunter2-secret\n";
+  const auto built = f.build(std::move(request));
+  if (!built) FAIL(built.error().error.what());
+  CHECK(f.file(*built, "first") == "x\n");
+  CHECK(f.file(*built, "second") == "x\n");
+  CHECK(f.file(*built, "bound") == "original\noriginal\n");
+  CHECK(f.file(*built, "rewritten") == "new\n");
+  CHECK(f.file(*built, "from") == "tool\n");
+  CHECK_THAT(f.file(*built, "mounted").value_or(""), Catch::Contains("tmpfs"));
+  CHECK(f.file(*built, "mode") == "400\n");
+  CHECK(f.file(*built, "script") == "script\n");
+  CHECK_FALSE(f.file(*built, "cache/n"));
+  CHECK_FALSE(f.file(*built, "memory/x"));
+  for (const auto& line : f.lines) CHECK_THAT(line, !Catch::Contains("hunter2"));
+  CHECK(std::ranges::count(f.lines, "key is ***") == 1);
+  const auto state = (f.home() / "state/layers").string();
+  CHECK(::system(("grep -rq hunter2 " + state).c_str()) != 0);
+  CHECK_FALSE(f.left_over());
+}
+
+TEST_CASE("stages that need nothing of each other run at the same time") {
+  RealFixture f;
+  f.add_busybox();
+  const auto built = f.must_build({{"Dockerfile",
+                                    "FROM busybox AS a\nRUN --mount=type=cache,id=meet,target=/m touch /m/a; while ! "
+                                    "test -e /m/b; do sleep 0.05; done\n"
+                                    "FROM busybox AS b\nRUN --mount=type=cache,id=meet,target=/m touch /m/b; while ! "
+                                    "test -e /m/a; do sleep 0.05; done; echo met > /met\n"
+                                    "FROM a\nCOPY --from=b /met /met\n"}});
+  CHECK(f.file(built, "met") == "met\n");
   CHECK_FALSE(f.left_over());
 }
 

@@ -154,6 +154,18 @@ TEST_CASE("an error names file, line, text and the nearest word") {
   CHECK(outlined.error().hint() == "did you mean COPY?");
 }
 
+TEST_CASE("an error shows its line with a caret under the word") {
+  const std::string text = "FROM scratch\n  CPOY a b\nCOPY --form=x a b\nENV =x\n";
+  CHECK(excerpt(text, "Dockerfile", "Dockerfile:2: unknown instruction 'CPOY': 'CPOY a b'") ==
+        std::vector<std::string>{"2 |   CPOY a b", "  |   ^~~~"});
+  CHECK(excerpt(text, "a/b", "a/b:3: COPY has no flag --form: 'COPY --form=x a b'") ==
+        std::vector<std::string>{"3 | COPY --form=x a b", "  | ^~~~"});
+  CHECK(excerpt(text, "Dockerfile", "Dockerfile:4: ENV needs a name before '=': 'ENV =x'") ==
+        std::vector<std::string>{"4 | ENV =x", "  |     ^"});
+  CHECK(excerpt(text, "Dockerfile", "the image is not here").empty());
+  CHECK(excerpt(text, "Dockerfile", "Dockerfile:99: no").empty());
+}
+
 TEST_CASE("what is no Dockerfile is refused with its reason") {
   struct Row {
     const char* text;

@@ -121,9 +121,16 @@ class FakeRunner final : public container::Runner {
     steps_.insert(step);
     co_return Result<void>{};
   }
-  awaitable<Result<void>> unpack_into(Id step, Fd tar) override {
+  awaitable<Result<void>> pack_layer(Digest layer, Fd out) override {
     if (auto bad = call()) co_return fail(std::move(*bad));
-    auto unpacked = image::unpack(tar.get(), root_of(step), image::Whiteouts::refuse, {}, image::Owners::mine);
+    auto packed = image::pack(layer_folder(layer), out.get(), {});
+    if (!packed) co_return fail(std::move(packed.error()));
+    co_return Result<void>{};
+  }
+  awaitable<Result<void>> unpack_into(Id step, Fd tar, Clash clash) override {
+    if (auto bad = call()) co_return fail(std::move(*bad));
+    const auto whiteouts = clash == Clash::replace ? image::Whiteouts::refuse_and_replace : image::Whiteouts::refuse;
+    auto unpacked = image::unpack(tar.get(), root_of(step), whiteouts, {}, image::Owners::mine);
     if (!unpacked) co_return fail(std::move(unpacked.error()));
     co_return Result<void>{};
   }

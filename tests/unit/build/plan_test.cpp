@@ -118,10 +118,14 @@ TEST_CASE("what cannot be built says so with its line") {
       {"FROM a\nCOPY x", "Dockerfile:2: COPY needs at least one source and a destination", ""},
       {"FROM a\nCOPY --form=x a b", "Dockerfile:2: COPY has no flag --form", "did you mean --from?"},
       {"FROM a\nCOPY --from=b a b\nFROM a AS b", "", ""},
-      {"FROM a\nCOPY a b /c", "Dockerfile:2: several sources need a folder as destination", "end it with a slash: /c/"},
-      {"FROM a\nCOPY --chmod=u+x a b", "Dockerfile:2: --chmod takes an octal mode such as 0755, not 'u+x'", ""},
-      {"FROM a\nADD https://x/y /", "Dockerfile:2: ADD of a URL is not supported", ""},
-      {"FROM a\nRUN --mount=type=cache,target=/x y", "Dockerfile:2: RUN --mount is not supported", ""},
+      {"FROM a\nCOPY --chmod=u+q a b", "Dockerfile:2: --chmod takes an octal mode such as 0755 or a symbolic one", ""},
+      {"FROM a\nCOPY --link=maybe a b", "Dockerfile:2: --link is true or false", ""},
+      {"FROM a\nADD --checksum=sha256:0 a /", "Dockerfile:2: --checksum goes with exactly one remote source", ""},
+      {"FROM a\nRUN --mount=type=cash,target=/x y", "Dockerfile:2: 'cash' is no type of mount", ""},
+      {"FROM a\nRUN --mount=type=cache y", "Dockerfile:2: a cache mount needs a target", ""},
+      {"FROM a\nRUN --mount=target=/ y", "Dockerfile:2: a mount's target cannot be '/'", ""},
+      {"FROM a\nRUN --mount=type=tmpfs,target=/x,syze=1 y", "Dockerfile:2: a tmpfs mount has no field 'syze'",
+       "did you mean size?"},
       {"FROM a\nRUN --mont=x y", "Dockerfile:2: RUN has no flag --mont", "did you mean --mount?"},
       {"FROM a\nEXPOSE eighty", "Dockerfile:2: 'eighty' is no port", ""},
       {"FROM a\nSHELL sh", "Dockerfile:2: SHELL takes the JSON form only", ""},
@@ -191,7 +195,8 @@ TEST_CASE("COPY selects as BuildKit does") {
                      {.path = "x"}};
   const auto names_of = [&](std::vector<std::string> sources, std::vector<std::string> ignored = {}) {
     const auto rules = IgnoreRules::compile(ignored).value();
-    const auto selection = select(listing, rules, {.sources = std::move(sources), .destination = "/out/"});
+    const auto visible = without_ignored(listing, rules);
+    const auto selection = select(listing, visible, {.sources = std::move(sources), .destination = "/out/"});
     if (!selection) return "error: " + selection.error().message();
     std::string out;
     for (const auto& selected : selection->entries)
@@ -208,6 +213,57 @@ TEST_CASE("COPY selects as BuildKit does") {
   CHECK(names_of({"loop"}) == "error: 'loop' is not in the source");
   CHECK(names_of({""}, {"d", "!d/a.txt", "loop", "to_d"}) == "d d/a.txt x ");
   CHECK(names_of({"x"}, {"x"}) == "error: 'x' is not in the source");
+  CHECK(names_of({""}, {"*", "!**/*.txt"}) == "d d/a.txt ");  // newer walks than the oracle's
+  CHECK(names_of({""}, {"**/d", "!**/a.txt"}) == "loop@ to_d@ x ");
+}
+
+TEST_CASE("the mounts of a RUN have BuildKit's defaults") {
+  const auto plan = plan_of(
+      "FROM scratch AS tools\nFROM scratch\nWORKDIR /w\nENV D=deps\n"
+      "RUN --mount=type=cache,target=$D --mount=type=secret,id=key --mount=from=tools,source=/a/../b,dst=/t,rw"
+      " --mount=type=tmpfs,target=/tmp,size=64m --mount=type=cache,id=x,target=/c,sharing=locked,uid=5 go\n");
+  if (!plan) FAIL(plan.error().what());
+  CHECK(plan->stages.size() == 2);  // the mount makes the stage needed
+  const auto& mounts = std::get<RunStep>(plan->stages[1].steps.back().action).mounts;
+  REQUIRE(mounts.size() == 5);
+  CHECK(mounts[0].target == "/w/deps");
+  CHECK(mounts[0].id == "/w/deps");
+  CHECK(mounts[0].mode == 0755);
+  CHECK(mounts[0].writable);
+  CHECK(mounts[1].target == "/run/secrets/key");
+  CHECK(mounts[1].mode == 0400);
+  CHECK_FALSE(mounts[1].required);
+  CHECK(mounts[2].source == "b");
+  CHECK(mounts[2].writable);
+  CHECK(mounts[2].from->kind == TakeFrom::Kind::stage);
+  CHECK(mounts[3].bytes_max == 64 << 20);
+  CHECK(mounts[4].sharing == Mount::Sharing::locked);
+  CHECK(mounts[4].uid == 5);
+}
+
+TEST_CASE("--chmod changes a mode as chmod(1) does") {
+  const auto apply = [](const char* text, unsigned mode, bool folder = false) {
+    return ModeChange::parse(text)->apply(mode, folder);
+  };
+  CHECK(apply("0640", 0777) == 0640);
+  CHECK(apply("4755", 0) == 04755);
+  CHECK(apply("u=rwX,go=rX", 0600) == 0644);
+  CHECK(apply("u=rwX,go=rX", 0700) == 0755);
+  CHECK(apply("u=rwX,go=rX", 0600, true) == 0755);
+  CHECK(apply("+x", 0644) == 0755);
+  CHECK(apply("go-w", 0666) == 0644);
+  CHECK(apply("u+s,+t", 0755) == 05755);
+  CHECK_FALSE(ModeChange::parse("0999"));
+  CHECK_FALSE(ModeChange::parse("u"));
+  CHECK_FALSE(ModeChange::parse(""));
+}
+
+TEST_CASE("a script that begins with #! is a file of its own") {
+  const auto plan = plan_of("FROM scratch\nRUN <<EOF\n#!/usr/bin/env python3\nprint(1)\nEOF\n");
+  if (!plan) FAIL(plan.error().what());
+  const auto& run = std::get<RunStep>(plan->stages[0].steps[0].action);
+  CHECK(run.argv == std::vector<std::string>{"/dev/pipes/EOF"});
+  CHECK(run.script == "#!/usr/bin/env python3\nprint(1)\n");
 }
 
 }  // namespace wick::build

@@ -99,6 +99,35 @@ TEST_CASE("a body of the wrong size or with the wrong descriptors is refused, fo
   }
 }
 
+TEST_CASE("mounts are for steps, and stay in their bounds") {
+  const auto with = [](const std::function<void(StepMount&)>& change) {
+    InstanceSpec spec = service();
+    spec.layers.clear();
+    spec.step = spec.id;
+    spec.id_range = store_id_range;
+    spec.privileges = Privileges::build;
+    StepMount mount{.kind = StepMount::Kind::bytes, .target = "/run/secrets/a", .content = std::string("a\0b", 3)};
+    change(mount);
+    spec.mounts = {mount};
+    return prepare_with([](PrepareBody&) {}, spec);
+  };
+  const auto good = with([](StepMount&) {});
+  if (!good) FAIL(good.error().what());
+  const auto& mount = std::get<Prepare>(*good).spec.mounts.at(0);
+  CHECK(mount.target == "/run/secrets/a");
+  CHECK(mount.content == std::string("a\0b", 3));
+  CHECK_FALSE(with([](StepMount& m) { m.target = "relative"; }));
+  CHECK_FALSE(with([](StepMount& m) { m.target = "/"; }));
+  CHECK_FALSE(with([](StepMount& m) { m.target = "/a/../../etc"; }));
+  CHECK_FALSE(with([](StepMount& m) { m.source = "../state"; }));
+  CHECK_FALSE(with([](StepMount& m) { m.source = "/abs"; }));
+  CHECK_FALSE(with([](StepMount& m) { m.uid = id_range_size; }));
+  CHECK_FALSE(with([](StepMount& m) { m.mode = 010000; }));
+  InstanceSpec spec = service();
+  spec.mounts = {StepMount{.target = "/x"}};
+  CHECK_FALSE(encode_prepare(spec, null_file()));
+}
+
 TEST_CASE("ids are hex digits and nothing else") {
   for (const char* text :
        {"0123456789abcde/", "../../../../../..", "0123456789ABCDEF", "0123456789abcde\0", "                "}) {

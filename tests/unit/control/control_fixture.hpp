@@ -55,7 +55,8 @@ class FakeRunner final : public container::Runner {
     co_return container::UserIds{.uid = 1000, .gid = 1000, .groups = {}};
   }
   awaitable<Result<void>> open_step(container::InstanceId, std::vector<Digest>) override { co_return unused(); }
-  awaitable<Result<void>> unpack_into(container::InstanceId, Fd) override { co_return unused(); }
+  awaitable<Result<void>> unpack_into(container::InstanceId, Fd, Clash) override { co_return unused(); }
+  awaitable<Result<void>> pack_layer(Digest, Fd) override { co_return unused(); }
   awaitable<Result<void>> pack_step(container::InstanceId, Fd, std::int64_t) override { co_return unused(); }
   awaitable<Result<void>> publish_step(container::InstanceId, Digest) override { co_return unused(); }
   awaitable<Result<void>> discard_step(container::InstanceId) override { co_return unused(); }

@@ -142,12 +142,12 @@ TEST_CASE("a name moves to the newest image, and the same image has the same dig
   CHECK(f.store.image(second.digest));
 }
 
-TEST_CASE("an image needs its blobs and as many diff_ids as layers") {
+TEST_CASE("an image needs its compressed blobs and as many diff_ids as layers") {
   Fixture f;
   const auto one = f.layer("one");
   auto config = some_config();
-  CHECK(f.store.put_image(config, {{std::string(media_type_layer), Digest::of("nothing"), 7}}, "a").error().code() ==
-        Errc::not_found);
+  const auto compressed = std::string(media_type_layer) + "+gzip";
+  CHECK(f.store.put_image(config, {{compressed, Digest::of("nothing"), 7}}, "a").error().code() == Errc::not_found);
   config.diff_ids = {Digest::of("two")};
   CHECK(f.store.put_image(config, {one}, "a").error().code() == Errc::invalid);
   config.diff_ids = {one.digest, one.digest};

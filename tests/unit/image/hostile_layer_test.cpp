@@ -135,7 +135,7 @@ struct Place {
 
 TEST_CASE("nothing in an archive reaches what is beside the root") {
   for (const auto& hostile : table) {
-    for (const auto whiteouts : {Whiteouts::translate, Whiteouts::refuse}) {
+    for (const auto whiteouts : {Whiteouts::translate, Whiteouts::refuse, Whiteouts::refuse_and_replace}) {
       Place place;
       const auto before = listing(place.canary, Detail::everything);
       const auto file = memory_file(hostile.build(place.canary.string()).finish());
@@ -143,6 +143,7 @@ TEST_CASE("nothing in an archive reaches what is beside the root") {
       INFO(hostile.name << (whiteouts == Whiteouts::translate ? " as a layer: " : " as a copy: ")
                         << (done ? "unpacked" : done.error().what()));
       CHECK(listing(place.canary, Detail::everything) == before);
+      if (whiteouts == Whiteouts::refuse_and_replace) continue;  // what is a clash for a copy is none for it
       const auto expected = whiteouts == Whiteouts::translate ? hostile.layer : hostile.copy;
       CHECK(done.has_value() == !expected.has_value());
       if (!done && expected) CHECK(to_string(done.error().code()) == to_string(*expected));
