@@ -342,10 +342,10 @@ struct ListenInside {
   InstanceId id;
 };
 
-using Request = std::variant<Prepare, Start, Signal, Remove, List, Connect, GetUsage, GetListening, HasLayer,
-                             ImportLayer, ListLayers, RemoveLayer, Pack, ResolveUser, OpenStep, UnpackInto, PackStep,
-                             PublishStep, DiscardStep, PackLayer, Bootstrap, Park, Freeze, Thaw, AwaitListening,
-                             ListenInside>;
+using Request =
+    std::variant<Prepare, Start, Signal, Remove, List, Connect, GetUsage, GetListening, HasLayer, ImportLayer,
+                 ListLayers, RemoveLayer, Pack, ResolveUser, OpenStep, UnpackInto, PackStep, PublishStep, DiscardStep,
+                 PackLayer, Bootstrap, Park, Freeze, Thaw, AwaitListening, ListenInside>;
 
 struct Received {
   std::uint64_t number = 0;  // the front's name for the request, echoed in the reply
