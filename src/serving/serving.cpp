@@ -92,7 +92,7 @@ class Serving::Impl {
   awaitable<void> handle(http::Exchange& exchange);
   awaitable<Result<http::Response>> call(std::string name_space, std::string service, http::Request request,
                                          milliseconds limit);
-  bool serves(std::string_view host) const { return table_->match(host) != nullptr; }
+  bool serves(std::string_view host) const { return router_.table().match(host) != nullptr; }
   std::vector<RevisionView> revisions() const;
   std::optional<RevisionView> revision(const RevisionKey& key) const;
   std::optional<Answered> answered(const RevisionKey& key) const;

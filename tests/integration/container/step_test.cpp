@@ -39,7 +39,7 @@ TEST_CASE("copy, run, pack and publish make a layer that runs without a round tr
   value_of(f.run(f.runner().open_step(step, f.busybox())));
   Tar copy;
   copy.folder("app").file("app/run.sh", "#!/bin/sh\necho made by $(cat /app/made)\n", 0755);
-  value_of(f.run(f.runner().unpack_into(step, file_of(copy.bytes()))));
+  value_of(f.run(f.runner().unpack_into(step, file_of(copy.bytes()), Runner::Clash::refuse)));
 
   const auto spec = run_step(f, step,
                              "id -u; echo step > /app/made; rm /www/index.html; chown 1000:1000 /app/made; mkdir -p "
@@ -92,7 +92,7 @@ TEST_CASE("a step has one user at a time and dies with discard") {
   value_of(f.run(f.runner().remove(spec.id)));
   value_of(f.run(f.runner().discard_step(step)));
   value_of(f.run(f.runner().discard_step(step)));
-  CHECK(f.run(f.runner().unpack_into(step, file_of(Tar().bytes()))).error().code() == Errc::not_found);
+  CHECK(f.run(f.runner().unpack_into(step, file_of(Tar().bytes()), Runner::Clash::refuse)).error().code() == Errc::not_found);
   CHECK(f.leftovers().empty());
   value_of(f.run(f.runner().remove_layer(f.busybox().front())));
   CHECK_FALSE(value_of(f.run(f.runner().has_layer(f.busybox().front()))));
