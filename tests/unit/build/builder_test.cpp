@@ -99,7 +99,7 @@ TEST_CASE("a stage hands files to another") {
 TEST_CASE("a failing RUN tells file, line, exit and its last lines") {
   BuildFixture f;
   f.runner.on_run = [](FakeRunner::Process& process) {
-    for (int i = 1; i <= 30; ++i) process.output += "line " + std::to_string(i) + "\n";
+    for (int i = 1; i <= 80; ++i) process.output += "line " + std::to_string(i) + "\n";
     process.output += "\x1b[31mno rule\x1b[0m to make target";
     process.exit.status = {.code = 2};
   };
@@ -110,8 +110,8 @@ TEST_CASE("a failing RUN tells file, line, exit and its last lines") {
   const auto& failure = built.error().failure;
   CHECK(failure.step == "build");
   CHECK(failure.slug == "E_BUILD_STEP");
-  REQUIRE(failure.last_output.size() == 20);
-  CHECK(failure.last_output.front() == "line 12");
+  REQUIRE(failure.last_output.size() == 50);
+  CHECK(failure.last_output.front() == "line 32");
   CHECK(failure.last_output.back() == "no rule to make target");
   CHECK(f.runner.open_steps() == 0);
   CHECK(f.runner.instances() == 0);

@@ -146,6 +146,7 @@ TEST_CASE("an image needs its compressed blobs and as many diff_ids as layers") 
   Fixture f;
   const auto one = f.layer("one");
   auto config = some_config();
+  config.diff_ids = {Digest::of("its tar")};
   const auto compressed = std::string(media_type_layer) + "+gzip";
   CHECK(f.store.put_image(config, {{compressed, Digest::of("nothing"), 7}}, "a").error().code() == Errc::not_found);
   config.diff_ids = {Digest::of("two")};
