@@ -92,7 +92,8 @@ TEST_CASE("a step has one user at a time and dies with discard") {
   value_of(f.run(f.runner().remove(spec.id)));
   value_of(f.run(f.runner().discard_step(step)));
   value_of(f.run(f.runner().discard_step(step)));
-  CHECK(f.run(f.runner().unpack_into(step, file_of(Tar().bytes()), Runner::Clash::refuse)).error().code() == Errc::not_found);
+  CHECK(f.run(f.runner().unpack_into(step, file_of(Tar().bytes()), Runner::Clash::refuse)).error().code() ==
+        Errc::not_found);
   CHECK(f.leftovers().empty());
   value_of(f.run(f.runner().remove_layer(f.busybox().front())));
   CHECK_FALSE(value_of(f.run(f.runner().has_layer(f.busybox().front()))));
