@@ -188,7 +188,7 @@ awaitable<Result<void>> StepRunner::command(container::InstanceId id, const RunS
   auto& environment = spec.process.environment;
   environment.insert(environment.end(), step.proxies.begin(), step.proxies.end());
   const auto& network = settings_.network_environment;
-  if (!step.isolated) environment.insert(environment.end(), network.begin(), network.end());
+  if (spec.egress.base != Egress::none) environment.insert(environment.end(), network.begin(), network.end());
   const bool has_home = std::ranges::any_of(environment, [](const auto& entry) { return entry.starts_with("HOME="); });
   if (!has_home && ids->uid == 0) environment.emplace_back("HOME=/root");
   const auto instance = spec.id;

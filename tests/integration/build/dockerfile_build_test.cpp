@@ -107,7 +107,8 @@ TEST_CASE("a RUN has its mounts, and none of them is in the image") {
        "RUN --mount=type=bind,source=sub,target=/src,rw echo new > /src/file && cat /src/file > /rewritten\n"
        "RUN --mount=from=tools,source=/tool,target=/t cat /t > /from\n"
        "RUN --mount=type=tmpfs,target=/memory echo 1 > /memory/x && grep ' /memory tmpfs ' /proc/mounts > /mounted\n"
-       "RUN --mount=type=secret,id=key,env=KEY cat /run/secrets/key; echo \"key is $KEY\"; stat -c %a /run/secrets/key "
+       "RUN --mount=type=secret,id=key,env=KEY,target=/run/secrets/key cat /run/secrets/key; echo \"key is $KEY\"; "
+       "stat -c %a /run/secrets/key "
        "> /mode\n"
        "RUN <<EOF\n#!/bin/busybox sh\necho script > /script\nEOF\n"},
       {"sub/file", "original\n"}};
