@@ -17,8 +17,8 @@ namespace wick::serving {
 
 class IdleTimes {
  public:
-  /// Knative's window costs 60 s or more for a cold start that it may save. Chosen so that the traces of
-  /// tests/simulator need as much memory as with that window.
+  /// Knative's window costs 60 s or more for a cold start that it may save. A guess so far: the traces of
+  /// tests/simulator have not been run to set it.
   static constexpr double seconds_per_cold_start_default = 240;
 
   explicit IdleTimes(double seconds_per_cold_start = seconds_per_cold_start_default)
