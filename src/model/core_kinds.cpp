@@ -83,6 +83,13 @@ void check_namespace(const json::object& object, const json::object*, FieldError
     add_invalid(errors, "metadata.name", quoted(metadata.name), label_text);
 }
 
+void default_namespace(json::object& object) {
+  if (const auto name = text_at(object, {"metadata", "name"}); !name.empty())
+    object_at(object, {"metadata", "labels"})["kubernetes.io/metadata.name"] = name;
+  object_at(object, {"spec"});
+  if (auto& phase = object_at(object, {"status"})["phase"]; phase.is_null()) phase = "Active";
+}
+
 bool is_config_key(std::string_view key) {
   if (key.empty() || key.size() > key_length_max || key == "." || key.starts_with("..")) return false;
   for (const char c : key)
@@ -223,6 +230,7 @@ std::vector<Kind> core_kinds() {
                   .namespaced = false,
                   .columns = {{"Status", "string", ".status.phase"}, age_column}};
   name_space.schema = namespace_schema;
+  name_space.defaults = default_namespace;
   name_space.check = check_namespace;
   Kind secret{.group = "",
               .version = "v1",

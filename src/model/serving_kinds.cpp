@@ -29,6 +29,10 @@ constexpr std::string_view address_lines = R"(
     CACerts
     audience
 )";
+// Where a gradual rollout stands (control/rollout.hpp), on the Route and copied to its Service.
+constexpr std::string_view rollout_lines = R"(
+  rollout any                | How far each configuration's traffic has moved to its newest revision.
+)";
 constexpr std::string_view latest_lines = R"(
   latestCreatedRevisionName
   latestReadyRevisionName
@@ -48,7 +52,7 @@ std::string join(std::initializer_list<std::string_view> parts) {
 
 json::object service_schema() {
   return resource_outline(
-      join({template_lines, traffic_lines, status_lines, address_lines, latest_lines, traffic_lines}),
+      join({template_lines, traffic_lines, status_lines, address_lines, latest_lines, traffic_lines, rollout_lines}),
       "A workload: its template stamps out revisions, its traffic list says which of them answer.");
 }
 
@@ -58,7 +62,7 @@ json::object configuration_schema() {
 }
 
 json::object route_schema() {
-  return resource_outline(join({"\nspec\n", traffic_lines, status_lines, address_lines, traffic_lines}),
+  return resource_outline(join({"\nspec\n", traffic_lines, status_lines, address_lines, traffic_lines, rollout_lines}),
                           "Names that requests come by, and the revisions that answer them.");
 }
 

@@ -3,7 +3,7 @@ import http.client
 import json
 import os
 import pathlib
-import subprocess
+import shutil
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "integration/e2e"))
@@ -76,7 +76,7 @@ class ClusterTest(DaemonTest):
 
 def client(name):
     """The path of a client, or the end of this test program."""
-    found = subprocess.run(["which", name], capture_output=True, text=True).stdout.strip()
+    found = shutil.which(name)
     if not found:
         print(f"SKIP: {name} is not installed", file=sys.stderr)
         sys.exit(77)

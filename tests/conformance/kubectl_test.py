@@ -45,6 +45,7 @@ spec:
     def tearDown(self):
         self.kubectl("delete", "ksvc", "--all", "--wait=true")
         self.kubectl("delete", "configmap,secret", "--all")
+        self.kubectl("delete", "namespace", "team", "--ignore-not-found")
 
     def test_a_service_goes_through_its_whole_life(self):
         self.assertIn("service.serving.knative.dev/life created", self.kubectl("create", "-f", "-", stdin=self.manifest("life")))
@@ -132,7 +133,7 @@ spec:
         self.assertIn("seen-in-logs", self.kubectl("logs", "-l", "serving.knative.dev/service=logged"))
         self.assertIn("not valid", self.kubectl("logs", pod, "-c", "other", fails=True))
         self.kubectl("delete", "ksvc", "logged")
-        follower.wait(60)
+        follower.communicate(timeout=60)
 
     def test_discovery_schemas_and_questions(self):
         resources = self.kubectl("api-resources")
@@ -164,6 +165,14 @@ data: {a: "2"}
         self.assertIn("Active", self.kubectl("get", "ns", "team"))
         self.kubectl("delete", "namespace", "team")
 
+    def test_what_the_server_shows_it_takes_back(self):
+        self.kubectl("apply", "-f", "-", stdin=self.manifest("shown"))
+        self.kubectl("wait", "--for=condition=Ready", "ksvc/shown", "--timeout=60s")
+        for kind in ("ksvc", "configuration", "route", "broker.eventing.knative.dev"):
+            name = "default" if kind.startswith("broker") else "shown"
+            shown = self.kubectl("get", kind, name, "-o", "yaml")
+            self.assertIn(f"{name}", self.kubectl("replace", "--validate=strict", "-f", "-", stdin=shown))
+
     def test_watching_shows_what_comes(self):
         watcher = subprocess.Popen([KUBECTL, "get", "ksvc", "-w"], stdout=subprocess.PIPE, text=True, env=self.environment())
         self.addCleanup(watcher.kill)
@@ -172,7 +181,7 @@ data: {a: "2"}
             if line.startswith("seen") and " True" in line:
                 break
         watcher.kill()
-        watcher.wait()
+        watcher.communicate()
 
     def test_what_is_exported_applies_to_the_same_export(self):
         self.kubectl("apply", "-f", "-", stdin=self.manifest("exported", "      timeoutSeconds: 9\n"))

@@ -181,6 +181,14 @@ TEST_CASE("a dry run checks and stores nothing") {
   CHECK(f.call("GET", services + "/hello")->status() == 404);
 }
 
+TEST_CASE("a namespace is active and carries its name as a label from the start") {
+  ResourcesFixture f;
+  const auto made = f.call("POST", "/api/v1/namespaces", R"({"metadata":{"name":"team"}})");
+  REQUIRE(made->status() == 201);
+  CHECK(model::text_at(made->json(), {"status", "phase"}) == "Active");
+  CHECK(model::text_at(made->json(), {"metadata", "labels", "kubernetes.io/metadata.name"}) == "team");
+}
+
 TEST_CASE("the default namespace cannot be deleted") {
   ResourcesFixture f;
   REQUIRE(f.call("POST", "/api/v1/namespaces", R"({"metadata":{"name":"default"}})")->status() == 201);

@@ -39,6 +39,32 @@ TEST_CASE("a service becomes a configuration, a revision and a route, and is rea
   CHECK(f.launcher.owners[0] == "default/hello-00001");
 }
 
+// A client that reads an object, changes it and sends it back under fieldValidation=Strict must not be told that the
+// server's own words are unknown. (kubectl apply failed so on status.rollout.)
+TEST_CASE("what the reconcilers write is in the schema of its kind") {
+  ControlFixture f;
+  f.start();
+  f.apply_service();
+  REQUIRE(f.await_service(Truth::yes));
+  f.apply(model::trigger_kind(), f.yaml("metadata: {name: t}\nspec: {broker: default, subscriber: {ref: {apiVersion: "
+                                        "serving.knative.dev/v1, kind: Service, name: hello}}}"));
+  f.apply(model::domain_mapping_kind(), f.yaml("metadata: {name: shop.example.org}\nspec: {ref: {apiVersion: "
+                                               "serving.knative.dev/v1, kind: Service, name: hello}}"));
+  REQUIRE(f.until([&] {
+    return f.settled(model::trigger_kind(), "t", Truth::yes) &&
+           f.settled(model::domain_mapping_kind(), "shop.example.org", Truth::yes);
+  }));
+  f.apply_service("", "", "nobody-has-this");
+  REQUIRE(f.await_service(Truth::no));
+  for (const auto& kind : model::kinds())
+    if (kind.stored)
+      for (const auto& object : f.objects->list(kind.resource())) {
+        INFO(kind.kind << " " << model::text_at(*object, {"metadata", "name"}));
+        auto pruned = *object;
+        CHECK(model::prune_unknown(kind, pruned) == std::vector<std::string>());
+      }
+}
+
 TEST_CASE("a new template makes a new revision, other edits do not, and every service has an id range of its own") {
   ControlFixture f;
   f.start();
