@@ -31,8 +31,8 @@ class TooBig : public std::exception {
   std::string what_;
 };
 
-/// A plain scalar by the core schema of YAML 1.2 (10.3.2), without octal and hex: manifests mean those as text or never
-/// use them.
+/// A plain scalar by the core schema of YAML 1.2 (10.3.2), with the octal of 1.1 that kubectl reads too: a file's mode
+/// is written 0440. Hex is left as text: manifests mean it so or never use it.
 json::value resolve_plain(const std::string& text) {
   if (text.empty() || text == "~" || text == "null" || text == "Null" || text == "NULL") return nullptr;
   if (text == "true" || text == "True" || text == "TRUE") return true;
@@ -40,6 +40,8 @@ json::value resolve_plain(const std::string& text) {
   const auto* begin = text.data();
   const auto* end = begin + text.size();
   std::int64_t integer = 0;
+  const bool octal = text.size() > 1 && text[0] == '0' && text.find_first_not_of("01234567", 1) == text.npos;
+  if (octal && std::from_chars(begin, end, integer, 8).ec == std::errc{}) return integer;
   if (auto [at, ec] = std::from_chars(begin, end, integer); ec == std::errc{} && at == end) return integer;
   const bool numeric =
       text.find_first_not_of("+-.0123456789eE") == text.npos && text.find_first_of("0123456789") != text.npos;

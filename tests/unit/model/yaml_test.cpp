@@ -9,11 +9,11 @@ using namespace wick::model;
 TEST_CASE("YAML scalars resolve as Kubernetes' manifests expect") {
   const auto value = parse_yaml(
                          "{a: 1, b: '1', c: true, d: \"true\", e: null, f: 1.5, g: text, h: 1.2.3, i: 0x10, j: -3, k: "
-                         "2026-11-23, l: }")
+                         "2026-11-23, l: , m: 0440, n: '0440', o: 0890, p: 0}")
                          .value();
   CHECK(
       boost::json::serialize(value.at(0)) ==
-      R"({"a":1,"b":"1","c":true,"d":"true","e":null,"f":1.5E0,"g":"text","h":"1.2.3","i":"0x10","j":-3,"k":"2026-11-23","l":null})");
+      R"({"a":1,"b":"1","c":true,"d":"true","e":null,"f":1.5E0,"g":"text","h":"1.2.3","i":"0x10","j":-3,"k":"2026-11-23","l":null,"m":288,"n":"0440","o":890,"p":0})");
 }
 
 TEST_CASE("several documents come apart and empty ones are left out") {
