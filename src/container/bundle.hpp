@@ -28,7 +28,7 @@ struct Bundle {
   // Of a build step, whose root is written to: shown in place of the skeleton's, so that no layer gets them.
   std::string resolv_conf = {};
   std::string hosts = {};
-  std::vector<BundleMount> mounts = {};  // of a step
+  std::vector<BundleMount> mounts = {};  // of a step, or volumes
 };
 
 std::string compose_config(const InstanceSpec& spec, const Bundle& bundle, const HostFacts& host);

@@ -251,7 +251,9 @@ awaitable<Result<void>> Instances::create(EntryPointer entry, const InstanceSpec
   } else {
     auto folders = layers_.folders_of(spec.layers);
     if (!folders) co_return fail(std::move(folders.error()));
-    auto mounted = roots_.mount_read_only(*folders, spec.id_range, skeleton);
+    auto mounted = spec.volume_mounts.empty()
+                       ? roots_.mount_read_only(*folders, spec.id_range, skeleton)
+                       : roots_.mount_with_places(*folders, spec.id_range, skeleton, scratch_of(spec.id));
     if (!mounted) co_return fail(std::move(mounted.error()));
     root.emplace(std::move(*mounted));
   }
@@ -272,7 +274,11 @@ awaitable<Result<void>> Instances::create(EntryPointer entry, const InstanceSpec
 
   auto mounts = StepMounts::attach(spec, roots_, layers_, layers_.caches(), entry->mounted_steps);
   if (!mounts) co_return fail(std::move(mounts.error()));
-  auto bundle = write_bundle(*entry, spec, *root, *mounts);
+  auto volumes = Volumes::attach(spec, roots_.area());
+  if (!volumes) co_return fail(std::move(volumes.error()));
+  auto all_mounts = mounts->entries();
+  std::ranges::copy(volumes->entries(), std::back_inserter(all_mounts));
+  auto bundle = write_bundle(*entry, spec, *root, std::move(all_mounts));
   if (!bundle) co_return fail(std::move(bundle.error()));
   auto door = spec.parkable ? make_door() : Door{};
   if (spec.parkable && !door.theirs) co_return fail(system_error("socketpair", errno));
@@ -297,14 +303,14 @@ awaitable<Result<void>> Instances::create(EntryPointer entry, const InstanceSpec
 }
 
 Result<std::string> Instances::write_bundle(const Entry& entry, const InstanceSpec& spec, const MountedRoot& root,
-                                            const StepMounts& mounts) const {
+                                            std::vector<BundleMount> mounts) const {
   const fs::path folder = roots_.area() / "b" / spec.id.text();
   if (auto made = make_folders(folder, 0700); !made) return fail(std::move(made.error()));
   Bundle bundle{.root = root.path().string(),
                 .cgroup = Cgroups::path_of(spec.id),
                 .network = fmt::format("/proc/{}/fd/{}", ::getpid(), entry.network.name_space.get()),
                 .sys = entry.network.sys.string(),
-                .mounts = mounts.entries()};
+                .mounts = std::move(mounts)};
   if (spec.privileges == Privileges::build) {
     bundle.resolv_conf = (roots_.name_files() / "resolv.conf").string();
     bundle.hosts = (roots_.name_files() / "hosts").string();
@@ -556,6 +562,7 @@ awaitable<void> Instances::give_back(EntryPointer entry) {
   entry->step.reset();
   networks_.give_back(std::exchange(entry->network, {}));
   (void)remove_tree(roots_.area() / "b" / entry->id.text());
+  (void)remove_tree(scratch_of(entry->id));
   if (auto removed = remove_tree(folder_of(entry->id)); !removed)
     log::warn("record left behind", {{"error", removed.error().what()}});
   entry->life.finish(true);

@@ -24,6 +24,7 @@
 #include "protocol.hpp"
 #include "runtime_command.hpp"
 #include "step_mounts.hpp"
+#include "volumes.hpp"
 #include "wick/os/slots.hpp"
 #include "wick/os/task_group.hpp"
 #include "wick/os/worker.hpp"
@@ -83,6 +84,7 @@ class Instances {
   static constexpr std::size_t instances_max = 4096;
 
   std::filesystem::path folder_of(const InstanceId& id) const { return folder_ / id.text(); }
+  std::filesystem::path scratch_of(const InstanceId& id) const { return roots_.area() / "s" / id.text(); }
   const RuntimeCommand& runtime_of(const Entry& entry) const;
   Result<EntryPointer> find(const InstanceId& id) const;
   struct Turn;
@@ -90,7 +92,7 @@ class Instances {
   awaitable<Result<void>> finish_or_give_back(EntryPointer entry, Result<void> done);
   awaitable<Result<void>> create(EntryPointer entry, const InstanceSpec& spec, const Fd& log);
   Result<std::string> write_bundle(const Entry& entry, const InstanceSpec& spec, const MountedRoot& root,
-                                   const StepMounts& mounts) const;
+                                   std::vector<BundleMount> mounts) const;
   Result<void> write_record(const Entry& entry) const;
   Result<void> watch(EntryPointer entry);
   awaitable<void> await_end(EntryPointer entry);

@@ -8,6 +8,7 @@
 
 #include "sealed_memory.hpp"
 #include "step_mounts.hpp"
+#include "volumes.hpp"
 #include "wick/base/text.hpp"
 
 namespace wick::container::protocol {
@@ -99,12 +100,19 @@ Result<void> check_process(const Process& process) {
   return {};
 }
 
-Result<Process> parse_process(const PrepareBody& body, const Fd& memory, std::vector<StepMount>& mounts) {
-  if (body.mounts > step_mounts_max || body.padding != 0) return fail(Errc::invalid, "too many mounts");
+/// The memfd: the process, the mounts of a step, the volumes of a service.
+Result<Process> parse_memory(const PrepareBody& body, const Fd& memory, InstanceSpec& spec) {
+  if (body.mounts > step_mounts_max) return fail(Errc::invalid, "too many mounts");
+  if (body.volumes > volumes_wire_max) return fail(Errc::invalid, "the volumes are too large");
   if (body.arguments > process_strings_max || body.environment > process_strings_max || body.group_count > groups_max)
     return fail(Errc::invalid, "the process has too many arguments, variables or groups");
-  auto bytes = read_sealed(memory, process_bytes_max);
+  auto bytes = read_sealed(memory, process_bytes_max + body.volumes);
   if (!bytes) return fail(std::move(bytes.error()));
+  if (body.volumes > bytes->size()) return fail(Errc::invalid, "the volumes are not there");
+  const auto process_size = bytes->size() - body.volumes;
+  if (auto parsed = parse_volumes(string_view(*bytes).substr(process_size), spec); !parsed)
+    return fail(std::move(parsed.error()));
+  bytes->resize(process_size);
   const std::size_t count = std::size_t{body.arguments} + body.environment + 1 + body.mounts * mount_strings;
   if (count > process_strings_max || bytes->empty() || bytes->back() != '\0' ||
       static_cast<std::size_t>(std::ranges::count(*bytes, '\0')) != count)
@@ -119,7 +127,7 @@ Result<Process> parse_process(const PrepareBody& body, const Fd& memory, std::ve
     auto mount =
         parse_mount(std::span(strings).subspan(strings.size() - (body.mounts - i) * mount_strings, mount_strings));
     if (!mount) return fail(std::move(mount.error()));
-    mounts.push_back(std::move(*mount));
+    spec.mounts.push_back(std::move(*mount));
   }
   process.uid = body.uid;
   process.gid = body.gid;
@@ -160,6 +168,7 @@ Result<void> check_spec(const InstanceSpec& spec) {
   if (!spec.mounts.empty() && spec.step.empty()) return fail(Errc::denied, "mounts are for steps");
   if (spec.mounts.size() > step_mounts_max)
     return fail(Errc::invalid, fmt::format("a step may have {} mounts", step_mounts_max));
+  if (auto checked = check_volumes(spec); !checked) return checked;
   if (spec.privileges == Privileges::build && spec.step.empty())
     return fail(Errc::denied, "build privileges are for steps");
   // It names no file: the runner knows the runtimes, the front only their names.
@@ -189,7 +198,7 @@ Result<InstanceSpec> parse_spec(const PrepareBody& body, const Fd& memory) {
   if (!egress) return fail(std::move(egress.error()));
   auto layers = parse_layers(body.layers);
   if (!layers) return fail(std::move(layers.error()));
-  auto process = parse_process(body, memory, spec.mounts);
+  auto process = parse_memory(body, memory, spec);
   if (!process) return fail(std::move(process.error()));
   spec.id_range = body.id_range;
   spec.layers = std::move(*layers);
@@ -555,7 +564,9 @@ Result<Outgoing> encode_prepare(const InstanceSpec& spec, Fd log) {
                             human_bytes(strings.size()), count, human_bytes(process_bytes_max), process_strings_max));
   if (static_cast<std::size_t>(std::ranges::count(strings, '\0')) != count)
     return fail(Errc::invalid, "a NUL inside the command or the environment");
-  auto memory = seal(strings);
+  const auto volumes = bytes_of_volumes(spec);
+  body.volumes = static_cast<std::uint32_t>(volumes.size());
+  auto memory = seal(strings + volumes);
   if (!memory) return fail(std::move(memory.error()));
   Outgoing out{.verb = Verb::prepare, .body = std::string(bytes_of(body)), .fds = {}};
   out.fds.push_back(std::move(*memory));

@@ -23,7 +23,7 @@
 
 namespace wick::container::protocol {
 
-inline constexpr std::uint32_t magic = 0x334b4357;  // "WCK3"; changes with the layout of any struct below
+inline constexpr std::uint32_t magic = 0x344b4357;  // "WCK4"; changes with the layout of any struct below
 
 inline constexpr std::size_t process_bytes_max = 256 << 10;
 inline constexpr std::size_t process_strings_max = 4096;
@@ -152,7 +152,7 @@ struct PrepareBody {
   std::uint32_t arguments = 0;    // strings in the memfd: these,
   std::uint32_t environment = 0;  // then these, then the working folder,
   std::uint32_t mounts = 0;       // then these, mount_strings each
-  std::uint32_t padding = 0;
+  std::uint32_t volumes = 0;      // bytes of the memfd's end: volumes.hpp
   std::uint8_t privileges = 0;
   std::uint8_t allow_root = 0;
   std::uint8_t parkable = 0;

@@ -160,6 +160,18 @@ Result<MountedRoot> Roots::mount_read_only(const std::vector<fs::path>& layers, 
   return mount(layers, id_range, skeleton, {});
 }
 
+Result<MountedRoot> Roots::mount_with_places(const std::vector<fs::path>& layers, std::uint32_t id_range,
+                                             Skeleton skeleton, const fs::path& scratch) {
+  const fs::path upper = scratch / "u";
+  const fs::path work = scratch / "w";
+  for (const auto& folder : {scratch, upper, work})
+    if (auto made = make_folders(folder, 0700); !made) return fail(std::move(made.error()));
+  // The root folder's owner and mode are those of the upper one.
+  if (::chown(upper.c_str(), first_id(id_range), first_id(id_range)) != 0 || ::chmod(upper.c_str(), 0755) != 0)
+    return fail(system_error("give away " + upper.string(), errno));
+  return mount(layers, id_range, skeleton, fmt::format(",upperdir={},workdir={}", upper.string(), work.string()));
+}
+
 Result<MountedRoot> Roots::mount_writable(const std::vector<fs::path>& layers, const fs::path& upper,
                                           const fs::path& work, Skeleton skeleton) {
   // "volatile" (below) leaves a mark in the work folder that refuses the next mount.

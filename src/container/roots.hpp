@@ -44,6 +44,10 @@ class Roots {
   /// `layers` bottom first; ids shifted from the store's range to `id_range`.
   Result<MountedRoot> mount_read_only(const std::vector<std::filesystem::path>& layers, std::uint32_t id_range,
                                       Skeleton skeleton);
+  /// The same, but what mounts itself into it may make the places it needs: they go to `scratch`, a new folder of the
+  /// area that is removed by the caller when nothing runs on the root any more.
+  Result<MountedRoot> mount_with_places(const std::vector<std::filesystem::path>& layers, std::uint32_t id_range,
+                                        Skeleton skeleton, const std::filesystem::path& scratch);
   /// Writes go to `upper`; `work` is emptied first. One mount a time for an upper.
   Result<MountedRoot> mount_writable(const std::vector<std::filesystem::path>& layers,
                                      const std::filesystem::path& upper, const std::filesystem::path& work,

@@ -171,6 +171,9 @@ awaitable<Result<void>> RevisionReconciler::learn(const ObjectKey& key, const js
   auto variables = resolve_environment(world_.objects(), key.name_space, wanted);
   if (!variables) co_return fail(std::move(variables.error()));
   wanted.environment = std::move(*variables);
+  const auto limits = limits_of(wanted);
+  auto volumes = resolve_volumes(world_.objects(), key.name_space, revision.spec, limits.memory_bytes);
+  if (!volumes) co_return fail(std::move(volumes.error()));
   auto process = make_process(image->config, wanted,
                               {.service = label(model::names::service),
                                .configuration = label(model::names::configuration),
@@ -200,7 +203,9 @@ awaitable<Result<void>> RevisionReconciler::learn(const ObjectKey& key, const js
   if (world_.options.startup_limit > 0ms) spec.startup_limit = world_.options.startup_limit;
   spec.instance.layers = image->config.diff_ids;
   spec.instance.process = std::move(*process);
-  spec.instance.limits = limits_of(wanted);
+  spec.instance.limits = limits;
+  spec.instance.volumes = std::move(volumes->volumes);
+  spec.instance.volume_mounts = std::move(volumes->mounts);
   if (revision.sandbox.tmp_bytes) spec.instance.limits.tmp_bytes = *revision.sandbox.tmp_bytes;
   if (revision.sandbox.pids) spec.instance.limits.pids = *revision.sandbox.pids;
   spec.instance.egress = revision.sandbox.egress;

@@ -2,7 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <boost/json/array.hpp>
+#include <filesystem>
+#include <map>
+#include <optional>
 
 #include "wick/base/text.hpp"
 #include "wick/model/object_reader.hpp"
@@ -82,6 +86,72 @@ Result<std::vector<model::EnvironmentVariable>> resolve_environment(const store:
   return variables;
 }
 
+namespace {
+
+/// One source's files over what is there already: of two at one path the later one stays.
+Result<void> add_files(const store::Objects& objects, const std::string& name_space, const model::ValueFiles& source,
+                       std::uint32_t default_mode, std::map<std::string, container::VolumeFile>& files) {
+  const auto kind = source.from.kind;
+  const auto object = find_object(objects, name_space, source.from);
+  if (!object) return fail(object.error());
+  if (!*object) return {};
+  const auto put = [&](std::string path, std::optional<std::uint32_t> mode, std::string content) {
+    files[path] = {.path = path, .mode = mode.value_or(default_mode), .content = std::move(content)};
+  };
+  const auto find = [&](std::string_view key) -> std::optional<std::string> {
+    if (const auto* text = model::find_value(**object, {"data", key})) return text_of(kind, *text);
+    if (const auto* bytes = model::find_value(**object, {"binaryData", key}))
+      return text_of(ValueObject::Kind::secret, *bytes);
+    return std::nullopt;
+  };
+  for (const auto& item : source.items) {
+    auto content = find(item.key);
+    if (content)
+      put(std::filesystem::path(item.path).lexically_normal().string(), item.mode, std::move(*content));
+    else if (!source.from.optional)
+      return fail(Errc::not_found,
+                  fmt::format("references non-existent {} key: {}",
+                              kind == ValueObject::Kind::secret ? "secret" : "config", printable(item.key)),
+                  fmt::format("add the key to {} {}; the revision goes on by itself", word_of(kind), source.from.name));
+  }
+  if (!source.items.empty()) return {};
+  for (const auto field : {"data", "binaryData"}) {
+    const auto* data = model::find_value(**object, {field});
+    if (!data || !data->is_object()) continue;
+    for (const auto& [key, value] : data->get_object()) put(std::string(key), {}, find(key).value_or(""));
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<ResolvedVolumes> resolve_volumes(const store::Objects& objects, const std::string& name_space,
+                                        const model::RevisionSpec& spec, std::uint64_t memory_bytes) {
+  ResolvedVolumes resolved;
+  for (const auto& volume : spec.volumes) {
+    container::Volume made;
+    if (volume.kind == model::Volume::Kind::empty)
+      made.bytes_max = volume.size_limit ? static_cast<std::uint64_t>(volume.size_limit->whole()) : memory_bytes / 2;
+    std::map<std::string, container::VolumeFile> files;
+    for (const auto& source : volume.sources)
+      if (auto added = add_files(objects, name_space, source, volume.default_mode, files); !added)
+        return fail(
+            std::move(added.error()).within(fmt::format("MountVolume.SetUp failed for volume \"{}\" ", volume.name)));
+    for (auto& [path, file] : files) made.files.push_back(std::move(file));
+    resolved.volumes.push_back(std::move(made));
+  }
+  for (const auto& mount : spec.container.volume_mounts) {
+    const auto at = std::ranges::find(spec.volumes, mount.volume, &model::Volume::name);
+    if (at == spec.volumes.end()) continue;
+    resolved.mounts.push_back(
+        {.volume = static_cast<std::uint32_t>(at - spec.volumes.begin()),
+         .target = mount.path,
+         .sub_path = mount.sub_path.empty() ? "" : std::filesystem::path(mount.sub_path).lexically_normal().string(),
+         .writable = at->kind == model::Volume::Kind::empty && !mount.read_only});
+  }
+  return resolved;
+}
+
 // Walks the JSON itself: it is asked of every revision of a namespace when a value changes.
 bool refers_to_values(const boost::json::object& revision, ValueObject::Kind kind, std::string_view name) {
   const bool secret = kind == ValueObject::Kind::secret;
@@ -92,17 +162,29 @@ bool refers_to_values(const boost::json::object& revision, ValueObject::Kind kin
       if (element.is_object() && holds(element.get_object())) return true;
     return false;
   };
+  const auto is_source = [&](const boost::json::object& source, std::string_view name_key) {
+    return model::text_at(source, {secret ? "secret" : "configMap", name_key}) == name;
+  };
   const auto* spec = model::find_value(revision, {"spec"});
-  return spec && spec->is_object() && any(spec->get_object(), "containers", [&](const boost::json::object& container) {
-           return any(container, "envFrom",
-                      [&](const boost::json::object& source) {
-                        return model::text_at(source, {secret ? "secretRef" : "configMapRef", "name"}) == name;
-                      }) ||
-                  any(container, "env", [&](const boost::json::object& variable) {
-                    return model::text_at(variable,
-                                          {"valueFrom", secret ? "secretKeyRef" : "configMapKeyRef", "name"}) == name;
-                  });
-         });
+  if (!spec || !spec->is_object()) return false;
+  if (any(spec->get_object(), "volumes", [&](const boost::json::object& volume) {
+        const auto* projected = model::find_value(volume, {"projected"});
+        return is_source(volume, secret ? "secretName" : "name") ||
+               (projected && projected->is_object() &&
+                any(projected->get_object(), "sources",
+                    [&](const boost::json::object& source) { return is_source(source, "name"); }));
+      }))
+    return true;
+  return any(spec->get_object(), "containers", [&](const boost::json::object& container) {
+    return any(container, "envFrom",
+               [&](const boost::json::object& source) {
+                 return model::text_at(source, {secret ? "secretRef" : "configMapRef", "name"}) == name;
+               }) ||
+           any(container, "env", [&](const boost::json::object& variable) {
+             return model::text_at(variable, {"valueFrom", secret ? "secretKeyRef" : "configMapKeyRef", "name"}) ==
+                    name;
+           });
+  });
 }
 
 }  // namespace wick::control

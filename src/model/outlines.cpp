@@ -177,7 +177,7 @@ restartPolicy any            | Refused.
 
 const std::string_view volume = R"(
 name
-secret
+secret                       | Its keys as files, kept in memory.
   secretName
   defaultMode int
   optional bool
@@ -198,13 +198,10 @@ projected
       name
       optional bool
       items[] @keyToPath
-    serviceAccountToken
-      audience
-      expirationSeconds int
-      path
-    downwardAPI any
+    serviceAccountToken any  | Refused: not supported.
+    downwardAPI any          | Refused: not supported.
     clusterTrustBundle any   | Refused.
-emptyDir
+emptyDir                     | In memory; counts as the instance's.
   medium                     | Memory or empty.
   sizeLimit quantity
 persistentVolumeClaim any    | Refused: not supported.
@@ -221,7 +218,7 @@ timeoutSeconds int           | For one request, 300 where none is given.
 responseStartTimeoutSeconds int | Until the first byte of the answer.
 idleTimeoutSeconds int       | Without a byte in either direction.
 containers[] @container
-initContainers[] @container  | Run to their end, one after the other, before the containers.
+initContainers[] @container  | Refused: not supported.
 volumes[] @volume
 serviceAccountName
 imagePullSecrets[]           | Secrets of type kubernetes.io/dockerconfigjson.

@@ -191,7 +191,7 @@ ReadinessProbe decode_readiness(ObjectReader probe, std::uint16_t serving_port) 
   return readiness;
 }
 
-Container decode_container(ObjectReader reader) {
+Container decode_container(ObjectReader reader, const std::vector<Volume>& volumes) {
   auto& errors = reader.errors();
   Container container;
   container.name = reader.text("name");
@@ -209,6 +209,7 @@ Container decode_container(ObjectReader reader) {
     errors.invalid_value(printable(container.working_folder), reader.path("workingDir"), "an absolute path");
   container.environment = decode_environment(reader, PortVariable::reserved);
   container.environment_sources = decode_environment_sources(reader);
+  container.volume_mounts = decode_volume_mounts(reader, volumes);
   auto ports = reader.objects("ports");
   if (ports.size() > 1) {
     const auto all = reader.path("ports");
@@ -241,6 +242,7 @@ Container decode_container(ObjectReader reader) {
 RevisionSpec decode_revision_spec(ObjectReader reader) {
   auto& errors = reader.errors();
   RevisionSpec spec;
+  spec.volumes = decode_volumes(reader);
   auto containers = reader.objects("containers");
   if (containers.empty())
     errors.missing(reader.path("containers"));
@@ -248,7 +250,8 @@ RevisionSpec decode_revision_spec(ObjectReader reader) {
     errors.add(fmt::format("multi-container is off, but found {} containers", containers.size()),
                {reader.path("containers")});
   else
-    spec.container = decode_container(std::move(containers.front()));
+    spec.container = decode_container(std::move(containers.front()), spec.volumes);
+  check_all_mounted(reader, spec.volumes, spec.container.volume_mounts);
 
   const auto concurrency = reader.integer("containerConcurrency").value_or(0);
   if (concurrency < 0 || concurrency > concurrency_max)
@@ -347,6 +350,7 @@ void default_revision_spec(json::object& spec) {
   if (absent(spec, "containerConcurrency")) spec["containerConcurrency"] = 0;
   if (absent(spec, "timeoutSeconds") || spec["timeoutSeconds"] == 0) spec["timeoutSeconds"] = 300;
   if (absent(spec, "enableServiceLinks")) spec["enableServiceLinks"] = false;
+  default_volume_mounts(spec);
   default_names(spec, "containers", "user-container");
   default_names(spec, "initContainers", "init-container");
   auto* containers = spec.contains("containers") ? spec["containers"].if_array() : nullptr;

@@ -4,7 +4,7 @@ import os
 import pathlib
 import subprocess
 
-from cluster import SERVING, ClusterTest, main
+from cluster import SERVING, ClusterTest, eventually, main
 
 CANARY = "canary-b1946ac92492d2347c6235b8d2611184"
 
@@ -65,6 +65,12 @@ class Access(ClusterTest):
         self.assertEqual(self.call("POST", secrets, manifest)[0], 201)
         self.assertEqual(self.call("PATCH", secrets + "/canary", {"stringData": {"b": CANARY}},
                                    headers={"Content-Type": "application/merge-patch+json"})[0], 200)
+        service = self.service("reads-it", volumes=[{"name": "v", "secret": {"secretName": "canary"}}])
+        container = service["spec"]["template"]["spec"]["containers"][0]
+        container["volumeMounts"] = [{"name": "v", "mountPath": "/keys"}]
+        container["env"] = [{"name": "NOT_A_SECRET", "value": "x"}]
+        self.assertEqual(self.call("POST", SERVING, service)[0], 201)
+        eventually("the service that reads it is ready", lambda: self.wick.request("reads-it", "/file/keys/a") == (200, CANARY.encode()))
         self.wick.stop()
         forms = [CANARY.encode(), __import__("base64").b64encode(CANARY.encode())]
         for folder in (self.wick.state, self.wick.run):
@@ -81,6 +87,8 @@ class Access(ClusterTest):
             environment = pathlib.Path(f"/proc/{process}/environ")
             if environment.exists():
                 self.assertNotIn(CANARY.encode(), environment.read_bytes())
+        self.assertEqual(self.wick.request("reads-it", "/file/keys/b"), (200, CANARY.encode()))
+        self.call("DELETE", SERVING + "/reads-it")
         self.call("DELETE", secrets + "/canary")
 
 

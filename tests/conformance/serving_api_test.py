@@ -429,11 +429,80 @@ class ServingApi(DaemonTest):
                 self.assertEqual(self.answer(url, "/env/ONE"), (200, "testValue"))
                 self.assertEqual(self.answer(url, "/env/testKey"), (200, "testValue"))
 
+    # --- volumes (api/v1/volumes_test.go, api/v1 ServiceCreateWithEmptyDir)
+    def volume_objects(self):
+        self.make("secrets", {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "vol-secret"},
+                              "stringData": {"password": "s3cret", "user": "ada"}}, version="v1")
+        self.make("configmaps", {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "vol-map"},
+                                 "data": {"settings.ini": "a=1", "user": "of-the-map"}, "binaryData": {"raw": "AAEC/w=="}}, version="v1")
+
+    def with_volume(self, name, source, mounts=None, **more):
+        mounts = mounts or [{"name": "v", "mountPath": "/etc/some/place"}]
+        return self.ready(name, container={"volumeMounts": mounts, **more}, volumes=[{"name": "v", **source}])["status"]["url"]
+
+    def test_ConfigMapVolume_SecretVolume(self):
+        self.volume_objects()
+        url = self.with_volume("map-volume", {"configMap": {"name": "vol-map"}})
+        self.assertEqual(self.answer(url, "/file/etc/some/place/settings.ini"), (200, "a=1"))
+        self.assertEqual(self.answer(url, "/stat/etc/some/place/raw"), (200, "644 0 0\n"))
+        self.assertEqual(self.answer(url, "/write/etc/some/place/more"), (200, "error 30\n"))  # EROFS
+        url = self.with_volume("secret-volume", {"secret": {"secretName": "vol-secret", "defaultMode": 0o440,
+                                                            "items": [{"key": "password", "path": "deep/er/word", "mode": 0o444}]}})
+        self.assertEqual(self.answer(url, "/file/etc/some/place/deep/er/word"), (200, "s3cret"))
+        self.assertEqual(self.answer(url, "/file/etc/some/place/user"), (200, "error 2\n"))
+        self.assertEqual(self.answer(url, "/stat/etc/some/place/deep/er/word"), (200, "444 0 0\n"))
+        stored = self.get("services", "secret-volume")["spec"]["template"]["spec"]
+        self.assertIs(stored["containers"][0]["volumeMounts"][0]["readOnly"], True)
+
+    def test_ProjectedConfigMapVolume_ProjectedSecretVolume_ProjectedComplex(self):
+        self.volume_objects()
+        url = self.with_volume("projected", {"projected": {"sources": [
+            {"configMap": {"name": "vol-map"}}, {"secret": {"name": "vol-secret"}},
+            {"secret": {"name": "vol-secret", "items": [{"key": "user", "path": "settings.ini"}]}},
+            {"configMap": {"name": "not-there", "optional": True}}]}})
+        self.assertEqual(self.answer(url, "/file/etc/some/place/password"), (200, "s3cret"))
+        self.assertEqual(self.answer(url, "/file/etc/some/place/user"), (200, "ada"))  # the later source stays
+        self.assertEqual(self.answer(url, "/file/etc/some/place/settings.ini"), (200, "ada"))
+
+    def test_a_sub_path_is_one_file_among_those_of_the_image(self):
+        self.volume_objects()
+        url = self.with_volume("sub-path", {"configMap": {"name": "vol-map"}}, [
+            {"name": "v", "mountPath": "/etc/hosts", "subPath": "settings.ini"}, {"name": "v", "mountPath": "/tmp/raw", "subPath": "raw"}])
+        self.assertEqual(self.answer(url, "/file/etc/hosts"), (200, "a=1"))
+        self.assertEqual(self.answer(url, "/stat/tmp/raw"), (200, "644 0 0\n"))
+        self.assertEqual(self.answer(url, "/file/etc/hostname"), (200, "wick\n"))
+
+    def test_ServiceCreateWithEmptyDir(self):
+        url = self.with_volume("empty", {"emptyDir": {"medium": "Memory", "sizeLimit": "100M"}},
+                               [{"name": "v", "mountPath": "/data"}, {"name": "v", "mountPath": "/data/read", "readOnly": True},
+                                {"name": "v", "mountPath": "/srv/sub", "subPath": "a/b"}], securityContext={"runAsUser": 2020})
+        self.assertEqual(self.answer(url, "/stat/data"), (200, "777 0 0\n"))
+        self.assertEqual(self.answer(url, "/write/data/x"), (200, "ok\n"))
+        self.assertEqual(self.answer(url, "/file/data/read/x"), (200, "written"))
+        self.assertEqual(self.answer(url, "/write/data/read/y"), (200, "error 30\n"))
+        self.assertEqual(self.answer(url, "/write/srv/sub/z"), (200, "ok\n"))
+        self.assertEqual(self.answer(url, "/file/data/a/b/z"), (200, "written"))
+        self.assertEqual(self.answer(url, "/write/srv/beside"), (200, "error 30\n"))
+
+    def test_a_volume_whose_secret_is_missing_waits_for_it(self):
+        mounts = [{"name": "v", "mountPath": "/keys"}]
+        self.make("services", self.manifest("waits", container={"volumeMounts": mounts},
+                                            volumes=[{"name": "v", "secret": {"secretName": "later"}}]))
+        self.until("services", "waits", "False")
+        told = condition(self.get("revisions", "waits-00001"))
+        self.assertIn('MountVolume.SetUp failed for volume "v" : secret "later" not found', told["message"])
+        self.make("secrets", {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "later"}, "stringData": {"k": "one"}},
+                  version="v1")
+        url = self.until("services", "waits")["status"]["url"]
+        self.assertEqual(self.answer(url, "/file/keys/k"), (200, "one"))
+
     def test_MustNotContainerConstraints_ShouldNotContainerConstraints(self):
         at = "spec.template.spec.containers[0]"
         for name, container, expected in (
                 ("ArbitraryPortName", {"ports": [{"containerPort": 8888, "name": "arbitrary"}]},
                  f"Port name arbitrary is not allowed: {at}.ports\nName must be empty, or one of: 'h2c', 'http1'"),
+                ("MountPropagation", {"volumeMounts": [{"name": "v", "mountPath": "/v", "mountPropagation": "Bidirectional"}]},
+                 f"must not set the field(s): {at}.volumeMounts[0].mountPropagation"),
                 ("PostStart", {"lifecycle": {"postStart": {"exec": {"command": ["/bin/sh"]}}}},
                  f"must not set the field(s): {at}.lifecycle"),
                 ("HostPort", {"ports": [{"containerPort": 8888, "hostPort": 80}]},

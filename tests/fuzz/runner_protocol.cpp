@@ -26,6 +26,14 @@ void check(const protocol::Prepare& prepare) {
   require(spec.process.uid < id_range_size && spec.process.gid < id_range_size);
   require(spec.egress.allow.size() <= EgressPolicy::allow_max);
   for (const auto& rule : spec.egress.allow) require(rule.prefix <= 32);
+  require(spec.volumes.size() <= volumes_max && spec.volume_mounts.size() <= volumes_max);
+  for (const auto& volume : spec.volumes)
+    for (const auto& file : volume.files)
+      require(!file.path.empty() && file.path[0] != '/' && !file.path.starts_with("../") && file.mode <= 0777);
+  for (const auto& mount : spec.volume_mounts) {
+    require(mount.volume < spec.volumes.size() && mount.target.starts_with('/') && mount.target.size() > 1);
+    require(mount.target.find("/../") == std::string::npos && mount.sub_path.find("/../") == std::string::npos);
+  }
 }
 
 }  // namespace

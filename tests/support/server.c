@@ -7,12 +7,16 @@
  *   GET  /alone/MS    the same; 500 when another request is in there
  *   GET  /args        the arguments, one a line
  *   GET  /exit/CODE   ends the process
+ *   GET  /file/PATH   the first 4 KB of /PATH, or "error ERRNO"
+ *   GET  /stat/PATH   its mode (octal), uid and gid
+ *   GET  /write/PATH  writes "written" to /PATH: "ok", or "error ERRNO"
  *   GET  /eat/MB      allocates and touches MB megabytes
  *   a CloudEvent (ce-id in the head): logged as "event ID", answered 204
  * Flags: --exit CODE (end at once), --exit-after MS CODE, --port N (listen elsewhere), --never (never listen), --eat MB (at start). */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
 #include <signal.h>
@@ -21,6 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 struct stream {
@@ -81,6 +86,25 @@ static int inside;  /* requests in /alone/ */
 static void eat(long megabytes) {
   volatile char* memory = malloc((size_t)megabytes << 20);
   for (size_t i = 0; memory && i < (size_t)megabytes << 20; i += 4096) memory[i] = 1;
+}
+
+static void look(const char* path, char* text, size_t size) {
+  int fd = open(path, O_RDONLY);
+  ssize_t got = fd < 0 ? -1 : read(fd, text, size - 1);
+  if (got < 0)
+    snprintf(text, size, "error %d\n", errno);
+  else
+    text[got] = 0;
+  if (fd >= 0) close(fd);
+}
+
+static void put(const char* path, char* text, size_t size) {
+  int fd = open(path, O_WRONLY | O_CREAT, 0644);
+  if (fd < 0 || write(fd, "written", 7) != 7)
+    snprintf(text, size, "error %d\n", errno);
+  else
+    snprintf(text, size, "ok\n");
+  if (fd >= 0) close(fd);
 }
 
 static void* serve(void* argument) {
@@ -147,6 +171,19 @@ static void* serve(void* argument) {
       text[0] = 0;
       for (char** a = arguments; *a && used < sizeof text; ++a)
         used += (size_t)snprintf(text + used, sizeof text - used, "%s\n", *a);
+      answer(s->fd, text);
+    } else if (!strncmp(path, "/file/", 6)) {
+      look(path + 5, text, sizeof text);
+      answer(s->fd, text);
+    } else if (!strncmp(path, "/stat/", 6)) {
+      struct stat info;
+      if (stat(path + 5, &info) != 0)
+        snprintf(text, sizeof text, "error %d\n", errno);
+      else
+        snprintf(text, sizeof text, "%o %d %d\n", info.st_mode & 07777, (int)info.st_uid, (int)info.st_gid);
+      answer(s->fd, text);
+    } else if (!strncmp(path, "/write/", 7)) {
+      put(path + 6, text, sizeof text);
       answer(s->fd, text);
     } else if (!strncmp(path, "/exit/", 6)) {
       exit(atoi(path + 6));

@@ -76,6 +76,29 @@ struct StepMount {
 };
 inline constexpr std::size_t step_mounts_max = 64;
 
+/// A folder beside the image that lives, in memory, as long as the instance: to write to, or with files to read.
+struct VolumeFile {
+  bool operator==(const VolumeFile&) const = default;
+  std::string path;           // below the volume
+  std::uint32_t mode = 0644;  // the owner is the user namespace's root
+  std::string content;
+};
+struct Volume {
+  bool operator==(const Volume&) const = default;
+  std::uint64_t bytes_max = 0;  // to write to, by everybody, at most so much; 0: its files, read-only
+  std::vector<VolumeFile> files;
+};
+struct VolumeMount {
+  bool operator==(const VolumeMount&) const = default;
+  std::uint32_t volume = 0;  // an index
+  std::string target;        // absolute, without ".."; made where the image does not have it
+  std::string sub_path;      // below the volume, an empty folder where it is not there; empty: all of it
+  bool writable = false;
+};
+inline constexpr std::size_t volumes_max = 64;  // and mounts
+inline constexpr std::size_t volume_files_max = 4096;
+inline constexpr std::size_t volume_bytes_max = 8 << 20;  // of all files: eight of Kubernetes' largest Secrets
+
 struct InstanceSpec {
   bool operator==(const InstanceSpec&) const = default;
   InstanceId id;
@@ -92,6 +115,8 @@ struct InstanceSpec {
   /// for a byte before it goes on to the program's own code, and ends at the end of file (runtime/park).
   bool parkable = false;
   std::vector<StepMount> mounts;
+  std::vector<Volume> volumes;  // of a service
+  std::vector<VolumeMount> volume_mounts;
 };
 
 /// Sockets of the front inside an instance's network namespace: whoever comes in by them is that instance.

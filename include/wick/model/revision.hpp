@@ -11,6 +11,7 @@
 #include "wick/model/metadata.hpp"
 #include "wick/model/quantity.hpp"
 #include "wick/model/sandbox.hpp"
+#include "wick/model/volume.hpp"
 
 namespace wick::model {
 
@@ -52,10 +53,12 @@ struct Container {
   std::optional<std::uint32_t> run_as_user;
   std::optional<std::uint32_t> run_as_group;
   bool run_as_non_root = false;
+  std::vector<VolumeMount> volume_mounts;
 };
 
 struct RevisionSpec {
   Container container;
+  std::vector<Volume> volumes;
   std::string service_account;
   std::vector<std::string> image_pull_secrets;
   int container_concurrency = 0;

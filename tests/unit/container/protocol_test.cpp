@@ -128,6 +128,59 @@ TEST_CASE("mounts are for steps, and stay in their bounds") {
   CHECK_FALSE(encode_prepare(spec, null_file()));
 }
 
+TEST_CASE("volumes are for services, and stay in their bounds") {
+  const auto spec_with = [](const std::function<void(InstanceSpec&)>& change) {
+    InstanceSpec spec = service();
+    spec.volumes = {{.bytes_max = 1 << 20}, {.files = {{"deep/a", 0400, std::string("a\0b", 3)}, {"empty", 0644, ""}}}};
+    spec.volume_mounts = {{.volume = 0, .target = "/data", .sub_path = "x/y", .writable = true},
+                          {.volume = 1, .target = "/etc/keys"}};
+    change(spec);
+    return spec;
+  };
+  const auto good = prepare_with([](PrepareBody&) {}, spec_with([](InstanceSpec&) {}));
+  if (!good) FAIL(good.error().what());
+  const auto& heard = std::get<Prepare>(*good).spec;
+  CHECK(heard.volumes == spec_with([](InstanceSpec&) {}).volumes);
+  CHECK(heard.volume_mounts == spec_with([](InstanceSpec&) {}).volume_mounts);
+  CHECK(heard.process.argv == service().process.argv);
+
+  using Change = void (*)(InstanceSpec&);
+  const Change changes[] = {
+      [](InstanceSpec& s) { s.volume_mounts[0].target = "data"; },
+      [](InstanceSpec& s) { s.volume_mounts[0].target = "/"; },
+      [](InstanceSpec& s) { s.volume_mounts[0].target = "/proc/1"; },
+      [](InstanceSpec& s) { s.volume_mounts[0].target = "/a/../proc"; },
+      [](InstanceSpec& s) { s.volume_mounts[0].target = "//proc/1"; },
+      [](InstanceSpec& s) { s.volume_mounts[0].sub_path = "../x"; },
+      [](InstanceSpec& s) { s.volume_mounts[0].sub_path = "/x"; },
+      [](InstanceSpec& s) { s.volume_mounts[0].volume = 2; },
+      [](InstanceSpec& s) { s.volume_mounts[1].writable = true; },
+      [](InstanceSpec& s) { s.volumes[0].bytes_max = 1; },
+      [](InstanceSpec& s) { s.volumes[1].bytes_max = 1 << 20; },
+      [](InstanceSpec& s) { s.volumes[1].files[0].path = "a/../../b"; },
+      [](InstanceSpec& s) { s.volumes[1].files[0].path = ""; },
+      [](InstanceSpec& s) { s.volumes[1].files[0].mode = 04755; },
+      [](InstanceSpec& s) { s.volumes.resize(volumes_max + 1, {.bytes_max = 4096}); },
+      [](InstanceSpec& s) { s.volumes[1].files.resize(volume_files_max + 1, {"f", 0644, ""}); },
+      [](InstanceSpec& s) { s.volumes[1].files[0].content.resize(volume_bytes_max + 1); },
+      [](InstanceSpec& s) {
+        s.layers.clear();
+        s.step = s.id;
+        s.id_range = store_id_range;
+      },
+  };
+  for (std::size_t i = 0; i < std::size(changes); ++i) {
+    INFO("change " << i);
+    CHECK_FALSE(encode_prepare(spec_with(changes[i]), null_file()));
+  }
+  for (const int cut : {1, 8, 9, 200}) {
+    INFO("cut " << cut);
+    CHECK_FALSE(prepare_with([cut](PrepareBody& body) { body.volumes -= cut; }, spec_with([](InstanceSpec&) {})));
+  }
+  CHECK_FALSE(prepare_with([](PrepareBody& body) { body.volumes += 1; }, spec_with([](InstanceSpec&) {})));
+  CHECK_FALSE(prepare_with([](PrepareBody& body) { body.volumes = ~0U; }, spec_with([](InstanceSpec&) {})));
+}
+
 TEST_CASE("ids are hex digits and nothing else") {
   for (const char* text :
        {"0123456789abcde/", "../../../../../..", "0123456789ABCDEF", "0123456789abcde\0", "                "}) {

@@ -82,8 +82,6 @@ TEST_CASE("a container that breaks Knative's rules is refused with Knative's tex
        "expected exactly one, got neither: spec.template.spec.containers[0].envFrom[0].configMapRef, "
        "spec.template.spec.containers[0].envFrom[0].secretRef"},
       {"envFrom: [{secretRef: {}}]", "missing field(s): spec.template.spec.containers[0].envFrom[0].secretRef.name"},
-      {"volumeMounts: [{name: v, mountPath: /v}]",
-       "must not set the field(s): spec.template.spec.containers[0].volumeMounts"},
       {"env: [{name: A, value: 5}]",
        "invalid value: 5: spec.template.spec.containers[0].env[0].value\nexpected a string"},
       {"stdin: true, tty: true",
@@ -124,7 +122,7 @@ TEST_CASE("a revision spec and its annotations are refused with Knative's text")
   const auto [spec, annotations, expected] = GENERATE(table<std::string, std::string, std::string>({
       {"containerConcurrency: 1001,", "", "expected 0 <= 1001 <= 1000: spec.template.spec.containerConcurrency"},
       {"timeoutSeconds: 601,", "", "expected 0 <= 601 <= 600: spec.template.spec.timeoutSeconds"},
-      {"volumes: [],", "", "must not set the field(s): spec.template.spec.volumes"},
+      {"volumes: [],", "", ""},
       {"serviceAccountName: foo@bar.baz,", "", "invalid value: foo@bar.baz: spec.template.spec.serviceAccountName"},
       {"serviceAccountName: builder, imagePullSecrets: [{name: registry}],", "", ""},
       {"imagePullSecrets: [{}],", "", "missing field(s): spec.template.spec.imagePullSecrets[0].name"},
@@ -173,6 +171,89 @@ TEST_CASE("a revision spec and its annotations are refused with Knative's text")
   }));
   INFO(spec << annotations);
   CHECK(complaint(service_kind(), service("", spec, annotations)) == expected);
+}
+
+TEST_CASE("volumes and their mounts are refused with Knative's text") {
+  const auto [container, volumes, expected] = GENERATE(table<std::string, std::string, std::string>({
+      {"volumeMounts: [{name: v, mountPath: /v}]", "{name: v, emptyDir: {medium: Memory, sizeLimit: 100M}}", ""},
+      {"volumeMounts: [{name: v, mountPath: /v, subPath: a/b, readOnly: true}, {name: v, mountPath: /w/}]",
+       "{name: v, emptyDir: {}}", ""},
+      {"volumeMounts: [{name: v, mountPath: /v}]",
+       "{name: v, secret: {secretName: s, optional: true, defaultMode: 256, items: [{key: k, path: a/b, mode: 256}]}}",
+       ""},
+      {"volumeMounts: [{name: v, mountPath: /v}]",
+       "{name: v, projected: {defaultMode: 256, sources: [{secret: {name: s}}, {configMap: {name: c, optional: "
+       "true}}]}}",
+       ""},
+      {"", "{name: v, emptyDir: {}}", "volume with name \"v\" not mounted: spec.template.spec.volumes[0].name"},
+      {"volumeMounts: [{name: w, mountPath: /v}]", "",
+       "volumeMount has no matching volume: spec.template.spec.containers[0].volumeMounts[0].name"},
+      {"volumeMounts: [{name: v, mountPath: /v}]", "{name: v, emptyDir: {}}, {name: v, emptyDir: {}}",
+       "duplicate volume name \"v\": spec.template.spec.volumes[1].name"},
+      {"volumeMounts: [{name: v.v, mountPath: /v}]", "{name: v.v, emptyDir: {}}",
+       "invalid value: v.v: spec.template.spec.volumes[0].name"},
+      {"volumeMounts: [{name: v}]", "{name: v, emptyDir: {}}",
+       "missing field(s): spec.template.spec.containers[0].volumeMounts[0].mountPath"},
+      {"volumeMounts: [{name: v, mountPath: /dev/../dev/log}]", "{name: v, emptyDir: {}}",
+       "mountPath \"/dev/log\" is a reserved path: spec.template.spec.containers[0].volumeMounts[0].mountPath"},
+      {"volumeMounts: [{name: v, mountPath: /}]", "{name: v, emptyDir: {}}",
+       "mountPath \"/\" is a reserved path: spec.template.spec.containers[0].volumeMounts[0].mountPath"},
+      {"volumeMounts: [{name: v, mountPath: v}]", "{name: v, emptyDir: {}}",
+       "invalid value: v: spec.template.spec.containers[0].volumeMounts[0].mountPath"},
+      {"volumeMounts: [{name: v, mountPath: /proc/1}]", "{name: v, emptyDir: {}}",
+       "invalid value: /proc/1: spec.template.spec.containers[0].volumeMounts[0].mountPath\nnothing can be mounted on "
+       "or below /proc"},
+      {"volumeMounts: [{name: v, mountPath: /v}, {name: v, mountPath: /v/}]", "{name: v, emptyDir: {}}",
+       "invalid value: \"/v/\" must be unique: spec.template.spec.containers[0].volumeMounts[1].mountPath"},
+      {"volumeMounts: [{name: v, mountPath: /v, readOnly: false}]", "{name: v, configMap: {name: c}}",
+       "volume mount should be readOnly for this type of volume: "
+       "spec.template.spec.containers[0].volumeMounts[0].readOnly"},
+      {"volumeMounts: [{name: v, mountPath: /v, subPath: ../x}]", "{name: v, emptyDir: {}}",
+       "invalid value: ../x: spec.template.spec.containers[0].volumeMounts[0].subPath\nmust be a relative path without "
+       "'..'"},
+      {"volumeMounts: [{name: v, mountPath: /v, mountPropagation: None}]", "{name: v, emptyDir: {}}",
+       "must not set the field(s): spec.template.spec.containers[0].volumeMounts[0].mountPropagation"},
+      {"volumeMounts: [{name: v, mountPath: /v}]", "{name: v}",
+       "expected exactly one, got neither: spec.template.spec.volumes[0].configMap, "
+       "spec.template.spec.volumes[0].emptyDir, spec.template.spec.volumes[0].projected, "
+       "spec.template.spec.volumes[0].secret"},
+      {"volumeMounts: [{name: v, mountPath: /v}]", "{name: v, emptyDir: {}, secret: {secretName: s}}",
+       "expected exactly one, got both: spec.template.spec.volumes[0].emptyDir, spec.template.spec.volumes[0].secret"},
+      {"volumeMounts: [{name: v, mountPath: /v}]", "{name: v, hostPath: {path: /}}",
+       "must not set the field(s): spec.template.spec.volumes[0].hostPath"},
+      {"volumeMounts: [{name: v, mountPath: /v}]", "{name: v, persistentVolumeClaim: {claimName: p}}",
+       "Persistent volume claim support is disabled, but found persistent volume claim p: "
+       "spec.template.spec.volumes[0].persistentVolumeClaim"},
+      {"volumeMounts: [{name: v, mountPath: /v}]", "{name: v, emptyDir: {medium: Disk, sizeLimit: -1}}",
+       "invalid value: -1: spec.template.spec.volumes[0].emptyDir.sizeLimit\ninvalid value: Disk: "
+       "spec.template.spec.volumes[0].emptyDir.medium"},
+      {"volumeMounts: [{name: v, mountPath: /v}]", "{name: v, secret: {items: [{}]}}",
+       "missing field(s): spec.template.spec.volumes[0].items[0].key, spec.template.spec.volumes[0].items[0].path, "
+       "spec.template.spec.volumes[0].secret.secretName"},
+      {"volumeMounts: [{name: v, mountPath: /v}]", "{name: v, projected: {sources: [{}, {secret: {}}]}}",
+       "expected exactly one, got neither: spec.template.spec.volumes[0].projected[0].configMap, "
+       "spec.template.spec.volumes[0].projected[0].downwardAPI, spec.template.spec.volumes[0].projected[0].secret, "
+       "spec.template.spec.volumes[0].projected[0].serviceAccountToken\nmissing field(s): "
+       "spec.template.spec.volumes[0].projected[1].secret.name"},
+      {"volumeMounts: [{name: v, mountPath: /v}]",
+       "{name: v, configMap: {name: c, defaultMode: 512, items: [{key: k, path: /abs}]}}",
+       "invalid value: /abs: spec.template.spec.volumes[0].items[0].path\nmust be a relative path without "
+       "'..'\ninvalid "
+       "value: 512: spec.template.spec.volumes[0].configMap.defaultMode\nmust be a number between 0 and 0777 (octal), "
+       "both inclusive"},
+  }));
+  INFO(container << " | " << volumes);
+  CHECK(complaint(service_kind(), service(container, "volumes: [" + volumes + "],")) == expected);
+}
+
+TEST_CASE("mounts of files are read-only where they do not say, those of an emptyDir are not") {
+  auto object = service("volumeMounts: [{name: s, mountPath: /s}, {name: e, mountPath: /e}]",
+                        "volumes: [{name: s, secret: {secretName: s}}, {name: e, emptyDir: {}}],");
+  apply_defaults(service_kind(), object);
+  const auto* mounts = find_value(object, {"spec", "template", "spec", "containers"});
+  const auto& list = mounts->at(0).at("volumeMounts").as_array();
+  CHECK(list[0].at("readOnly") == true);
+  CHECK_FALSE(list[1].as_object().contains("readOnly"));
 }
 
 TEST_CASE("a traffic list is refused with Knative's text") {
@@ -373,10 +454,10 @@ TEST_CASE("containers without a name get one that is not taken") {
 
 TEST_CASE("what this version does not run is refused by name, never ignored") {
   for (const std::string field :
-       {"initContainers: [{image: a}]", "volumes: [{name: a}]", "securityContext: {runAsUser: 1}", "affinity: {}",
-        "nodeSelector: {a: b}", "tolerations: []", "hostNetwork: true", "shareProcessNamespace: true",
-        "restartPolicy: Never", "terminationGracePeriodSeconds: 5", "hostname: a", "priorityClassName: a",
-        "schedulerName: a", "dnsPolicy: None", "hostAliases: []", "topologySpreadConstraints: []"}) {
+       {"initContainers: [{image: a}]", "securityContext: {runAsUser: 1}", "affinity: {}", "nodeSelector: {a: b}",
+        "tolerations: []", "hostNetwork: true", "shareProcessNamespace: true", "restartPolicy: Never",
+        "terminationGracePeriodSeconds: 5", "hostname: a", "priorityClassName: a", "schedulerName: a",
+        "dnsPolicy: None", "hostAliases: []", "topologySpreadConstraints: []"}) {
     const auto name = field.substr(0, field.find(':'));
     CHECK(complaint(service_kind(), service("", field + ",")) ==
           "must not set the field(s): spec.template.spec." + name);

@@ -1,0 +1,251 @@
+#include "volumes.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <optional>
+
+#include "wick/base/text.hpp"
+#include "wick/os/files.hpp"
+
+namespace wick::container {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr std::size_t path_max = 1024;
+constexpr std::uint64_t volume_size_min = 4096;
+constexpr std::uint64_t volume_size_max = 1ull << 40;
+
+/// Relative, of real names only.
+bool is_below(std::string_view path) {
+  return path.size() <= path_max && path.find('\0') == path.npos &&
+         std::ranges::none_of(split(path, '/'),
+                              [](std::string_view part) { return part.empty() || part == "." || part == ".."; });
+}
+
+class Writer {
+ public:
+  void number(std::uint64_t value) { bytes_.append(reinterpret_cast<const char*>(&value), sizeof value); }
+  void text(std::string_view value) {
+    number(value.size());
+    bytes_ += value;
+  }
+  std::string take() { return std::move(bytes_); }
+
+ private:
+  std::string bytes_;
+};
+
+/// Past the end everything reads as nothing, and holds() says so.
+class Reader {
+ public:
+  explicit Reader(std::string_view bytes) : rest_(bytes) {}
+  std::uint64_t number() {
+    std::uint64_t value = 0;
+    if (rest_.size() < sizeof value) return fall_short();
+    std::memcpy(&value, rest_.data(), sizeof value);
+    rest_.remove_prefix(sizeof value);
+    return value;
+  }
+  std::uint64_t at_most(std::uint64_t limit) {
+    const auto value = number();
+    return value <= limit ? value : fall_short();
+  }
+  std::string text() {
+    const auto size = number();
+    if (size > rest_.size()) return fall_short(), std::string();
+    std::string value(rest_.substr(0, size));
+    rest_.remove_prefix(size);
+    return value;
+  }
+  bool holds() const { return holds_; }
+  bool at_end() const { return rest_.empty(); }
+
+ private:
+  std::uint64_t fall_short() {
+    holds_ = false;
+    rest_ = {};
+    return 0;
+  }
+  std::string_view rest_;
+  bool holds_ = true;
+};
+
+Result<void> give(const fs::path& path, uid_t root, mode_t mode) {
+  if (::lchown(path.c_str(), root, root) != 0 || ::chmod(path.c_str(), mode) != 0)
+    return fail(system_error("give away " + path.string(), errno));
+  return {};
+}
+
+/// Folders of `relative` that are missing below `top`; all there is here was made by us.
+Result<void> make_inside(const fs::path& top, const fs::path& relative, uid_t root, mode_t mode) {
+  fs::path at = top;
+  for (const auto& part : relative) {
+    at /= part;
+    if (::mkdir(at.c_str(), 0700) != 0) {
+      if (errno == EEXIST) continue;
+      return fail(system_error("make folder " + at.string(), errno));
+    }
+    if (auto given = give(at, root, mode); !given) return given;
+  }
+  return {};
+}
+
+Result<void> fill(const fs::path& place, const Volume& volume, uid_t root) {
+  for (const auto& file : volume.files) {
+    const fs::path relative(file.path);
+    if (auto made = make_inside(place, relative.parent_path(), root, 0755); !made) return made;
+    if (auto written = write_file(place / relative, file.content, 0600); !written) return written;
+    if (auto given = give(place / relative, root, file.mode); !given) return given;
+  }
+  return {};
+}
+
+std::uint64_t size_of(const Volume& volume) {
+  if (volume.bytes_max > 0) return volume.bytes_max;
+  std::uint64_t size = 64 << 10;
+  for (const auto& file : volume.files) size += (file.content.size() + 4095) / 4096 * 4096 + 8192;
+  return size;
+}
+
+std::ptrdiff_t depth_of(const BundleMount& mount) { return std::ranges::count(mount.target, '/'); }
+
+}  // namespace
+
+std::string bytes_of_volumes(const InstanceSpec& spec) {
+  if (spec.volumes.empty() && spec.volume_mounts.empty()) return {};
+  Writer out;
+  out.number(spec.volumes.size());
+  for (const auto& volume : spec.volumes) {
+    out.number(volume.bytes_max);
+    out.number(volume.files.size());
+    for (const auto& file : volume.files) {
+      out.text(file.path);
+      out.number(file.mode);
+      out.text(file.content);
+    }
+  }
+  out.number(spec.volume_mounts.size());
+  for (const auto& mount : spec.volume_mounts) {
+    out.number(mount.volume);
+    out.text(mount.target);
+    out.text(mount.sub_path);
+    out.number(mount.writable ? 1 : 0);
+  }
+  return out.take();
+}
+
+Result<void> parse_volumes(std::string_view bytes, InstanceSpec& spec) {
+  if (bytes.empty()) return {};
+  Reader in(bytes);
+  for (auto volumes = in.at_most(volumes_max); in.holds() && volumes > 0; --volumes) {
+    Volume volume{.bytes_max = in.number(), .files = {}};
+    for (auto files = in.at_most(volume_files_max); in.holds() && files > 0; --files) {
+      VolumeFile file{.path = in.text(), .mode = 0, .content = {}};
+      file.mode = static_cast<std::uint32_t>(in.at_most(0777));
+      file.content = in.text();
+      volume.files.push_back(std::move(file));
+    }
+    spec.volumes.push_back(std::move(volume));
+  }
+  for (auto mounts = in.at_most(volumes_max); in.holds() && mounts > 0; --mounts) {
+    VolumeMount mount{.volume = static_cast<std::uint32_t>(in.at_most(volumes_max)), .target = in.text()};
+    mount.sub_path = in.text();
+    mount.writable = in.at_most(1) == 1;
+    spec.volume_mounts.push_back(std::move(mount));
+  }
+  if (!in.holds() || !in.at_end()) return fail(Errc::invalid, "the volumes are cut short or out of bounds");
+  return {};
+}
+
+Result<void> check_volumes(const InstanceSpec& spec) {
+  const auto wrong = [](std::string what) { return fail(Errc::invalid, std::move(what)); };
+  if (!spec.volumes.empty() && !spec.step.empty()) return fail(Errc::denied, "volumes are for services");
+  if (spec.volumes.size() > volumes_max || spec.volume_mounts.size() > volumes_max)
+    return wrong(fmt::format("an instance has at most {} volumes, mounted in at most as many places", volumes_max));
+  std::size_t files = 0;
+  std::uint64_t bytes = 0;
+  for (const auto& volume : spec.volumes) {
+    if (volume.bytes_max > 0 && !volume.files.empty()) return wrong("a volume is to write to or has files");
+    if (volume.bytes_max > 0 && (volume.bytes_max < volume_size_min || volume.bytes_max > volume_size_max))
+      return wrong(fmt::format("a volume to write to holds {} to {}, not {}", human_bytes(volume_size_min),
+                               human_bytes(volume_size_max), human_bytes(volume.bytes_max)));
+    for (const auto& file : volume.files) {
+      ++files;
+      bytes += file.content.size();
+      if (!is_below(file.path))
+        return wrong(fmt::format("'{}' is not a path below a volume", printable(file.path, 100)));
+      if (file.mode > 0777) return wrong(fmt::format("mode {:o} of a volume's file", file.mode));
+    }
+  }
+  if (files > volume_files_max || bytes > volume_bytes_max)
+    return fail(Errc::too_large,
+                fmt::format("the volumes hold {} files of {} in all, at most {} of {} are allowed", files,
+                            human_bytes(bytes), volume_files_max, human_bytes(volume_bytes_max)));
+  for (const auto& mount : spec.volume_mounts) {
+    if (mount.volume >= spec.volumes.size()) return wrong("a mount is of a volume that is not there");
+    if (mount.target.size() < 2 || mount.target.front() != '/' || !is_below(std::string_view(mount.target).substr(1)) ||
+        mount.target.starts_with("/proc/") || mount.target == "/proc" || mount.target.starts_with("/sys/") ||
+        mount.target == "/sys")
+      return wrong(fmt::format("nothing can be mounted on '{}'", printable(mount.target, 100)));
+    if (!mount.sub_path.empty() && !is_below(mount.sub_path))
+      return wrong(fmt::format("'{}' is not a path below a volume", printable(mount.sub_path, 100)));
+    if (mount.writable && spec.volumes[mount.volume].bytes_max == 0)
+      return fail(Errc::denied, "a volume with files is mounted read-only");
+  }
+  return {};
+}
+
+Result<Volumes> Volumes::attach(const InstanceSpec& spec, const fs::path& area) {
+  Volumes out;
+  if (spec.volume_mounts.empty()) return out;
+  out.folder_ = area / "v" / spec.id.text();
+  if (auto made = make_folders(out.folder_.parent_path(), 0711); !made) return fail(std::move(made.error()));
+  if (auto made = make_folders(out.folder_, 0711); !made) return fail(std::move(made.error()));
+  const uid_t root = first_id(spec.id_range);
+  const auto place_of = [&](std::size_t volume) { return out.folder_ / std::to_string(volume); };
+  for (const auto& volume : spec.volumes) {
+    const auto place = place_of(out.count_++);
+    if (::mkdir(place.c_str(), 0700) != 0) return fail(system_error("make folder " + place.string(), errno));
+    // Kubernetes' modes: everybody may write to an emptyDir.
+    const auto options = fmt::format("mode={},uid={},gid={},size={}", volume.bytes_max > 0 ? "0777" : "0755", root,
+                                     root, size_of(volume));
+    if (::mount("wick", place.c_str(), "tmpfs", MS_NOSUID | MS_NODEV, options.c_str()) != 0)
+      return fail(system_error("mount a volume", errno));
+    if (auto filled = fill(place, volume, root); !filled) return fail(std::move(filled.error()).within("volume"));
+  }
+  for (const auto& mount : spec.volume_mounts) {
+    const auto place = place_of(mount.volume);
+    std::error_code missing;
+    // As the kubelet has it: what is not there is an empty folder.
+    if (!mount.sub_path.empty() && !fs::exists(place / mount.sub_path, missing))
+      if (auto made = make_inside(place, mount.sub_path, root, 0777); !made) return fail(std::move(made.error()));
+    out.entries_.push_back(
+        {.target = mount.target,
+         .type = "bind",
+         .source = mount.sub_path.empty() ? place.string() : (place / mount.sub_path).string(),
+         .options = fmt::format(R"("bind", "nosuid", "nodev", "{}")", mount.writable ? "rw" : "ro")});
+  }
+  std::ranges::stable_sort(out.entries_, {}, depth_of);
+  return out;
+}
+
+Volumes::~Volumes() {
+  if (folder_.empty()) return;
+  for (std::size_t i = 0; i < count_; ++i) {
+    const auto place = folder_ / std::to_string(i);
+    ::umount2(place.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW);
+    ::rmdir(place.c_str());
+  }
+  ::rmdir(folder_.c_str());
+}
+
+}  // namespace wick::container

@@ -1,0 +1,110 @@
+// Volumes of a service, seen from inside: what can be written, what can be read, whose it is, and what is left.
+#include <signal.h>
+
+#include <fmt/format.h>
+
+#include "runner_fixture.hpp"
+
+using namespace wick;
+using namespace wick::container;
+using namespace wick::container::testing;
+using Catch::Matchers::Contains;
+
+namespace {
+
+InstanceSpec with_volumes(RunnerFixture& f, std::string script) {
+  auto spec = f.spec({"/bin/sh", "-c", std::move(script)});
+  spec.id_range = 7;
+  spec.volumes = {
+      {.bytes_max = 1 << 20},
+      {.files = {{"key", 0400, "s3cret"}, {"deep/er/word", 0444, "word"}, {"raw", 0644, std::string("\0\1", 2)}}}};
+  return spec;
+}
+
+std::string mounts_of(pid_t pid) { return value_of(read_file(fmt::format("/proc/{}/mountinfo", pid))); }
+
+}  // namespace
+
+TEST_CASE("a service writes to its empty volume, up to its size, and reads the files of the other") {
+  RunnerFixture f;
+  auto spec = with_volumes(f, R"(
+    stat -c 'data %a %u' /data; echo one > /data/a && cat /other/a; touch /read-only/a 2>&1
+    ls /data; dd if=/dev/zero of=/data/big bs=64k count=40 2>&1 | grep -c space; rm /data/big
+    echo in-sub > /srv/deep/sub/b && cat /data/x/y/b
+    stat -c 'key %a %u %g' /etc/keys/key; cat /etc/keys/key 2>&1; cat /etc/keys/deep/er/word; echo
+    wc -c < /etc/keys/raw; touch /etc/keys/more 2>&1; touch /srv/beside 2>&1; cat /tmp/one-file; echo
+  )");
+  spec.volume_mounts = {{.volume = 0, .target = "/srv/deep/sub", .sub_path = "x/y", .writable = true},
+                        {.volume = 0, .target = "/data", .writable = true},
+                        {.volume = 0, .target = "/other", .writable = true},
+                        {.volume = 0, .target = "/read-only"},
+                        {.volume = 1, .target = "/tmp/one-file", .sub_path = "deep/er/word"},
+                        {.volume = 1, .target = "/etc/keys"}};
+  const auto exit = f.run_to_exit(spec);
+  const auto output = f.log_of(spec.id);
+  INFO(output);
+  CHECK(exit.status.ok());
+  CHECK_THAT(output, Contains("data 777 0\none\n") && Contains("touch: /read-only/a: Read-only file system"));
+  CHECK_THAT(output, Contains("1\nin-sub\n"));
+  CHECK_THAT(output, Contains("key 400 0 0\n") && Contains("can't open '/etc/keys/key': Permission denied"));
+  CHECK_THAT(output, Contains("\nword\n2\n") && Contains("touch: /etc/keys/more: Read-only file system"));
+  CHECK_THAT(output, Contains("touch: /srv/beside: Read-only file system"));
+  CHECK_THAT(output, Contains("Read-only file system\nword\n"));
+  CHECK(f.leftovers().empty());
+  CHECK_THAT(mounts_of(f.runner_pid()), !Contains("/v/" + std::string(spec.id.text())));
+}
+
+TEST_CASE("an image's links do not lead a volume out of its root, and its files stay below it") {
+  RunnerFixture f;
+  Tar tar;
+  tar.folder("run").folder("var").symlink("var/run", "/run").symlink("out", "../../../../../..");
+  tar.folder("app", 0755, 1000).file("app/own", "of the image\n");
+  auto spec = with_volumes(f, R"(
+    cat /run/secrets/deep/er/word; echo; cat /here/deep/er/word; echo; cat /app/own; cat /app/conf/deep/er/word; echo
+    stat -c 'app %a %u' /app; ls / | grep -c here
+  )");
+  spec.layers.push_back(f.import(tar));
+  spec.volume_mounts = {{.volume = 1, .target = "/var/run/secrets"},
+                        {.volume = 1, .target = "/out/here"},
+                        {.volume = 1, .target = "/app/conf"}};
+  const auto exit = f.run_to_exit(spec);
+  const auto output = f.log_of(spec.id);
+  INFO(output);
+  CHECK(exit.status.ok());
+  CHECK(output == "word\nword\nof the image\nword\napp 755 1000\n1\n");
+  CHECK_FALSE(std::filesystem::exists("/here"));
+  CHECK(f.leftovers().empty());
+}
+
+TEST_CASE("a folder cannot be mounted on a file of the image, and nothing of the attempt is left") {
+  RunnerFixture f;
+  auto spec = with_volumes(f, "echo never");
+  spec.volume_mounts = {{.volume = 1, .target = "/bin/busybox"}};
+  const auto refused = f.run(f.runner().prepare(spec, f.open_log(spec.id)));
+  REQUIRE_FALSE(refused);
+  INFO(refused.error().what());
+  CHECK_THAT(refused.error().what(), Contains("busybox"));
+  CHECK(f.leftovers().empty());
+  CHECK_THAT(mounts_of(f.runner_pid()), !Contains("/v/"));
+}
+
+TEST_CASE("the volumes of an instance outlive the runner that made them") {
+  RunnerFixture f;
+  auto spec =
+      with_volumes(f, "until test -e /data/go; do sleep 0.05; done; cat /etc/keys/deep/er/word; ls -d /data /etc/keys");
+  spec.process.uid = 0;
+  spec.allow_root = true;
+  spec.volume_mounts = {{.volume = 0, .target = "/data", .writable = true}, {.volume = 1, .target = "/etc/keys"}};
+  const auto pid = f.launch(spec).pid;
+  ::kill(f.runner_pid(), SIGKILL);
+  f.stop_runner();
+  f.start_runner();
+  REQUIRE(value_of(f.run(f.runner().list())).size() == 1);
+  value_of(write_file(fmt::format("/proc/{}/root/data/go", pid), ""));
+  const auto exit = f.wait_exit(spec.id);
+  INFO(f.log_of(spec.id));
+  CHECK(exit.status.ok());
+  CHECK(f.log_of(spec.id) == "word/data\n/etc/keys\n");
+  value_of(f.run(f.runner().remove(spec.id)));
+  CHECK(f.leftovers().empty());
+}
