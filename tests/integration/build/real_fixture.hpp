@@ -10,6 +10,7 @@
 
 #include "support/run_loop.hpp"
 #include "wick/build/build.hpp"
+#include "wick/container/name_server.hpp"
 #include "wick/container/runner_process.hpp"
 #include "wick/image/layer.hpp"
 #include "wick/os/child_process.hpp"
@@ -38,6 +39,9 @@ class RealFixture {
     auto process = value_of(ChildProcess::spawn(loop_.get_executor(), options));
     process_.emplace(std::move(process));
     client_ = std::make_unique<container::RunnerClient>(loop_.get_executor(), std::move(pair.first));
+    client_->on_inside([this](const container::InstanceId&, const EgressPolicy&,
+                              container::Inside inside) { serve_names(std::move(inside)); },
+                       [](const container::InstanceId&) {});
     tasks_.spawn("client", client_->run());
     store_ = value_of(image::ContentStore::open(home_.path() / "content"));
     builder_ = std::make_unique<Builder>(
@@ -132,6 +136,12 @@ class RealFixture {
   }
 
  private:
+  /// Steps ask the daemon for names; nobody else answers in their network.
+  void serve_names(container::Inside inside) {
+    tasks_.spawn("dns", names_.serve_udp(std::move(inside.dns_udp), {}));
+    tasks_.spawn("dns over tcp", names_.serve_tcp(std::move(inside.dns_tcp), {}));
+  }
+
   std::vector<std::filesystem::path> layers_of(const BuiltImage& built) const {
     std::vector<std::filesystem::path> out;
     const auto& layers = built.image.config.diff_ids;
@@ -143,6 +153,7 @@ class RealFixture {
   asio::io_context loop_{1};
   SteadyClock clock_;
   WorkerPool workers_;
+  container::NameServer names_{loop_.get_executor(), clock_, [](std::string_view) { return false; }};
   std::optional<ChildProcess> process_;
   std::unique_ptr<container::RunnerClient> client_;
   std::optional<image::ContentStore> store_;

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Rude and slow clients, and large bodies, against a real server and relay. usage: clients_test.py HTTP_RELAY_PROGRAM"""
-import hashlib, os, resource, socket, struct, subprocess, sys, threading, time
+import atexit, hashlib, os, resource, socket, struct, subprocess, sys, threading, time
 
 BLOCK = bytes(range(256)) * 256  # 64 KiB
 
@@ -90,6 +90,8 @@ class Proxy:
         self.process = subprocess.Popen([program, "127.0.0.1:0", instance.address, *limits], stdout=subprocess.PIPE,
                                         stderr=subprocess.DEVNULL if files else None,
                                         env={**os.environ, "QUIET": "1"}, preexec_fn=set_files if files else None)
+        # A test that fails leaves its proxy behind, and whoever reads our output would wait for it.
+        atexit.register(self.process.kill)
         host, port = self.process.stdout.readline().decode().strip().rsplit(":", 1)
         self.address = (host, int(port))
 

@@ -198,13 +198,12 @@ def main():
     if sys.argv[2:] == ["inside"]:
         return inside_a_network_of_its_own(program)
     raise_files()
-    instance = Instance()
     failed = 0
     for name, test in list(globals().items()):
         if not name.startswith("test_") or (sys.argv[2:] and sys.argv[2] not in name):
             continue
         try:
-            print(f"ok    {name[5:].replace('_', ' ')}: {test(program, instance)}", flush=True)
+            print(f"ok    {name[5:].replace('_', ' ')}: {test(program, Instance())}", flush=True)
         except (AssertionError, OSError) as error:
             failed += 1
             print(f"WRONG {name[5:].replace('_', ' ')}: {error!r}", flush=True)

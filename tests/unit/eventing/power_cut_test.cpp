@@ -241,9 +241,15 @@ TEST_CASE("a flipped bit anywhere in the log is harmless or told, and never ends
                             .broker = "b",
                             .subscriber = {.url = "http://s"},
                             .start_from = {.where = StartFrom::Where::earliest}});
-      auto settle = [](Clock& clock, Eventing& eventing) -> awaitable<void> {
-        co_await clock.sleep(100ms);
-        co_await eventing.stop(100ms);
+      // Until all came, or what is missing was told of and nothing more comes.
+      auto settle = [&got](Clock& clock, Eventing& eventing) -> awaitable<void> {
+        int quiet = 0;
+        for (const auto until = clock.now() + 10s; got.size() < events && quiet < 20 && clock.now() < until;) {
+          const auto before = got.size();
+          co_await clock.sleep(1ms);
+          quiet = eventing.damaged() > 0 && got.size() == before ? quiet + 1 : 0;
+        }
+        co_await eventing.stop(10s);
       };
       run_on(loop, settle(clock, eventing));
       std::size_t right = 0;
