@@ -11,6 +11,7 @@
 #include <csignal>
 #include <cstdio>
 
+#include "app/complain.hpp"
 #include "app/config.hpp"
 #include "wick/base/log.hpp"
 #include "wick/container/runner_process.hpp"
@@ -51,12 +52,6 @@ Result<Fd> listen_for_front(const fs::path& path, gid_t front_gid) {
   if (::chown(path.c_str(), 0, front_gid) != 0 || ::chmod(path.c_str(), 0660) != 0)
     return fail(system_error("give " + path.string() + " to the front", errno));
   return socket;
-}
-
-int complain(const Error& error) {
-  fmt::print(stderr, "error: {}  [{}]\n", error.what(), slug(error.code()));
-  if (!error.hint().empty()) fmt::print(stderr, "  hint: {}\n", error.hint());
-  return error.code() == Errc::invalid ? 2 : 1;
 }
 
 /// In a unit of its own: waits for the front, serves it, and ends with it; the unit starts the next one, which adopts

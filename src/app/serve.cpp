@@ -9,6 +9,7 @@
 #include <csignal>
 #include <cstdio>
 
+#include "app/complain.hpp"
 #include "app/config.hpp"
 #include "app/front.hpp"
 #include "app/identity.hpp"
@@ -25,12 +26,6 @@ namespace wick::app {
 namespace {
 
 namespace fs = std::filesystem;
-
-int complain(const Error& error) {
-  fmt::print(stderr, "error: {}  [{}]\n", error.what(), slug(error.code()));
-  if (!error.hint().empty()) fmt::print(stderr, "  hint: {}\n", error.hint());
-  return error.code() == Errc::invalid ? 2 : 1;
-}
 
 /// The front is nobody special: every folder on the way to its own must let others through.
 Result<void> check_reachable(const fs::path& folder, const Identity& identity) {

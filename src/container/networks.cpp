@@ -40,7 +40,12 @@ constexpr int link_tries = 256;
 constexpr int inside_index = 2;  // of eth0: the loopback is 1
 constexpr Ipv4 gateway_of_link{169, 254, 1, 1};
 
-enum Group : std::uint32_t { closed = 7701, internet = 7702, everything = 7703, listed = 7704 };  // runtime/egress.nft
+enum SocketGroup : std::uint32_t {
+  closed = 7701,
+  internet = 7702,
+  everything = 7703,
+  listed = 7704
+};  // runtime/egress.nft
 
 std::string link_name(std::uint32_t number) { return fmt::format("wick{}", number); }
 
@@ -54,7 +59,7 @@ MacAddress mac_of(std::uint32_t number, std::uint8_t end) {
 
 bool wants_link(const EgressPolicy& policy) { return policy.base != Egress::none || !policy.allow.empty(); }
 
-Group group_of(const EgressPolicy& policy) {
+SocketGroup group_of(const EgressPolicy& policy) {
   if (policy.base == Egress::open) return everything;
   if (!policy.allow.empty()) return listed;
   return policy.base == Egress::internet ? internet : closed;
@@ -288,7 +293,7 @@ awaitable<Result<Network>> Networks::take(EgressPolicy policy) {
 }
 
 awaitable<Result<void>> Networks::apply(Network& network, const EgressPolicy& policy) {
-  const Group group = group_of(policy);
+  const SocketGroup group = group_of(policy);
   if (group == internet && network.is_default) co_return Result<void>{};
   if (group == listed) {
     auto rules = egress_list_rules(network.number, policy);

@@ -127,7 +127,7 @@ json::object with_verdict(const json::object& run, Truth status, std::string rea
   return next;
 }
 
-awaitable<void> write(World& world, ObjectKey key, json::object status) {
+awaitable<void> write_verdict(World& world, ObjectKey key, json::object status) {
   auto written = co_await world.objects().update_status(key, std::move(status));
   if (!written && written.error().code() != Errc::not_found)
     log::warn("build run status not written", {{"name", key.name}, {"error", written.error().what()}});
@@ -139,7 +139,7 @@ awaitable<void> write_failure(World& world, ObjectKey key, model::Failure failur
   auto status = with_verdict(*run, Truth::no, reason_of(failure.slug), failure.because, world.now());
   status["completionTime"] = to_rfc3339(world.now());
   status["failure"] = failure.to_json();
-  co_await write(world, key, std::move(status));
+  co_await write_verdict(world, key, std::move(status));
 }
 
 /// Creates the Service, or gives the existing one this spec; its labels and annotations are kept and added to.
@@ -266,7 +266,7 @@ awaitable<void> BuildRunReconciler::run(ObjectKey key, std::string uid) {
   }
   auto running = with_verdict(*object, Truth::unknown, "Running", "the build is running", world_.now());
   running["startTime"] = to_rfc3339(world_.now());
-  co_await write(world_, key, std::move(running));
+  co_await write_verdict(world_, key, std::move(running));
 
   model::FieldErrors ignored;
   const auto wanted = model::decode_build_run(*object, ignored);
@@ -317,7 +317,7 @@ awaitable<void> BuildRunReconciler::run(ObjectKey key, std::string uid) {
   }
   status["completionTime"] = to_rfc3339(world_.now());
   log::info("built", {{"run", key.name_space + "/" + key.name}, {"image", built->image.digest.text()}});
-  co_await write(world_, key, std::move(status));
+  co_await write_verdict(world_, key, std::move(status));
 }
 
 awaitable<void> BuildRunReconciler::stop() {

@@ -25,7 +25,7 @@ namespace wick::image {
 namespace {
 
 constexpr std::size_t depth_max = 2048;  // path_resolution(7): 4,096 bytes of path; descriptors are held one a level
-constexpr std::size_t copy_bytes = 256 << 10;
+constexpr std::size_t pack_buffer_bytes = 256 << 10;
 constexpr std::size_t xattr_names_bytes_max = 64 << 10;  // Linux XATTR_LIST_MAX
 constexpr std::string_view whiteout_prefix = ".wh.";
 constexpr std::string_view opaque_name = ".wh..wh..opq";
@@ -36,7 +36,7 @@ struct CloseDir {
 
 class Packer {
  public:
-  Packer(int fd, const PackOptions& options) : writer_(fd), options_(options), buffer_(copy_bytes, '\0') {}
+  Packer(int fd, const PackOptions& options) : writer_(fd), options_(options), buffer_(pack_buffer_bytes, '\0') {}
 
   Result<void> add_top_folder(int folder, const std::string& name, const struct stat& status);
   Result<void> add_top_file(Fd file, const std::string& name);

@@ -27,7 +27,7 @@ constexpr std::string_view opaque_name = ".wh..wh..opq";
 constexpr std::size_t pending_name_bytes_max = 256 << 20;
 // The kernel gives up after 40 symlinks (path_resolution(7)); so do folders made behind dangling ones.
 constexpr int symlinks_max = 40;
-constexpr std::size_t copy_bytes = 256 << 10;
+constexpr std::size_t unpack_buffer_bytes = 256 << 10;
 
 class Unpacker {
  public:
@@ -37,7 +37,7 @@ class Unpacker {
         replace_(whiteouts == Whiteouts::refuse_and_replace),
         limits_(limits),
         owners_(owners),
-        buffer_(copy_bytes, '\0') {}
+        buffer_(unpack_buffer_bytes, '\0') {}
 
   Result<Unpacked> run(TarReader& reader);
 

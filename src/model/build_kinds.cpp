@@ -108,7 +108,7 @@ void check_strategy(const json::object& object, const json::object*, FieldErrors
     if (step.text("name").empty()) errors.missing(step.path("name"));
 }
 
-Kind row(std::string_view kind, std::string_view plural, std::string_view singular) {
+Kind build_row(std::string_view kind, std::string_view plural, std::string_view singular) {
   return {.group = "shipwright.io",
           .version = "v1beta1",
           .kind = kind,
@@ -120,7 +120,7 @@ Kind row(std::string_view kind, std::string_view plural, std::string_view singul
 }  // namespace
 
 std::vector<Kind> build_kinds() {
-  auto build = row("Build", "builds", "build");
+  auto build = build_row("Build", "builds", "build");
   build.columns = {{"Registered", "string", ".status.registered"},
                    {"Reason", "string", ".status.reason"},
                    {"BuildStrategyKind", "string", ".spec.strategy.kind"},
@@ -128,7 +128,7 @@ std::vector<Kind> build_kinds() {
                    {"CreationTime", "date", ".metadata.creationTimestamp"}};
   build.schema = build_schema;
   build.check = check_build;
-  auto run = row("BuildRun", "buildruns", "buildrun");
+  auto run = build_row("BuildRun", "buildruns", "buildrun");
   run.short_names = {"br"};
   run.columns = {{"Succeeded", "string", ".status.conditions[?(@.type=='Succeeded')].status"},
                  {"Reason", "string", ".status.conditions[?(@.type=='Succeeded')].reason"},
@@ -136,7 +136,7 @@ std::vector<Kind> build_kinds() {
                  {"CompletionTime", "date", ".status.completionTime"}};
   run.schema = build_run_schema;
   run.check = check_build_run;
-  auto strategy = row("BuildStrategy", "buildstrategies", "buildstrategy");
+  auto strategy = build_row("BuildStrategy", "buildstrategies", "buildstrategy");
   strategy.short_names = {"bs"};
   strategy.schema = strategy_schema;
   strategy.check = check_strategy;

@@ -204,8 +204,8 @@ void event_type_from_stored(json::object& object) {
   if (text_at(*spec, {"reference", "kind"}) == "Broker") (*spec)["broker"] = text_at(*spec, {"reference", "name"});
 }
 
-Kind row(std::string_view version, std::string_view kind, std::string_view plural, std::string_view singular,
-         std::vector<PrinterColumn> columns) {
+Kind eventing_row(std::string_view version, std::string_view kind, std::string_view plural, std::string_view singular,
+                  std::vector<PrinterColumn> columns) {
   return {.group = group,
           .version = version,
           .kind = kind,
@@ -219,44 +219,44 @@ Kind row(std::string_view version, std::string_view kind, std::string_view plura
 }  // namespace
 
 std::vector<Kind> eventing_kinds() {
-  auto broker = row("v1", "Broker", "brokers", "broker",
-                    {{"URL", "string", ".status.address.url"}, age_column, ready_column, reason_column});
+  auto broker = eventing_row("v1", "Broker", "brokers", "broker",
+                             {{"URL", "string", ".status.address.url"}, age_column, ready_column, reason_column});
   broker.ducks = {"duck.knative.dev/addressable"};
   broker.schema = broker_schema;
   broker.defaults = default_broker;
   broker.check = check_broker;
 
-  auto trigger = row("v1", "Trigger", "triggers", "trigger",
-                     {{"Broker", "string", ".spec.broker"},
-                      {"Subscriber_URI", "string", ".status.subscriberUri"},
-                      age_column,
-                      ready_column,
-                      reason_column});
+  auto trigger = eventing_row("v1", "Trigger", "triggers", "trigger",
+                              {{"Broker", "string", ".spec.broker"},
+                               {"Subscriber_URI", "string", ".status.subscriberUri"},
+                               age_column,
+                               ready_column,
+                               reason_column});
   trigger.schema = trigger_schema;
   trigger.defaults = default_trigger;
   trigger.check = check_trigger;
 
-  auto type = row("v1beta3", "EventType", "eventtypes", "eventtype",
-                  {{"Type", "string", ".spec.attributes[?(@.name=='type')].value"},
-                   {"Source", "string", ".spec.attributes[?(@.name=='source')].value"},
-                   {"Reference Kind", "string", ".spec.reference.kind"},
-                   {"Reference Name", "string", ".spec.reference.name"},
-                   {"Description", "string", ".spec.description"},
-                   ready_column,
-                   reason_column});
+  auto type = eventing_row("v1beta3", "EventType", "eventtypes", "eventtype",
+                           {{"Type", "string", ".spec.attributes[?(@.name=='type')].value"},
+                            {"Source", "string", ".spec.attributes[?(@.name=='source')].value"},
+                            {"Reference Kind", "string", ".spec.reference.kind"},
+                            {"Reference Name", "string", ".spec.reference.name"},
+                            {"Description", "string", ".spec.description"},
+                            ready_column,
+                            reason_column});
   type.schema = event_type_schema;
   type.defaults = default_event_type;
   type.check = check_event_type;
 
-  auto older = row("v1beta2", "EventType", "eventtypes", "eventtype",
-                   {{"Type", "string", ".spec.type"},
-                    {"Source", "string", ".spec.source"},
-                    {"Schema", "string", ".spec.schema"},
-                    {"Reference Kind", "string", ".spec.reference.kind"},
-                    {"Reference Name", "string", ".spec.reference.name"},
-                    {"Description", "string", ".spec.description"},
-                    ready_column,
-                    reason_column});
+  auto older = eventing_row("v1beta2", "EventType", "eventtypes", "eventtype",
+                            {{"Type", "string", ".spec.type"},
+                             {"Source", "string", ".spec.source"},
+                             {"Schema", "string", ".spec.schema"},
+                             {"Reference Kind", "string", ".spec.reference.kind"},
+                             {"Reference Name", "string", ".spec.reference.name"},
+                             {"Description", "string", ".spec.description"},
+                             ready_column,
+                             reason_column});
   older.stored = false;
   older.schema = event_type_v1beta2_schema;
   older.defaults = default_event_type;

@@ -218,8 +218,8 @@ void check_parallel(const json::object& object, const json::object*, FieldErrors
   spec.refuse_rest();
 }
 
-Kind row(std::string_view group, std::string_view kind, std::string_view plural, std::string_view singular,
-         std::vector<std::string_view> short_names) {
+Kind flow_row(std::string_view group, std::string_view kind, std::string_view plural, std::string_view singular,
+              std::vector<std::string_view> short_names) {
   Kind row{.group = group,
            .version = "v1",
            .kind = kind,
@@ -236,24 +236,24 @@ Kind row(std::string_view group, std::string_view kind, std::string_view plural,
 }  // namespace
 
 std::vector<Kind> flow_kinds() {
-  auto channel = row(messaging, "Channel", "channels", "channel", {"ch"});
+  auto channel = flow_row(messaging, "Channel", "channels", "channel", {"ch"});
   channel.schema = channel_schema;
   channel.defaults = default_channel;
   channel.check = check_channel;
-  auto memory = row(messaging, "InMemoryChannel", "inmemorychannels", "inmemorychannel", {"imc"});
+  auto memory = flow_row(messaging, "InMemoryChannel", "inmemorychannels", "inmemorychannel", {"imc"});
   memory.schema = channel_schema;
   memory.defaults = mark_subscribable;
   memory.check = check_in_memory_channel;
-  auto subscription = row(messaging, "Subscription", "subscriptions", "subscription", {"sub"});
+  auto subscription = flow_row(messaging, "Subscription", "subscriptions", "subscription", {"sub"});
   subscription.columns = {age_column, ready_column, reason_column};
   subscription.ducks = {};
   subscription.schema = subscription_schema;
   subscription.check = check_subscription;
-  auto sequence = row(flows, "Sequence", "sequences", "sequence", {});
+  auto sequence = flow_row(flows, "Sequence", "sequences", "sequence", {});
   sequence.schema = sequence_schema;
   sequence.defaults = default_channel_template;
   sequence.check = check_sequence;
-  auto parallel = row(flows, "Parallel", "parallels", "parallel", {});
+  auto parallel = flow_row(flows, "Parallel", "parallels", "parallel", {});
   parallel.schema = parallel_schema;
   parallel.defaults = default_channel_template;
   parallel.check = check_parallel;

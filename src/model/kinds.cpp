@@ -31,6 +31,12 @@ const Kind& named(std::string_view group, std::string_view kind) {
 
 }  // namespace
 
+std::string join_outlines(std::initializer_list<std::string_view> parts) {
+  std::string text;
+  for (const auto part : parts) text += part;
+  return text;
+}
+
 std::string Kind::api_version() const {
   return group.empty() ? std::string(version) : std::string(group) + "/" + std::string(version);
 }

@@ -1,6 +1,9 @@
 // One function a group of kinds; kinds.cpp makes the table of them.
 #pragma once
 
+#include <initializer_list>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "wick/model/resource.hpp"
@@ -13,6 +16,9 @@ std::vector<Kind> eventing_kinds();
 std::vector<Kind> flow_kinds();    // messaging.knative.dev and flows.knative.dev
 std::vector<Kind> source_kinds();  // sources.knative.dev and sinks.knative.dev
 std::vector<Kind> build_kinds();
+
+/// Outlines are put together from shared parts.
+std::string join_outlines(std::initializer_list<std::string_view> parts);
 
 /// Columns that many kinds share.
 inline constexpr PrinterColumn ready_column{"Ready", "string", ".status.conditions[?(@.type=='Ready')].status"};

@@ -38,36 +38,31 @@ constexpr std::string_view latest_lines = R"(
   latestReadyRevisionName
 )";
 // What the failed-deploy contract adds: step, slug, because, lastOutput, hint.
-constexpr std::string_view status_lines = R"(
+constexpr std::string_view serving_status_lines = R"(
 status
   @conditions
   lastFailure any            | Why the newest revision does not serve.
 )";
 
-std::string join(std::initializer_list<std::string_view> parts) {
-  std::string text;
-  for (const auto part : parts) text += part;
-  return text;
-}
-
 json::object service_schema() {
-  return resource_outline(
-      join({template_lines, traffic_lines, status_lines, address_lines, latest_lines, traffic_lines, rollout_lines}),
-      "A workload: its template stamps out revisions, its traffic list says which of them answer.");
+  return resource_outline(join_outlines({template_lines, traffic_lines, serving_status_lines, address_lines,
+                                         latest_lines, traffic_lines, rollout_lines}),
+                          "A workload: its template stamps out revisions, its traffic list says which of them answer.");
 }
 
 json::object configuration_schema() {
-  return resource_outline(join({template_lines, status_lines, latest_lines}),
+  return resource_outline(join_outlines({template_lines, serving_status_lines, latest_lines}),
                           "The desired state of a workload; every change of its template makes a Revision.");
 }
 
 json::object route_schema() {
-  return resource_outline(join({"\nspec\n", traffic_lines, status_lines, address_lines, traffic_lines, rollout_lines}),
-                          "Names that requests come by, and the revisions that answer them.");
+  return resource_outline(
+      join_outlines({"\nspec\n", traffic_lines, serving_status_lines, address_lines, traffic_lines, rollout_lines}),
+      "Names that requests come by, and the revisions that answer them.");
 }
 
 json::object revision_schema() {
-  return resource_outline(join({"\nspec @revision\n", status_lines, R"(
+  return resource_outline(join_outlines({"\nspec @revision\n", serving_status_lines, R"(
   logUrl
   containerStatuses[]
     name
@@ -82,7 +77,7 @@ json::object revision_schema() {
 }
 
 json::object domain_mapping_schema() {
-  return resource_outline(join({R"(
+  return resource_outline(join_outlines({R"(
 spec
   ref                        | The Service or Route that answers for the domain.
     apiVersion
@@ -95,7 +90,7 @@ spec
 status
   @conditions
 )",
-                                address_lines}),
+                                         address_lines}),
                           "A domain of one's own for a Service; its name is the domain.");
 }
 
@@ -148,9 +143,9 @@ void check_domain_mapping(const json::object& object, const json::object*, Field
   decode_domain_mapping(object, errors);
 }
 
-Kind row(std::string_view version, std::string_view kind, std::string_view plural, std::string_view singular,
-         std::vector<std::string_view> short_names, std::vector<PrinterColumn> columns,
-         std::vector<std::string_view> ducks) {
+Kind serving_row(std::string_view version, std::string_view kind, std::string_view plural, std::string_view singular,
+                 std::vector<std::string_view> short_names, std::vector<PrinterColumn> columns,
+                 std::vector<std::string_view> ducks) {
   return {.group = group,
           .version = version,
           .kind = kind,
@@ -170,39 +165,40 @@ std::vector<Kind> serving_kinds() {
   constexpr PrinterColumn created{"LatestCreated", "string", ".status.latestCreatedRevisionName"};
   constexpr PrinterColumn ready{"LatestReady", "string", ".status.latestReadyRevisionName"};
 
-  auto service = row("v1", "Service", "services", "service", {"kservice", "ksvc"},
-                     {url, created, ready, ready_column, reason_column},
-                     {"duck.knative.dev/addressable", "duck.knative.dev/podspecable"});
+  auto service = serving_row("v1", "Service", "services", "service", {"kservice", "ksvc"},
+                             {url, created, ready, ready_column, reason_column},
+                             {"duck.knative.dev/addressable", "duck.knative.dev/podspecable"});
   service.schema = service_schema;
   service.defaults = default_service;
   service.check = check_service;
 
-  auto configuration = row("v1", "Configuration", "configurations", "configuration", {"config", "cfg"},
-                           {created, ready, ready_column, reason_column}, {"duck.knative.dev/podspecable"});
+  auto configuration = serving_row("v1", "Configuration", "configurations", "configuration", {"config", "cfg"},
+                                   {created, ready, ready_column, reason_column}, {"duck.knative.dev/podspecable"});
   configuration.schema = configuration_schema;
   configuration.defaults = default_template;
   configuration.check = check_configuration;
 
-  auto revision = row("v1", "Revision", "revisions", "revision", {"rev"},
-                      {{"Config Name", "string", ".metadata.labels['serving.knative.dev/configuration']"},
-                       {"Generation", "string", ".metadata.labels['serving.knative.dev/configurationGeneration']"},
-                       ready_column,
-                       reason_column,
-                       {"Actual Replicas", "integer", ".status.actualReplicas"},
-                       {"Desired Replicas", "integer", ".status.desiredReplicas"}},
-                      {});
+  auto revision =
+      serving_row("v1", "Revision", "revisions", "revision", {"rev"},
+                  {{"Config Name", "string", ".metadata.labels['serving.knative.dev/configuration']"},
+                   {"Generation", "string", ".metadata.labels['serving.knative.dev/configurationGeneration']"},
+                   ready_column,
+                   reason_column,
+                   {"Actual Replicas", "integer", ".status.actualReplicas"},
+                   {"Desired Replicas", "integer", ".status.desiredReplicas"}},
+                  {});
   revision.schema = revision_schema;
   revision.defaults = default_revision;
   revision.check = check_revision;
 
-  auto route = row("v1", "Route", "routes", "route", {"rt"}, {url, ready_column, reason_column},
-                   {"duck.knative.dev/addressable"});
+  auto route = serving_row("v1", "Route", "routes", "route", {"rt"}, {url, ready_column, reason_column},
+                           {"duck.knative.dev/addressable"});
   route.schema = route_schema;
   route.defaults = default_route;
   route.check = check_route;
 
-  auto mapping = row("v1beta1", "DomainMapping", "domainmappings", "domainmapping", {"dm"},
-                     {url, ready_column, reason_column}, {});
+  auto mapping = serving_row("v1beta1", "DomainMapping", "domainmappings", "domainmapping", {"dm"},
+                             {url, ready_column, reason_column}, {});
   mapping.schema = domain_mapping_schema;
   mapping.defaults = default_domain_mapping;
   mapping.check = check_domain_mapping;

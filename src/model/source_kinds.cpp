@@ -22,7 +22,7 @@ constexpr std::string_view sink_lines = R"(
     extensions map
 )";
 
-constexpr std::string_view status_lines = R"(
+constexpr std::string_view source_status_lines = R"(
 status
   @conditions
   sinkUri
@@ -32,14 +32,8 @@ status
   ceAttributes any
 )";
 
-std::string join(std::initializer_list<std::string_view> parts) {
-  std::string text;
-  for (const auto part : parts) text += part;
-  return text;
-}
-
 json::object ping_source_schema() {
-  return resource_outline(join({R"(
+  return resource_outline(join_outlines({R"(
 spec
   schedule                   | Cron: five fields, or six with seconds first, or @hourly and the like.
   timezone                   | An IANA name; UTC where none is given.
@@ -47,12 +41,12 @@ spec
   data
   dataBase64
 )",
-                                sink_lines, status_lines}),
+                                         sink_lines, source_status_lines}),
                           "Sends an event on a schedule.");
 }
 
 json::object container_source_schema() {
-  return resource_outline(join({R"(
+  return resource_outline(join_outlines({R"(
 spec
   template                   | What runs; it finds the sink in K_SINK.
     metadata @metadata
@@ -64,12 +58,12 @@ spec
       imagePullSecrets[]
         name
 )",
-                                sink_lines, status_lines}),
+                                         sink_lines, source_status_lines}),
                           "Runs a container that sends events.");
 }
 
 json::object sink_binding_schema() {
-  return resource_outline(join({R"(
+  return resource_outline(join_outlines({R"(
 spec
   subject                    | The workloads that get K_SINK.
     apiVersion
@@ -80,12 +74,12 @@ spec
       matchLabels map
       matchExpressions any
 )",
-                                sink_lines, status_lines}),
+                                         sink_lines, source_status_lines}),
                           "Tells a workload where its events go.");
 }
 
 json::object api_server_source_schema() {
-  return resource_outline(join({R"(
+  return resource_outline(join_outlines({R"(
 spec
   resources[]                | What to watch.
     apiVersion
@@ -102,7 +96,7 @@ spec
   filters any
   skipPermissions any
 )",
-                                sink_lines, status_lines, "\n  namespaces[]\n"}),
+                                         sink_lines, source_status_lines, "\n  namespaces[]\n"}),
                           "Turns changes of objects into events.");
 }
 
@@ -279,7 +273,7 @@ void check_job_sink(const json::object& object, const json::object* old, FieldEr
   if (old) check_immutable(object, *old, {"spec", "job"}, "spec.job", errors);
 }
 
-Kind row(std::string_view version, std::string_view kind, std::string_view plural, std::string_view singular) {
+Kind source_row(std::string_view version, std::string_view kind, std::string_view plural, std::string_view singular) {
   return {.group = sources,
           .version = version,
           .kind = kind,
@@ -294,7 +288,7 @@ Kind row(std::string_view version, std::string_view kind, std::string_view plura
 }  // namespace
 
 std::vector<Kind> source_kinds() {
-  auto ping = row("v1", "PingSource", "pingsources", "pingsource");
+  auto ping = source_row("v1", "PingSource", "pingsources", "pingsource");
   ping.columns = {{"Sink", "string", ".status.sinkUri"},
                   {"Schedule", "string", ".spec.schedule"},
                   age_column,
@@ -306,20 +300,20 @@ std::vector<Kind> source_kinds() {
   auto older_ping = ping;  // the same fields; kn up to 1.16 asks for it
   older_ping.version = "v1beta2";
   older_ping.stored = false;
-  auto container = row("v1", "ContainerSource", "containersources", "containersource");
+  auto container = source_row("v1", "ContainerSource", "containersources", "containersource");
   container.schema = container_source_schema;
   container.defaults = default_sink;
   container.check = check_container_source;
-  auto binding = row("v1", "SinkBinding", "sinkbindings", "sinkbinding");
+  auto binding = source_row("v1", "SinkBinding", "sinkbindings", "sinkbinding");
   binding.ducks.push_back("duck.knative.dev/binding");
   binding.schema = sink_binding_schema;
   binding.defaults = default_sink_binding;
   binding.check = check_sink_binding;
-  auto server = row("v1", "ApiServerSource", "apiserversources", "apiserversource");
+  auto server = source_row("v1", "ApiServerSource", "apiserversources", "apiserversource");
   server.schema = api_server_source_schema;
   server.defaults = default_api_server_source;
   server.check = check_api_server_source;
-  auto job = row("v1alpha1", "JobSink", "jobsinks", "jobsink");
+  auto job = source_row("v1alpha1", "JobSink", "jobsinks", "jobsink");
   job.group = "sinks.knative.dev";
   job.categories = {"all", "knative", "sinks"};
   job.columns = {{"URL", "string", ".status.address.url"}, age_column, ready_column, reason_column};

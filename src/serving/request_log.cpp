@@ -15,11 +15,11 @@ std::string_view folded(std::string_view method) {
   return found == methods.end() ? "other" : *found;
 }
 
+}  // namespace
+
 Labels labels_of(const RevisionSpec& spec) {
   return {{"namespace", spec.key.name_space}, {"service", spec.service}, {"revision", spec.key.name}};
 }
-
-}  // namespace
 
 RequestMetrics::RequestMetrics(Metrics& metrics, const RevisionSpec& spec)
     : metrics_(metrics),

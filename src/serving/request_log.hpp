@@ -30,6 +30,9 @@ struct RequestRecord {
   std::optional<WakeSteps> wake;
 };
 
+/// The labels of everything that is counted of a revision.
+Labels labels_of(const RevisionSpec& spec);
+
 /// wick_http_requests_total and wick_http_request_duration_seconds of one revision, with the series at hand.
 class RequestMetrics {
  public:

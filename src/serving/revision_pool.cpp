@@ -9,6 +9,7 @@
 #include <boost/system/system_error.hpp>
 
 #include "liveness.hpp"
+#include "request_log.hpp"
 #include "wick/base/log.hpp"
 #include "wick/contract/plain_http.hpp"
 #include "wick/os/deadline.hpp"
@@ -38,10 +39,6 @@ std::string_view to_string(PooledInstance::State state) {
       return "stopping";
   }
   return "stopping";
-}
-
-Labels labels_of(const RevisionSpec& spec) {
-  return {{"namespace", spec.key.name_space}, {"service", spec.service}, {"revision", spec.key.name}};
 }
 
 Labels labels_of(const RevisionSpec& spec, std::string_view state) {
