@@ -10,6 +10,7 @@
 #include "api/answer.hpp"
 #include "api/core_events.hpp"
 #include "api/discovery.hpp"
+#include "api/image_views.hpp"
 #include "api/openapi.hpp"
 #include "api/request_path.hpp"
 #include "api/resources.hpp"
@@ -137,9 +138,10 @@ class Api {
     exchange.caller = *caller;
     const auto match = find_route(routes_, exchange.head().method, *segments);
     if (match.route) {
+      const bool shared = match.route->scope == Scope::admin || match.route->reach == Reach::machine;
       const Need need{.scope = match.route->scope,
                       .name_space = match.name_space,
-                      .everywhere = match.name_space.empty() && match.route->scope == Scope::admin};
+                      .everywhere = match.name_space.empty() && shared};
       const bool allowed = co_await authorize(exchange, need);
       if (allowed) co_await match.route->handle(exchange, match);
       co_return;
@@ -253,6 +255,7 @@ class Api {
          [](auto& exchange, auto&) { return review_self(caller_of(exchange), exchange); }},
     };
     for (auto& route : wick_routes(doors_)) routes_.push_back(std::move(route));
+    for (auto& route : image_routes(doors_)) routes_.push_back(std::move(route));
   }
 
   Doors doors_;

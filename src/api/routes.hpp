@@ -15,12 +15,19 @@ namespace wick::api {
 
 struct RouteMatch;
 
+/// What a path without "{ns}" is about.
+enum class Reach {
+  caller,   // who asks, or what is in everybody's sight
+  machine,  // something that all namespaces share: not for who is limited to one
+};
+
 struct Route {
   std::string_view method;  // "*": any
   /// Segments; "{ns}" is a namespace, "{name}" any segment, a last "**" any rest (also none).
   std::string_view pattern;
   Scope scope = Scope::admin;
   std::function<awaitable<void>(http::Exchange&, const RouteMatch&)> handle;
+  Reach reach = Reach::caller;
 };
 
 struct RouteMatch {

@@ -20,6 +20,7 @@
 #include "app/doctor.hpp"
 #include "app/embedded.hpp"
 #include "app/gateway.hpp"
+#include "app/images.hpp"
 #include "wick/api/api.hpp"
 #include "wick/base/log.hpp"
 #include "wick/build/build.hpp"
@@ -139,6 +140,7 @@ class Front {
   std::unique_ptr<container::RunnerClient> runner_;
   std::unique_ptr<container::RunnerLauncher> launcher_;
   std::unique_ptr<build::Builder> builder_;
+  std::unique_ptr<LocalImages> images_;
   std::unique_ptr<serving::Serving> serving_;
   std::unique_ptr<Deliverer> deliverer_;
   std::unique_ptr<eventing::Eventing> eventing_;
@@ -193,6 +195,7 @@ Result<void> Front::build(std::shared_ptr<const store::Vault> vault) {
   launcher_ = std::make_unique<container::RunnerLauncher>(executor_, *runner_, folders_.logs.string());
   build::Builder::Places places{.builders = folders_.builders, .work = folders_.work, .cache = folders_.cache};
   builder_ = std::make_unique<build::Builder>(executor_, clock_, workers_, *runner_, content_, std::move(places));
+  images_ = std::make_unique<LocalImages>(ImageDoors{.workers = workers_, .store = content_, .runner = *runner_});
   serving::ServingOptions serving_options{
       .sleep_bytes_max = config_.sleep_memory ? config_.sleep_memory : memory_of_machine() / 5,
       .box = box_limits(),
@@ -265,6 +268,7 @@ api::Doors Front::api_doors() {
                     .control = *control_,
                     .serving = *serving_,
                     .eventing = *eventing_,
+                    .images = *images_,
                     .logs = [this](std::string_view owner) { return launcher_->logs(owner); },
                     .doctor = [this] { return run_doctor(config_); },
                     .ready = [this] { return !stopping_; },

@@ -12,6 +12,7 @@
 #include "tree.hpp"
 #include "wick/base/text.hpp"
 #include "wick/image/layer.hpp"
+#include "wick/image/reference.hpp"
 #include "wick/os/files.hpp"
 
 namespace wick::image {
@@ -119,6 +120,12 @@ Result<void> collect(const Tree& tree, const json::object& index, const std::str
   return {};
 }
 
+/// "docker.io/library/debian:12" and "debian:12" are one name.
+std::string plain_name(const std::string& name) {
+  const auto reference = parse_reference(name);
+  return reference ? reference->familiar() : name;
+}
+
 template <class T>
 Result<T> choose(std::vector<T> found, std::string_view reference) {
   if (found.empty())
@@ -126,7 +133,8 @@ Result<T> choose(std::vector<T> found, std::string_view reference) {
   if (found.size() == 1) return std::move(found.front());
   std::string names;
   for (auto& candidate : found) {
-    if (!reference.empty() && candidate.name == reference) return std::move(candidate);
+    if (!reference.empty() && plain_name(candidate.name) == plain_name(std::string(reference)))
+      return std::move(candidate);
     names += (names.empty() ? "" : ", ") + (candidate.name.empty() ? "(no name)" : printable(candidate.name));
   }
   return fail(Errc::invalid, fmt::format("there are several images in it: {}", names), "say which by its name");

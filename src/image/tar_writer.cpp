@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstring>
+#include <utility>
 
 #include "wick/os/files.hpp"
 
@@ -75,7 +76,7 @@ std::string_view seal(Header& header) {
 
 }  // namespace
 
-Result<void> TarWriter::add(const TarEntry& entry) {
+std::string tar_header(const TarEntry& entry) {
   std::string records;
   Header header = make_header("", static_cast<char>(entry.type), 0);
   if (!put_name(header, entry.name)) {
@@ -91,10 +92,9 @@ Result<void> TarWriter::add(const TarEntry& entry) {
     put_octal(header, offset, width, fits ? value : 0);
     if (!fits) records += pax_record(key, std::to_string(value));
   };
-  const std::uint64_t size = entry.type == TarType::regular ? entry.size : 0;
   put_number("uid", 108, 8, entry.uid);
   put_number("gid", 116, 8, entry.gid);
-  put_number("size", 124, 12, size);
+  put_number("size", 124, 12, entry.type == TarType::regular ? entry.size : 0);
   if (entry.mtime >= 0) {
     put_number("mtime", 136, 12, static_cast<std::uint64_t>(entry.mtime));
   } else {
@@ -102,22 +102,30 @@ Result<void> TarWriter::add(const TarEntry& entry) {
   }
   for (const auto& [name, value] : entry.xattrs) records += pax_record("SCHILY.xattr." + name, value);
 
-  if (auto padded = put_padded(""); !padded) return padded;
+  std::string bytes;
   if (!records.empty()) {
     Header pax = make_header("PaxHeaders.0", 'x', records.size());
-    if (auto put_header = put(seal(pax)); !put_header) return put_header;
-    padding_ = (tar_block - records.size() % tar_block) % tar_block;
-    if (auto put_records = put_padded(records); !put_records) return put_records;
+    bytes.append(seal(pax)).append(records).append(tar_padding(records.size()));
   }
-  padding_ = (tar_block - size % tar_block) % tar_block;
-  return put(seal(header));
+  bytes.append(seal(header));
+  return bytes;
+}
+
+std::string tar_padding(std::uint64_t size) { return std::string((tar_block - size % tar_block) % tar_block, '\0'); }
+
+std::string tar_end() { return std::string(2 * tar_block, '\0'); }
+
+Result<void> TarWriter::add(const TarEntry& entry) {
+  if (auto padded = put(std::exchange(padding_, {})); !padded) return padded;
+  padding_ = tar_padding(entry.type == TarType::regular ? entry.size : 0);
+  return put(tar_header(entry));
 }
 
 Result<void> TarWriter::data(std::string_view bytes) { return put(bytes); }
 
 Result<void> TarWriter::finish() {
-  if (auto padded = put_padded(""); !padded) return padded;
-  if (auto end = put(std::string(2 * tar_block, '\0')); !end) return end;
+  if (auto padded = put(std::exchange(padding_, {})); !padded) return padded;
+  if (auto end = put(tar_end()); !end) return end;
   return flush();
 }
 
@@ -127,13 +135,6 @@ Result<void> TarWriter::put(std::string_view bytes) {
   if (bytes.size() >= buffer_bytes) return write_all(fd_, bytes);
   buffer_ += bytes;
   return {};
-}
-
-Result<void> TarWriter::put_padded(std::string_view bytes) {
-  if (auto done = put(bytes); !done) return done;
-  const std::string zeros(padding_, '\0');
-  padding_ = 0;
-  return put(zeros);
 }
 
 Result<void> TarWriter::flush() {

@@ -10,6 +10,11 @@
 
 namespace wick::image {
 
+/// The blocks before a member's bytes, the zeros after `size` of them, and those that end the archive. Pure.
+std::string tar_header(const TarEntry& entry);
+std::string tar_padding(std::uint64_t size);
+std::string tar_end();
+
 class TarWriter {
  public:
   explicit TarWriter(int fd) : fd_(fd) {}
@@ -22,12 +27,11 @@ class TarWriter {
 
  private:
   Result<void> put(std::string_view bytes);
-  Result<void> put_padded(std::string_view bytes);
   Result<void> flush();
 
   int fd_;
   std::string buffer_;
-  std::size_t padding_ = 0;
+  std::string padding_;  // of the member before
 };
 
 }  // namespace wick::image

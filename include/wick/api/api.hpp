@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "wick/api/images.hpp"
 #include "wick/base/metrics.hpp"
 #include "wick/container/launcher.hpp"
 #include "wick/control/control.hpp"
@@ -49,6 +50,7 @@ struct Doors {
   control::Control& control;
   serving::Serving& serving;
   eventing::Eventing& eventing;
+  Images& images;
   /// container::RunnerLauncher::logs.
   std::function<std::vector<container::RunnerLauncher::LogFile>(std::string_view owner)> logs;
   std::function<awaitable<std::vector<Check>>()> doctor;

@@ -48,6 +48,7 @@ class CommandLine {
     add_looking();
     add_calling();
     add_secrets();
+    add_images();
     add_traffic();
     add_events();
     add_access();
@@ -146,6 +147,27 @@ class CommandLine {
         verb(app_, "rm", "Remove services", [remove](Session& session) { return remove_services(session, *remove); });
     rm.add_option("names", remove->names, "services")->required();
     rm.add_flag("-y,--yes", remove->yes, "do not ask");
+  }
+
+  void add_images() {
+    auto& image = *app_.add_subcommand("image", "Images on the daemon's machine");
+    image.require_subcommand(1);
+    verb(image, "ls", "List images", list_images);
+    auto shown = std::make_shared<std::string>();
+    verb(image, "inspect", "Manifest and configuration of an image",
+         [shown](Session& session) { return inspect_image(session, *shown); })
+        .add_option("name", *shown, "image, or its digest")
+        ->required();
+    auto gone = std::make_shared<std::vector<std::string>>();
+    verb(image, "rm", "Remove images by name; services that run them go on",
+         [gone](Session& session) { return remove_images(session, *gone); })
+        .add_option("names", *gone, "images")
+        ->required();
+    auto save = std::make_shared<SaveOptions>();
+    auto& saving = verb(image, "save", "Write images to an archive that docker load and skopeo take",
+                        [save](Session& session) { return save_images(session, *save); });
+    saving.add_option("names", save->names, "images")->required();
+    saving.add_option("-o,--output", save->file, "file (default: stdout)")->type_name("FILE");
   }
 
   void add_calling() {

@@ -20,8 +20,8 @@ namespace wick::app::cli {
 
 namespace {
 
-constexpr milliseconds call_limit{60'000};         // a daemon that takes longer for a document is not well
-constexpr milliseconds upload_limit{30 * 60'000};  // 1 GiB at 5 Mbit/s
+constexpr milliseconds call_limit{60'000};            // a daemon that takes longer for a document is not well
+constexpr milliseconds transfer_limit{6 * 3600'000};  // a big image on a slow line
 constexpr milliseconds tick_interval{200};
 constexpr std::size_t answer_bytes_max = 64 << 20;
 constexpr std::size_t line_bytes_max = 4 << 20;  // of newline-delimited JSON: a watch event holds a whole object
@@ -30,20 +30,29 @@ bool is_failure_status(const json::value& document) {
   return text_at(document, "/kind") == "Status" && text_at(document, "/status") == "Failure";
 }
 
-/// The request of an upload and its answer, as the relay wants to see them: the "client" is a ByteSource and a string.
-class UploadExchange final : public http::Exchange {
+class NoBytes final : public ByteSource {
  public:
-  UploadExchange(http::RequestHead head, ByteSource& body) : head_(std::move(head)), body_(body) {}
+  Result<std::size_t> read(std::span<char>) override { return 0; }
+};
+
+using BytesTaker = std::function<Result<void>(std::string_view)>;
+
+/// The request of an upload or download and its answer, as the relay wants to see them: the "client" is a ByteSource
+/// and a string, or, for what is downloaded, whoever takes it.
+class TransferExchange final : public http::Exchange {
+ public:
+  TransferExchange(http::RequestHead head, ByteSource& body, BytesTaker taker)
+      : head_(std::move(head)), body_(body), taker_(std::move(taker)) {}
 
   const http::RequestHead& head() const override { return head_; }
   std::string_view peer() const override { return "unix"; }
   long peer_uid() const override { return -1; }
-  std::string_view id() const override { return "upload"; }
+  std::string_view id() const override { return "transfer"; }
   bool started() const override { return started_; }
 
   awaitable<Result<std::size_t>> read_some(std::span<char> into) override {
     auto count = body_.read(into);
-    if (!count) source_error = count.error();
+    if (!count) local_error = count.error();
     co_return count;
   }
   awaitable<Result<void>> respond(http::ResponseHead head, std::string body) override {
@@ -58,6 +67,11 @@ class UploadExchange final : public http::Exchange {
     co_return Result<void>{};
   }
   awaitable<Result<void>> write(std::string_view bytes) override {
+    if (taker_ && answer.head.status / 100 == 2) {
+      auto taken = taker_(bytes);
+      if (!taken) local_error = taken.error();
+      co_return taken;
+    }
     if (answer.body.size() + bytes.size() > answer_bytes_max)
       co_return fail(Errc::too_large, "the daemon's answer is too long");
     answer.body += bytes;
@@ -71,11 +85,12 @@ class UploadExchange final : public http::Exchange {
   }
 
   http::Response answer;
-  std::optional<Error> source_error;
+  std::optional<Error> local_error;  // of the source or the taker
 
  private:
   http::RequestHead head_;
   ByteSource& body_;
+  BytesTaker taker_;
   bool started_ = false;
 };
 
@@ -99,10 +114,10 @@ class Client::Impl {
 
   Outcome<std::monostate> pause(milliseconds duration) { return run(sleep(duration)); }
 
-  Outcome<http::Response> upload(http::RequestHead head, ByteSource& body) {
-    UploadExchange exchange(std::move(head), body);
-    auto sent = run(send_upload(exchange));
-    if (exchange.source_error) return stop_with(problem_of(*exchange.source_error));
+  Outcome<http::Response> transfer(http::RequestHead head, ByteSource& body, BytesTaker taker = {}) {
+    TransferExchange exchange(std::move(head), body, std::move(taker));
+    auto sent = run(relay(exchange));
+    if (exchange.local_error) return stop_with(problem_of(*exchange.local_error));
     if (!sent) return stop_with(std::move(sent.error()));
     return std::move(exchange.answer);
   }
@@ -130,9 +145,9 @@ class Client::Impl {
     co_return std::monostate{};
   }
 
-  awaitable<Result<std::monostate>> send_upload(UploadExchange& exchange) {
+  awaitable<Result<std::monostate>> relay(TransferExchange& exchange) {
     http::RelayOptions options;
-    options.request_limit = upload_limit;
+    options.request_limit = transfer_limit;
     auto outcome = co_await http::relay(exchange, upstream_, std::move(options));
     if (outcome.error && outcome.upstream_failed) co_return fail(std::move(*outcome.error));
     if (!exchange.started()) co_return fail(Errc::unavailable, "the daemon closed the connection without an answer");
@@ -355,12 +370,20 @@ Outcome<void> Client::pause(milliseconds duration) {
   return {};
 }
 
+Outcome<void> Client::download(std::string target, std::function<Result<void>(std::string_view)> sink) {
+  NoBytes nothing;
+  auto answer = impl_->transfer(request_for("GET", std::move(target)).head, nothing, std::move(sink));
+  if (!answer) return stop_with(std::move(answer.error()));
+  if (answer->head.status / 100 != 2) return stop_with(problem_of(answer->head.status, answer->body));
+  return {};
+}
+
 Outcome<json::value> Client::upload(std::string target, http::Fields fields, ByteSource& body) {
   auto request = request_for("POST", std::move(target));
   for (const auto& field : fields) request.head.fields.set(field.name, field.value);
   request.head.fields.set("Content-Type", "application/x-tar");
   request.head.fields.set("Transfer-Encoding", "chunked");
-  return document_of(impl_->upload(std::move(request.head), body));
+  return document_of(impl_->transfer(std::move(request.head), body));
 }
 
 std::string resource_path(std::string_view group_version, std::string_view name_space, std::string_view plural,

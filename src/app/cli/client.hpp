@@ -52,6 +52,9 @@ class Client {
   /// Waits; Ctrl-C ends it with the problem of an interrupted call.
   Outcome<void> pause(milliseconds duration);
 
+  /// The body of a GET as it comes, to a `sink` that may refuse it. An answer that is cut short is an error.
+  Outcome<void> download(std::string target, std::function<Result<void>(std::string_view)> sink);
+
   /// The body is never held whole.
   Outcome<json::value> upload(std::string target, http::Fields fields, ByteSource& body);
 

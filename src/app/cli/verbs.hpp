@@ -171,6 +171,21 @@ Outcome<void> list_dead_letters(Session& session);
 Outcome<void> retry_dead_letters(Session& session, const DeadLetterOptions& options);
 Outcome<void> purge_dead_letters(Session& session, const DeadLetterOptions& options);
 
+/// Images on the daemon's machine, by name.
+Outcome<void> list_images(Session& session);
+/// Manifest and configuration.
+Outcome<void> inspect_image(Session& session, const std::string& name);
+/// The names; what nothing else has goes with the next prune.
+Outcome<void> remove_images(Session& session, const std::vector<std::string>& names);
+
+struct SaveOptions {
+  std::vector<std::string> names;
+  std::string file = "-";  // stdout
+};
+/// An archive for `docker load`, `skopeo copy oci-archive:` and `wick image load`. A file has its name once it is
+/// whole.
+Outcome<void> save_images(Session& session, const SaveOptions& options);
+
 /// Exit 1 when a check failed; warnings are fine.
 Outcome<void> doctor(Session& session);
 Outcome<void> show_info(Session& session);

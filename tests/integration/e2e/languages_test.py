@@ -1,7 +1,10 @@
 """Programs in several languages from their own files alone: on a Debian base, and static on scratch."""
+import hashlib
+import json
 import os
 import shutil
 import subprocess
+import tarfile
 import unittest
 
 from fixture import TOP, DaemonTest, main
@@ -49,14 +52,23 @@ class Folders(DaemonTest):
 
     def test_images_are_valid_for_skopeo_and_umoci(self):
         self.deploy_static("oci")
-        layout = os.path.join(self.wick.state, "front/content")
-        subprocess.run(["skopeo", "inspect", "--raw", f"oci:{layout}:oci:latest"], check=True, capture_output=True)
+        archive = os.path.join(self.folder, "oci.tar")
+        self.wick.cli("image", "save", "oci", "-o", archive)
+        subprocess.run(["skopeo", "inspect", "--raw", f"oci-archive:{archive}"], check=True, capture_output=True)
+        subprocess.run(["skopeo", "copy", "-q", f"oci-archive:{archive}:oci:latest", f"oci:{self.folder}/copied:oci"],
+                       check=True)
         out = os.path.join(self.folder, "unpacked")
-        copy = os.path.join(self.folder, "layout")
-        shutil.copytree(layout, copy)
-        subprocess.run(["skopeo", "copy", "-q", f"oci:{copy}:oci:latest", f"oci:{self.folder}/copied:oci"], check=True)
         subprocess.run(["umoci", "unpack", "--image", f"{self.folder}/copied:oci", out], check=True, capture_output=True)
         self.assertTrue(os.path.exists(os.path.join(out, "rootfs/server")))
+        # What `docker load` reads.
+        subprocess.run(["skopeo", "inspect", "--raw", f"docker-archive:{archive}:oci:latest"], check=True,
+                       capture_output=True)
+        with tarfile.open(archive) as tar:
+            [loaded] = json.load(tar.extractfile("manifest.json"))
+            self.assertEqual(loaded["RepoTags"], ["oci:latest"])
+            self.assertEqual(json.load(tar.extractfile(loaded["Config"]))["os"], "linux")
+            for layer in loaded["Layers"]:
+                self.assertEqual(layer, "blobs/sha256/" + hashlib.sha256(tar.extractfile(layer).read()).hexdigest())
 
 
 if __name__ == "__main__":

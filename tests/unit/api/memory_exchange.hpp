@@ -27,7 +27,7 @@ class MemoryExchange final : public http::Exchange {
 
   const http::RequestHead& head() const override { return head_; }
   std::string_view peer() const override { return "unix"; }
-  long peer_uid() const override { return 0; }
+  long peer_uid() const override { return uid; }
   std::string_view id() const override { return "test"; }
   awaitable<Result<std::size_t>> read_some(std::span<char> into) override {
     if (fail_after && read_ >= *fail_after) co_return fail(Errc::unavailable, "client gone");
@@ -83,6 +83,7 @@ class MemoryExchange final : public http::Exchange {
   std::string text;
   bool finished = false;
   std::optional<std::size_t> fail_after;  // body bytes, then the client is gone
+  long uid = 0;                           // -1: over TCP
 
  private:
   http::RequestHead head_;

@@ -1,6 +1,7 @@
 // The API as a client meets it: a real server on a unix socket.
 #include <catch2/catch.hpp>
 
+#include "fake_images.hpp"
 #include "memory_exchange.hpp"
 #include "unit/control/control_fixture.hpp"
 #include "wick/api/api.hpp"
@@ -17,6 +18,7 @@ const std::string services = "/apis/serving.knative.dev/v1/namespaces/default/se
 
 struct SocketFixture : ControlFixture {
   std::unique_ptr<store::Database> access_database = store::Database::open(":memory:", api::migrations()).value();
+  FakeImages api_images;
   std::unique_ptr<http::Server> server;
   std::unique_ptr<http::Upstream> client;
   TaskGroup tasks{loop.get_executor()};
@@ -35,6 +37,7 @@ struct SocketFixture : ControlFixture {
                        .control = *control,
                        .serving = *serving,
                        .eventing = eventing,
+                       .images = api_images,
                        .logs = [](std::string_view) { return std::vector<container::RunnerLauncher::LogFile>(); },
                        .doctor = {},
                        .ready = {},

@@ -1,5 +1,6 @@
 #include <catch2/catch.hpp>
 
+#include "fake_images.hpp"
 #include "memory_exchange.hpp"
 #include "unit/control/control_fixture.hpp"
 #include "wick/api/api.hpp"
@@ -16,6 +17,7 @@ const std::string here = wick_api + "namespaces/default/";
 struct ApiFixture : ControlFixture {
   std::map<std::string, std::vector<container::RunnerLauncher::LogFile>, std::less<>> log_files;
   std::vector<api::Check> checks;
+  FakeImages api_images;
   std::unique_ptr<store::Database> access_database = store::Database::open(":memory:", api::migrations()).value();
   bool ready = true;
   TaskGroup tasks{loop.get_executor()};
@@ -34,6 +36,7 @@ struct ApiFixture : ControlFixture {
                                        .control = *control,
                                        .serving = *serving,
                                        .eventing = eventing,
+                                       .images = api_images,
                                        .logs = [this](std::string_view owner) { return log_files[std::string(owner)]; },
                                        .doctor = [this] { return give_checks(); },
                                        .ready = [this] { return ready; },

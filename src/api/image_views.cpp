@@ -1,0 +1,104 @@
+#include "api/image_views.hpp"
+
+#include <fmt/format.h>
+
+#include <boost/json/parse.hpp>
+
+#include "api/answer.hpp"
+#include "wick/base/log.hpp"
+#include "wick/base/text.hpp"
+
+namespace wick::api {
+
+namespace {
+
+constexpr std::size_t saved_names_max = 100;
+
+json::object describe(const Images::Named& named) {
+  json::object about{{"name", named.name}, {"digest", named.digest.text()}};
+  if (!named.image) {
+    about["broken"] = named.image.error().what();
+    return about;
+  }
+  std::uint64_t bytes = named.image->manifest.config.size;
+  for (const auto& layer : named.image->manifest.layers) bytes += layer.size;
+  about["bytes"] = bytes;
+  about["layers"] = named.image->manifest.layers.size();
+  about["created"] = named.image->config.created;
+  return about;
+}
+
+awaitable<void> list_images(const Doors& doors, http::Exchange& exchange) {
+  auto found = co_await doors.images.list();
+  if (!found) co_return co_await respond_error(exchange, found.error());
+  json::array list;
+  for (const auto& named : *found) list.emplace_back(describe(named));
+  co_await respond_json(exchange, 200, list);
+}
+
+awaitable<void> show_image(const Doors& doors, http::Exchange& exchange, std::string name) {
+  auto found = co_await doors.images.find(std::move(name));
+  if (!found) co_return co_await respond_error(exchange, found.error());
+  auto document = describe(*found);
+  if (found->image) {
+    document["manifest"] = json::parse(found->image->manifest.to_json());
+    document["config"] = json::parse(found->image->config.to_json());
+  }
+  co_await respond_json(exchange, 200, document);
+}
+
+awaitable<void> remove_image(const Doors& doors, http::Exchange& exchange, std::string name) {
+  auto removed = co_await doors.images.remove(name);
+  if (!removed) co_return co_await respond_error(exchange, removed.error());
+  co_await respond_json(exchange, 200, json::object{{"name", name}, {"removed", true}});
+}
+
+awaitable<void> save_images(const Doors& doors, http::Exchange& exchange) {
+  std::vector<std::string> names;
+  const auto wanted = http::query_value(exchange.head().query(), "names").value_or("");
+  for (const auto name : split(wanted, ','))
+    if (!name.empty()) names.emplace_back(name);
+  if (names.empty() || names.size() > saved_names_max) {
+    const Error error = Error(Errc::invalid, fmt::format("names: 1 to {} images are needed", saved_names_max))
+                            .hint("imagearchive?names=hello,debian:bookworm");
+    co_return co_await respond_error(exchange, error);
+  }
+  auto archive = co_await doors.images.save(std::move(names));
+  if (!archive) co_return co_await respond_error(exchange, archive.error());
+  http::ResponseHead head{.status = 200};
+  head.fields.set("Content-Type", "application/x-tar");
+  head.fields.set("Content-Length", std::to_string((*archive)->bytes()));
+  auto started = co_await exchange.start(std::move(head));
+  if (!started) co_return;
+  Images::Sink sink = [&exchange](std::string_view bytes) { return exchange.write(bytes); };
+  auto written = co_await (*archive)->write(std::move(sink));
+  // What is short of its Content-Length was cut, and the client can tell.
+  if (!written) {
+    log::warn("an image was not saved whole", {{"images", wanted}, {"error", written.error().what()}});
+    co_return;
+  }
+  co_await exchange.finish();
+}
+
+}  // namespace
+
+std::vector<Route> image_routes(const Doors& doors) {
+  const auto whole = [&doors](awaitable<void> (*handler)(const Doors&, http::Exchange&)) {
+    return [&doors, handler](http::Exchange& exchange, const RouteMatch&) { return handler(doors, exchange); };
+  };
+  const auto named = [&doors](awaitable<void> (*handler)(const Doors&, http::Exchange&, std::string)) {
+    return [&doors, handler](http::Exchange& exchange, const RouteMatch& match) {
+      return handler(doors, exchange, match.names.front());
+    };
+  };
+  const std::string_view all = "/apis/wick.dev/v1/images";
+  const std::string_view one = "/apis/wick.dev/v1/images/{name}";
+  return {
+      {"GET", all, Scope::read, whole(list_images), Reach::machine},
+      {"GET", one, Scope::read, named(show_image), Reach::machine},
+      {"DELETE", one, Scope::deploy, named(remove_image), Reach::machine},
+      {"GET", "/apis/wick.dev/v1/imagearchive", Scope::read, whole(save_images), Reach::machine},
+  };
+}
+
+}  // namespace wick::api

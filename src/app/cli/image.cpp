@@ -1,0 +1,138 @@
+// `wick image`: what is on the daemon's machine.
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <filesystem>
+
+#include "app/cli/verbs.hpp"
+#include "wick/base/text.hpp"
+#include "wick/os/files.hpp"
+
+namespace wick::app::cli {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr std::size_t short_digest_size = 19;  // "sha256:" and twelve digits, as docker shows them
+
+std::string images_path(const std::string& name = {}) {
+  const std::string collection = "/apis/wick.dev/v1/images";
+  return name.empty() ? collection : collection + "/" + http::percent_encode(name);
+}
+
+/// A file that has its name once it is whole: until then it stands beside it, and goes when it was not finished.
+class NewFile {
+ public:
+  static Result<NewFile> open(const fs::path& path) {
+    auto beside = path;
+    beside += ".partial-" + random_hex(4);
+    auto file = open_file(beside, O_WRONLY | O_CREAT | O_EXCL, 0666);
+    if (!file) return fail(std::move(file.error()));
+    return NewFile(path, std::move(beside), std::move(*file));
+  }
+  NewFile(NewFile&&) = default;
+  ~NewFile() {
+    if (file_) ::unlink(beside_.c_str());
+  }
+
+  Result<void> write(std::string_view bytes) { return write_all(file_.get(), bytes); }
+  Result<void> keep() {
+    if (::rename(beside_.c_str(), path_.c_str()) != 0) return fail(system_error("rename to " + path_.string(), errno));
+    file_.reset();
+    return {};
+  }
+
+ private:
+  NewFile(fs::path path, fs::path beside, Fd file)
+      : path_(std::move(path)), beside_(std::move(beside)), file_(std::move(file)) {}
+  fs::path path_;
+  fs::path beside_;
+  Fd file_;
+};
+
+Outcome<void> save_to_file(Session& session, const std::string& target, const std::string& path) {
+  std::error_code none;
+  // A pipe or a device is written as it is.
+  const bool replaced = !fs::exists(path, none) || fs::is_regular_file(path, none);
+  if (!replaced) {
+    auto file = open_file(path, O_WRONLY);
+    if (!file) return stop_with(problem_of(file.error()));
+    return session.client.download(target, [&](std::string_view bytes) { return write_all(file->get(), bytes); });
+  }
+  auto file = NewFile::open(path);
+  if (!file) return stop_with(problem_of(file.error()));
+  auto saved = session.client.download(target, [&](std::string_view bytes) { return file->write(bytes); });
+  if (!saved) return saved;
+  if (auto kept = file->keep(); !kept) return stop_with(problem_of(kept.error()));
+  return {};
+}
+
+Outcome<void> save_to_stdout(Session& session, const std::string& target) {
+  if (session.terminal.out_is_terminal())
+    return stop_with(usage_problem("an archive is nothing for a terminal", "wick image save NAME -o FILE, or a pipe"));
+  return session.client.download(target, [&](std::string_view bytes) -> Result<void> {
+    if (!session.terminal.result_bytes(bytes)) return fail(Errc::io, "nobody reads the archive any more");
+    return {};
+  });
+}
+
+}  // namespace
+
+Outcome<void> list_images(Session& session) {
+  auto images = session.client.get(images_path());
+  if (!images) return stop_with(std::move(images.error()));
+  if (session.json) {
+    print_document(session, *images);
+    return {};
+  }
+  std::vector<std::vector<std::string>> rows{{"IMAGE", "DIGEST", "SIZE", "LAYERS"}};
+  for (const auto& image : array_at(*images, "")) {
+    const bool broken = !text_at(image, "/broken").empty();
+    rows.push_back({text_at(image, "/name"), text_at(image, "/digest").substr(0, short_digest_size),
+                    broken ? "broken" : human_bytes(static_cast<std::uint64_t>(number_at(image, "/bytes"))),
+                    broken ? "" : std::to_string(number_at(image, "/layers"))});
+  }
+  if (rows.size() == 1)
+    session.terminal.say("no images yet. hint: wick build, or wick image load FILE");
+  else
+    session.terminal.result_bytes(table(rows));
+  return {};
+}
+
+Outcome<void> inspect_image(Session& session, const std::string& name) {
+  auto image = session.client.get(images_path(name));
+  if (!image) return stop_with(std::move(image.error()));
+  print_document(session, *image);
+  return {};
+}
+
+Outcome<void> remove_images(Session& session, const std::vector<std::string>& names) {
+  // All of them are looked up first: a mistyped name removes nothing.
+  for (const auto& name : names)
+    if (auto image = session.client.get(images_path(name)); !image)
+      return stop_with(std::move(image.error()).within(fmt::format("{} was not removed", name)));
+  json::array removed;
+  for (const auto& name : names) {
+    if (auto gone = session.client.remove(images_path(name)); !gone)
+      return stop_with(std::move(gone.error()).within(fmt::format("{} was not removed", name)));
+    if (!session.json) session.terminal.result(fmt::format("{} removed", name));
+    removed.push_back({{"name", name}, {"removed", true}});
+  }
+  if (session.json) print_document(session, removed);
+  return {};
+}
+
+Outcome<void> save_images(Session& session, const SaveOptions& options) {
+  std::string names;
+  for (const auto& name : options.names) names += (names.empty() ? "" : ",") + http::percent_encode(name);
+  const auto target = "/apis/wick.dev/v1/imagearchive?names=" + names;
+  auto saved = options.file == "-" ? save_to_stdout(session, target) : save_to_file(session, target, options.file);
+  if (!saved)
+    return stop_with(std::move(saved.error()).within(fmt::format("{} was not saved", fmt::join(options.names, ", "))));
+  return {};
+}
+
+}  // namespace wick::app::cli

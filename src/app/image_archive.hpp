@@ -1,0 +1,26 @@
+// An archive of images on its way to somebody: what the content store has is copied, what only the runner has is packed
+// on the way, and either is hashed.
+#pragma once
+
+#include "app/images.hpp"
+#include "wick/image/archive.hpp"
+
+namespace wick::app {
+
+class ImageArchive final : public api::Images::Archive {
+ public:
+  ImageArchive(ImageDoors doors, std::vector<image::ArchiveFile> files)
+      : doors_(doors), files_(std::move(files)), bytes_(image::archive_bytes(files_)) {}
+
+  std::uint64_t bytes() const override { return bytes_; }
+  awaitable<Result<void>> write(api::Images::Sink sink) override;
+
+ private:
+  awaitable<Result<void>> write_blob(const image::ArchiveFile& file, const api::Images::Sink& sink);
+
+  ImageDoors doors_;
+  std::vector<image::ArchiveFile> files_;
+  std::uint64_t bytes_;
+};
+
+}  // namespace wick::app

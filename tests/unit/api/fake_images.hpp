@@ -1,0 +1,51 @@
+// Images in memory: one that is there, others that are not.
+#pragma once
+
+#include <map>
+
+#include "wick/api/images.hpp"
+
+namespace wick {
+
+class FakeImages final : public api::Images {
+ public:
+  std::map<std::string, image::Image> images;
+  std::string archive;                   // what an archive of them is
+  std::optional<std::size_t> cut_after;  // bytes, then the archive fails
+  std::size_t archives = 0;              // that live
+
+  awaitable<Result<std::vector<Named>>> list() override {
+    std::vector<Named> all;
+    for (const auto& [name, image] : images) all.push_back({name, image.digest, image});
+    co_return all;
+  }
+  awaitable<Result<Named>> find(std::string name) override {
+    const auto found = images.find(name);
+    if (found == images.end()) co_return fail(Errc::not_found, "there is no image '" + name + "'");
+    co_return Named{name, found->second.digest, found->second};
+  }
+  awaitable<Result<void>> remove(std::string name) override {
+    if (images.erase(name) == 0) co_return fail(Errc::not_found, "there is no image '" + name + "'");
+    co_return Result<void>{};
+  }
+  awaitable<Result<std::unique_ptr<Archive>>> save(std::vector<std::string> names) override {
+    for (const auto& name : names)
+      if (!images.contains(name)) co_return fail(Errc::not_found, "there is no image '" + name + "'");
+    co_return std::make_unique<FakeArchive>(*this);
+  }
+
+ private:
+  struct FakeArchive final : Archive {
+    explicit FakeArchive(FakeImages& owner) : of(owner) { ++of.archives; }
+    ~FakeArchive() override { --of.archives; }
+    std::uint64_t bytes() const override { return of.archive.size(); }
+    awaitable<Result<void>> write(Sink sink) override {
+      auto given = co_await sink(std::string_view(of.archive).substr(0, of.cut_after.value_or(of.archive.size())));
+      if (given && of.cut_after) co_return fail(Errc::corrupt, "a layer is damaged");
+      co_return given;
+    }
+    FakeImages& of;
+  };
+};
+
+}  // namespace wick

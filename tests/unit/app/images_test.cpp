@@ -1,0 +1,151 @@
+#include "app/images.hpp"
+
+#include <catch2/catch.hpp>
+#include <filesystem>
+
+#include "support/run_loop.hpp"
+#include "unit/build/fake_runner.hpp"
+#include "wick/image/import.hpp"
+#include "wick/os/child_process.hpp"
+
+using namespace wick;
+using namespace wick::app;
+namespace fs = std::filesystem;
+
+namespace {
+
+struct ImagesFixture {
+  TemporaryFolder home = TemporaryFolder::make("/tmp", "wick-images-").value();
+  asio::io_context loop{1};
+  WorkerPool workers{2};
+  build::FakeRunner runner{loop.get_executor(), home.path() / "runner"};
+  image::ContentStore store = image::ContentStore::open(home.path() / "content").value();
+  LocalImages images{{.workers = workers, .store = store, .runner = runner}};
+  std::string given;
+  std::optional<std::size_t> sink_fails_after;  // bytes
+
+  /// A layer with one file, as the tar that the runner makes of it.
+  image::Descriptor layer(const std::string& content) {
+    const auto folder = home.path() / "tree";
+    (void)remove_tree(folder);
+    REQUIRE(make_folders(folder));
+    REQUIRE(write_file(folder / "file", content));
+    fs::last_write_time(folder / "file", fs::file_time_type(std::chrono::seconds(0)));
+    const auto tar = home.path() / "layer.tar";
+    {
+      auto out = open_file(tar, O_RDWR | O_CREAT | O_TRUNC, 0600).value();
+      REQUIRE(image::pack(folder, out.get(), {}));
+    }
+    return store.put_blob(read_file(tar).value(), std::string(image::media_type_layer)).value();
+  }
+  fs::path blob(const Digest& digest) const { return store.root() / "blobs/sha256" / digest.hex(); }
+  /// From the store to the runner: what a build leaves behind.
+  void move_to_runner(const image::Descriptor& layer) {
+    auto tar = store.open_blob(layer.digest).value();
+    REQUIRE(run_on(loop, runner.import_layer(layer.digest, std::move(tar))));
+    fs::remove(blob(layer.digest));
+  }
+  image::Image put(const std::string& name, const std::vector<image::Descriptor>& layers) {
+    return store.put_image({}, layers, name).value();
+  }
+
+  Result<void> save(std::vector<std::string> names) {
+    given.clear();
+    auto archive = run_on(loop, images.save(std::move(names)));
+    if (!archive) return fail(std::move(archive.error()));
+    auto written = run_on(loop, (*archive)->write([this](std::string_view bytes) { return take(bytes); }));
+    if (written) CHECK(given.size() == (*archive)->bytes());
+    CHECK(given.size() <= (*archive)->bytes());
+    return written;
+  }
+  awaitable<Result<void>> take(std::string_view bytes) {
+    if (sink_fails_after && given.size() + bytes.size() > *sink_fails_after)
+      co_return fail(Errc::unavailable, "client gone");
+    given += bytes;
+    co_return Result<void>{};
+  }
+  static std::size_t open_files() {
+    return static_cast<std::size_t>(std::distance(fs::directory_iterator("/proc/self/fd"), fs::directory_iterator()));
+  }
+};
+
+}  // namespace
+
+TEST_CASE("an image is saved whether its layers are in the store or at the runner only") {
+  ImagesFixture f;
+  const auto stored = f.layer("stored");
+  const auto built = f.layer(std::string(100'000, 'b'));
+  const auto image = f.put("hello", {stored, built});
+  f.put("same", {stored, built});
+  f.move_to_runner(built);
+  for (const auto& names : {std::vector<std::string>{"hello"}, {"hello", "same"}, {image.digest.text()}}) {
+    REQUIRE(f.save(names));
+    const auto path = f.home.path() / "saved.tar";
+    REQUIRE(write_file(path, f.given));
+    const auto other = image::ContentStore::open(f.home.path() / "other").value();
+    const auto loaded = image::import_image(other, path, f.home.path(), names.size() == 1 ? "back" : "same:latest");
+    REQUIRE(loaded);
+    CHECK(loaded->digest == image.digest);
+  }
+}
+
+TEST_CASE("an image that is not whole is refused before the first byte") {
+  ImagesFixture f;
+  const auto lost = f.layer("lost");
+  f.put("hello", {lost});
+  fs::remove(f.blob(lost.digest));
+  CHECK(f.save({"hello"}).error().code() == Errc::not_found);
+  CHECK(f.given.empty());
+  CHECK(f.save({"none"}).error().code() == Errc::not_found);
+  CHECK(f.save({"NONE"}).error().code() == Errc::invalid);
+}
+
+TEST_CASE("a layer that is not what its digest says never comes to its end") {
+  ImagesFixture f;
+  const auto stored = f.layer("stored");
+  const auto built = f.layer("built");
+  f.put("stored", {stored});
+  f.put("built", {built});
+  f.move_to_runner(built);
+  REQUIRE(write_file(f.blob(stored.digest), std::string(stored.size, 'x')));
+  CHECK(f.save({"stored"}).error().code() == Errc::corrupt);
+  for (const std::string content : {"longer than it was", "other"}) {
+    REQUIRE(write_file(f.runner.layer_folder(built.digest) / "file", content));
+    CHECK(f.save({"built"}).error().code() == Errc::corrupt);
+  }
+  REQUIRE(write_file(f.blob(stored.digest), "short"));
+  CHECK(f.save({"stored"}).error().code() == Errc::corrupt);
+}
+
+TEST_CASE("a save ends with whoever takes it, wherever that is, and leaves nothing open") {
+  ImagesFixture f;
+  const auto stored = f.layer(std::string(600'000, 's'));
+  const auto built = f.layer(std::string(600'000, 'b'));
+  f.put("hello", {stored, built});
+  f.move_to_runner(built);
+  REQUIRE(f.save({"hello"}));
+  const auto whole = f.given.size();
+  const auto open = ImagesFixture::open_files();
+  for (std::size_t bytes = 0; bytes < whole; bytes += 100'000) {
+    f.sink_fails_after = bytes;
+    CHECK(f.save({"hello"}).error().code() == Errc::unavailable);
+    CHECK(ImagesFixture::open_files() == open);
+  }
+}
+
+TEST_CASE("a runner that fails while it packs is told of as such") {
+  ImagesFixture f;
+  const auto built = f.layer("built");
+  f.put("hello", {built});
+  f.move_to_runner(built);
+  for (std::size_t call = 1; call <= 2; ++call) {
+    f.runner.calls = 0;
+    f.runner.fail_at = call;
+    const auto saved = f.save({"hello"});
+    REQUIRE_FALSE(saved);
+    CHECK(saved.error().code() != Errc::corrupt);
+  }
+  f.runner.calls = 0;
+  f.runner.fail_at = 3;
+  CHECK(f.save({"hello"}));
+}
