@@ -183,7 +183,7 @@ void store(Table& table, const ObjectKey& key, Change::Type type, json::object o
   }
   table.write(key, version, body);
   outcome.object = std::make_shared<const json::object>(std::move(object));
-  outcome.change = Change{type, key, version, outcome.object};
+  outcome.change = Change{type, key, version, outcome.object, body.size()};
 }
 
 void store_if_changed(Table& table, const ObjectKey& key, json::object next, const json::object& previous,
@@ -212,8 +212,9 @@ void drop(Table& table, const ObjectKey& key, json::object last, Outcome& outcom
   table.remove(key);
   const std::uint64_t version = table.next_version();
   metadata_of(last)["resourceVersion"] = std::to_string(version);
+  const auto bytes = json::serialize(last).size();
   outcome.object = std::make_shared<const json::object>(std::move(last));
-  outcome.change = Change{Change::Type::deleted, key, version, outcome.object};
+  outcome.change = Change{Change::Type::deleted, key, version, outcome.object, bytes};
 }
 
 }  // namespace
@@ -224,9 +225,20 @@ struct Objects::Impl {
   std::shared_ptr<const Vault> vault;
   std::map<ObjectKey, ObjectValue> objects;
   std::deque<Change> changes;
+  std::size_t changes_bytes = 0;
   std::uint64_t floor = 0;  // changes after this version are kept
   std::map<std::uint64_t, std::shared_ptr<Subscriber>> subscribers;
   std::uint64_t last_subscriber = 0;
+
+  void keep(const Change& change) {
+    changes.push_back(change);
+    changes_bytes += change.bytes;
+    while (changes.size() > changes_kept || (changes_bytes > changes_bytes_max && changes.size() > 1)) {
+      floor = changes.front().version;
+      changes_bytes -= changes.front().bytes;
+      changes.pop_front();
+    }
+  }
 
   /// Runs `decide` in the writer's transaction.
   awaitable<Result<Outcome>> commit(ObjectKey key, std::function<void(Table&, Outcome&)> decide) {
@@ -410,11 +422,7 @@ void Objects::publish(Change change) {
   else
     impl_->objects[change.key] = change.object;
   version_ = change.version;
-  impl_->changes.push_back(change);
-  if (impl_->changes.size() > changes_kept) {
-    impl_->floor = impl_->changes.front().version;
-    impl_->changes.pop_front();
-  }
+  impl_->keep(change);
   // A subscriber may subscribe or give its subscription up.
   std::vector<std::weak_ptr<Subscriber>> current;
   for (const auto& [number, subscriber] : impl_->subscribers) current.push_back(subscriber);

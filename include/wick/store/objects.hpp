@@ -34,6 +34,7 @@ struct Change {
   ObjectKey key;
   std::uint64_t version = 0;  // resourceVersion of this change
   ObjectValue object;         // for deleted: the last state
+  std::size_t bytes = 0;      // of its JSON
 };
 
 /// Reads come from memory (loaded at open); writes go through the database's writer thread and are visible, and
@@ -41,7 +42,9 @@ struct Change {
 /// resourceVersion, generation, deletionTimestamp}: generation starts at 1 and rises when `spec` changes.
 class Objects {
  public:
-  static constexpr std::size_t changes_kept = 10'000;
+  // For watches that come back. In memory a change takes about three times its JSON; the last one is always kept.
+  static constexpr std::size_t changes_kept = 2'000;
+  static constexpr std::size_t changes_bytes_max = 1 << 20;
   static constexpr std::size_t object_bytes_max =
       1536 << 10;  // etcd's request limit, so what fits here fits a cluster: too_large
 

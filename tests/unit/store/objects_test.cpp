@@ -157,6 +157,22 @@ TEST_CASE("the feed keeps its last changes and says when older ones are gone") {
   CHECK(f.objects->changes_since(1)->size() == Objects::changes_kept);
 }
 
+TEST_CASE("the feed of large objects is bounded by their size, and has the last change at least") {
+  ObjectsFixture f;
+  REQUIRE(f.create(f.key("a"), "{}"));
+  const auto write = [&](std::size_t bytes, char filling) {
+    json::value status(std::string(bytes, filling));
+    REQUIRE(run_on(f.loop, f.objects->update_status(f.key("a"), std::move(status))));
+  };
+  constexpr std::size_t large = 256 << 10;
+  for (char filling = 'a'; filling < 'k'; ++filling) write(large, filling);
+  CHECK(f.objects->version() == 11);
+  CHECK(!f.objects->changes_since(7));
+  CHECK(f.objects->changes_since(8)->size() == Objects::changes_bytes_max / large - 1);  // each is a little over
+  write(10, 'z');
+  CHECK(f.objects->changes_since(11)->size() == 1);
+}
+
 TEST_CASE("a subscriber may end its own subscription and start another inside the call") {
   ObjectsFixture f;
   int first = 0;
