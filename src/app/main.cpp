@@ -1,4 +1,6 @@
 // One binary, four ways in: the two long-lived roles, the short-lived children, and the command line.
+#include <sys/prctl.h>
+
 #include <string_view>
 
 #include "app/cli/cli.hpp"
@@ -6,10 +8,23 @@
 #include "app/runner.hpp"
 #include "app/serve.hpp"
 
+namespace {
+
+/// What ps and top show. These roles are started as /proc/self/exe, which would leave them all named "exe".
+void name_process(const char* name) { ::prctl(PR_SET_NAME, name); }
+
+}  // namespace
+
 int main(int argc, char** argv) {
   const std::string_view verb = argc > 1 ? argv[1] : "";
   if (verb == "serve") return wick::app::serve_main(argc - 1, argv + 1);
-  if (verb == "runner") return wick::app::runner_main(argc - 1, argv + 1);
-  if (verb == "helper") return wick::app::helper_main(argc, argv);
+  if (verb == "runner") {
+    name_process("wick-runner");
+    return wick::app::runner_main(argc - 1, argv + 1);
+  }
+  if (verb == "helper") {
+    name_process("wick-helper");
+    return wick::app::helper_main(argc, argv);
+  }
   return wick::app::run_cli(argc, argv);
 }

@@ -100,7 +100,7 @@ def resident_mib(pid):
         if line.startswith("Pss:"):
             total = int(line.split()[1]) / 1024
     for child in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        if pathlib.Path(f"/proc/{child}/comm").read_text().strip() == "wick":
+        if pathlib.Path(f"/proc/{child}/comm").read_text().strip().startswith("wick"):
             total += resident_mib(int(child))
     return total
 
