@@ -86,9 +86,10 @@ class Api {
         audit_(doors_.database),
         access_(*tokens_, doors_.clock, {}),
         events_(doors_.objects, doors_.clock),
-        resources_(doors_.objects, doors_.clock, [&control = doors_.control](std::string name) {
-          return control.ensure_namespace(std::move(name));
-        }) {
+        resources_(
+            doors_.objects, doors_.clock,
+            [&control = doors_.control](std::string name) { return control.ensure_namespace(std::move(name)); },
+            doors_.admission) {
     resources_.add_view(pod_kind(), [this] { return list_pods(doors_); });
     resources_.add_view(core_service_kind(), [this] { return list_core_services(doors_); });
     resources_.add_view(core_event_kind(), [this] { return events_.list(); });

@@ -13,8 +13,9 @@
 
 namespace wick::api {
 
-Resources::Resources(store::Objects& objects, Clock& clock, EnsureNamespace ensure_namespace)
-    : objects_(objects), clock_(clock), ensure_namespace_(std::move(ensure_namespace)) {}
+Resources::Resources(store::Objects& objects, Clock& clock, EnsureNamespace ensure_namespace,
+                     model::AdmissionPolicy policy)
+    : objects_(objects), clock_(clock), ensure_namespace_(std::move(ensure_namespace)), policy_(policy) {}
 
 void Resources::add_view(const model::Kind& kind, ViewCollection::Look look) {
   views_.push_back(&kind);

@@ -12,6 +12,7 @@
 #include "api/representation.hpp"
 #include "api/resource_request.hpp"
 #include "wick/http/handler.hpp"
+#include "wick/model/admission.hpp"
 #include "wick/model/resource.hpp"
 #include "wick/os/clock.hpp"
 #include "wick/store/objects.hpp"
@@ -30,7 +31,8 @@ class Resources {
  public:
   using EnsureNamespace = std::function<awaitable<Result<void>>(std::string)>;
   /// `objects` and `clock` outlive it.
-  Resources(store::Objects& objects, Clock& clock, EnsureNamespace ensure_namespace);
+  Resources(store::Objects& objects, Clock& clock, EnsureNamespace ensure_namespace,
+            model::AdmissionPolicy policy = {});
 
   /// A kind that is no part of the model and can only be read.
   void add_view(const model::Kind& kind, ViewCollection::Look look);
@@ -93,6 +95,7 @@ class Resources {
   store::Objects& objects_;
   Clock& clock_;
   EnsureNamespace ensure_namespace_;
+  model::AdmissionPolicy policy_;
   std::map<const model::Kind*, std::unique_ptr<Collection>> collections_;
   std::vector<const model::Kind*> views_;
   std::deque<Snapshot> snapshots_;

@@ -65,7 +65,7 @@ std::expected<json::object, Resources::Refusal> Resources::admit(const Call& cal
     object.erase("status");
     if (const auto* status = old ? old->if_contains("status") : nullptr) object["status"] = *status;
   }
-  auto admitted = model::admit(kind, std::move(object), {.old = old, .user = call.user});
+  auto admitted = model::admit(kind, std::move(object), {.old = old, .user = call.user, .policy = policy_});
   if (!admitted) {
     if (kind.webhook.empty() && admitted.error().code() == Errc::invalid)
       return std::unexpected(

@@ -123,6 +123,8 @@ const std::vector<Flag>& flags() {
        set_trusted_proxies},
       {"sleep-memory", "MIB", "what frozen instances and spares may take together (default a fifth of the memory)",
        set_sleep_memory},
+      {"allow-zero-initial-scale", "", "let a service start with no instance (initial-scale: 0)",
+       turn_on(&Config::allow_zero_initial_scale)},
       {"access-log", "FILE", "one JSON line a request, appended (default none)", store(&Config::access_log)},
       {"log-json", "", "log lines as JSON", turn_on(&Config::log_json)},
       {"help", "", "this text", turn_on(&Config::help)},

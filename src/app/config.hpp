@@ -34,6 +34,7 @@ struct Config {
   http::TrustedProxies trusted_proxies;
   std::uint64_t sleep_memory = 0;  // bytes for frozen instances and spares; 0: a fifth of the machine's
   bool log_json = false;
+  bool allow_zero_initial_scale = false;
   std::filesystem::path access_log;  // empty: none
   bool help = false;
   int runner_fd = -1;   // wick runner: the inherited socket

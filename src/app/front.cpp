@@ -123,6 +123,7 @@ class Front {
   awaitable<void> stop();
   awaitable<Result<std::vector<container::RunnerLauncher::Adopted>>> adopt();
   awaitable<void> listen_inside(std::vector<container::InstanceId> instances);
+  model::AdmissionPolicy admission_policy() const;
   api::Doors api_doors();
 
   asio::io_context& loop_;
@@ -235,7 +236,8 @@ Result<void> Front::build(std::shared_ptr<const store::Vault> vault) {
   control::ControlOptions options{.domain = config_.domain,
                                   .events_address = events_address_,
                                   .uploads = folders_.uploads,
-                                  .build_logs = folders_.build_logs};
+                                  .build_logs = folders_.build_logs,
+                                  .admission = admission_policy()};
   control_ = std::make_unique<control::Control>(std::move(collaborators), std::move(options));
   return {};
 }
@@ -258,6 +260,10 @@ awaitable<void> Front::listen_inside(std::vector<container::InstanceId> instance
   }
 }
 
+model::AdmissionPolicy Front::admission_policy() const {
+  return {.allow_zero_initial_scale = config_.allow_zero_initial_scale};
+}
+
 api::Doors Front::api_doors() {
   return api::Doors{.executor = executor_,
                     .clock = clock_,
@@ -277,7 +283,8 @@ api::Doors Front::api_doors() {
                              .listen = listen_address_,
                              .events_listen = events_address_,
                              .domain = config_.domain,
-                             .api_listen = api_address_}};
+                             .api_listen = api_address_},
+                    .admission = admission_policy()};
 }
 
 awaitable<Result<void>> Front::start() {

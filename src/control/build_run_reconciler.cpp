@@ -167,7 +167,8 @@ awaitable<Result<ObjectValue>> apply_service(World& world, std::string name_spac
         if (const auto* before = model::find_value(*old, {"metadata", field}); before && before->is_object())
           for (const auto& [name, value] : before->get_object())
             if (auto& map = model::object_at(wanted, {"metadata", field}); !map.contains(name)) map[name] = value;
-    auto admitted = model::admit(kind, std::move(wanted), {.old = old.get(), .user = "wick-deploy"});
+    auto admitted = model::admit(kind, std::move(wanted),
+                                 {.old = old.get(), .user = "wick-deploy", .policy = world.options.admission});
     if (!admitted) co_return fail(std::move(admitted.error()));
     if (!old) {
       auto created = co_await world.objects().create(key, std::move(*admitted));

@@ -3,7 +3,8 @@
 //
 //   stored ──learn──► known to serving ──ensure_ready──► Ready            (stays Ready, with instances or without)
 //      │                                      └────────► Failed           (ContainerHealthy False, forgotten by
-//      serving) └──image missing──► ContainerMissing, tried again with backoff
+//      serving) ├──image missing──► ContainerMissing, tried again with backoff
+//               └──initial-scale 0──► Ready; its first request is what starts it
 #include <fmt/format.h>
 
 #include "control/process.hpp"
@@ -53,6 +54,9 @@ std::optional<int> exit_code_of(const std::string& because) {
   const auto code = parse_unsigned(digits);
   return code ? std::optional<int>(static_cast<int>(*code)) : std::nullopt;
 }
+
+/// With initial-scale 0 a revision is ready as soon as its image is there; its first request starts it.
+bool starts_with_none(const serving::Scaling& scaling) { return scaling.initial_scale == 0 && scaling.min_scale == 0; }
 
 std::string joined(const std::vector<std::string>& lines) { return fmt::format("{}", fmt::join(lines, "\n")); }
 
@@ -301,7 +305,9 @@ awaitable<Result<void>> RevisionReconciler::reconcile(ObjectKey key) {
 
   auto started = co_await write_status(key, fresh(), std::nullopt);
   if (!started) co_return started;
-  auto ready = co_await world_.with.serving.ensure_ready({key.name_space, key.name});
+  std::expected<void, model::Failure> ready;
+  if (const auto known = known_.find(key); known == known_.end() || !starts_with_none(known->second.spec.scaling))
+    ready = co_await world_.with.serving.ensure_ready({key.name_space, key.name});
   object = world_.objects().find(key);
   if (!object) co_return Result<void>();
   model::Conditions conditions("Ready", {"ContainerHealthy", "ResourcesAvailable"}, *object, world_.now());

@@ -5,6 +5,7 @@
 #include <boost/json/array.hpp>
 
 #include "wick/base/text.hpp"
+#include "wick/model/autoscaling.hpp"
 #include "wick/model/field_errors.hpp"
 #include "wick/model/object_reader.hpp"
 
@@ -42,6 +43,23 @@ void stamp_user(const Kind& kind, json::object& object, const AdmissionRequest& 
       same ? text_at(*request.old, {"metadata", "annotations", names::last_modifier}) : request.user;
 }
 
+/// A Service, Configuration or Revision that wants to start with no instance, where that is not allowed.
+void check_initial_scale(const Kind& kind, const json::object& object, FieldErrors& errors) {
+  if (kind.group != "serving.knative.dev") return;
+  const bool revision = kind.kind == "Revision";
+  const auto* found = revision ? find_value(object, {"metadata", "annotations"})
+                               : find_value(object, {"spec", "template", "metadata", "annotations"});
+  if (!found || !found->is_object()) return;
+  TextMap annotations;
+  for (const auto& [key, value] : found->get_object())
+    if (value.is_string()) annotations[std::string(key)] = value.get_string();
+  const std::string path = revision ? "metadata.annotations" : "spec.template.metadata.annotations";
+  FieldErrors others;
+  if (decode_autoscaling(annotations, path, others).initial_scale == 0)
+    errors.invalid_value("0", field_path(path, "autoscaling.knative.dev/initial-scale=0 not allowed by cluster"),
+                         "wick serve --allow-zero-initial-scale allows it");
+}
+
 }  // namespace
 
 void set_first_image(json::object& service, std::string_view image) {
@@ -62,11 +80,19 @@ void apply_defaults(const Kind& kind, json::object& object) {
   if (kind.defaults) kind.defaults(object);
 }
 
-std::string validate(const Kind& kind, const json::object& object, const json::object* old) {
+namespace {
+
+FieldErrors check(const Kind& kind, const json::object& object, const json::object* old) {
   FieldErrors errors;
   kind.check(object, old, errors);
   if (old && is_user_stamped(kind) && controller_uid(object).empty()) check_creator(object, *old, errors);
-  return errors.text();
+  return errors;
+}
+
+}  // namespace
+
+std::string validate(const Kind& kind, const json::object& object, const json::object* old) {
+  return check(kind, object, old).text();
 }
 
 Result<json::object> admit(const Kind& asked, json::object object, const AdmissionRequest& request) {
@@ -74,7 +100,9 @@ Result<json::object> admit(const Kind& asked, json::object object, const Admissi
   const auto& kind = *find_stored_kind(asked.resource());
   apply_defaults(kind, object);
   stamp_user(kind, object, request);
-  const auto complaint = validate(kind, object, request.old);
+  auto errors = check(kind, object, request.old);
+  if (!request.policy.allow_zero_initial_scale) check_initial_scale(kind, object, errors);
+  const auto complaint = errors.text();
   if (complaint.empty()) return object;
   if (!kind.webhook.empty())
     return fail(Errc::invalid,

@@ -157,14 +157,7 @@ Autoscaling decode_autoscaling(const TextMap& map, const std::string& path, Fiel
   scaling.max_scale = annotations.count("max-scale");
   scaling.activation_scale = annotations.count("activation-scale");
   check_scales(annotations, scaling, path, errors);
-  if (const auto initial = annotations.find("initial-scale")) {
-    const auto value = annotations.count("initial-scale");
-    if (value == 0)
-      errors.invalid_value(initial->value,
-                           field_path(path, "autoscaling.knative.dev/initial-scale=0 not allowed by cluster"));
-    else
-      scaling.initial_scale = value;
-  }
+  scaling.initial_scale = annotations.count("initial-scale");
   scaling.panic_window_percentage = annotations.number("panic-window-percentage", 1, 100, "1", "100");
   scaling.panic_threshold_percentage = annotations.number("panic-threshold-percentage", 110, 1000, "110", "1000");
   scaling.target_utilization_percentage = annotations.number("target-utilization-percentage", 1, 100, "1", "100");

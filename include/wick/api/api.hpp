@@ -15,6 +15,7 @@
 #include "wick/control/control.hpp"
 #include "wick/eventing/eventing.hpp"
 #include "wick/http/handler.hpp"
+#include "wick/model/admission.hpp"
 #include "wick/os/clock.hpp"
 #include "wick/os/worker.hpp"
 #include "wick/serving/serving.hpp"
@@ -57,6 +58,7 @@ struct Doors {
   std::function<bool()> ready;    // for /readyz
   std::filesystem::path uploads;  // S/uploads
   Info info;
+  model::AdmissionPolicy admission{};
 };
 
 /// What the API keeps in the control database, to be applied after the object table's.

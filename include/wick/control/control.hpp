@@ -14,6 +14,7 @@
 #include "wick/control/build_log.hpp"
 #include "wick/eventing/eventing.hpp"
 #include "wick/image/content_store.hpp"
+#include "wick/model/admission.hpp"
 #include "wick/os/clock.hpp"
 #include "wick/os/worker.hpp"
 #include "wick/serving/serving.hpp"
@@ -36,6 +37,7 @@ struct ControlOptions {
   milliseconds startup_limit{0};  // 0: the revision's progress-deadline
   milliseconds retry_first{100};  // backoff of a reconciler that failed: doubled up to retry_max
   milliseconds retry_max{30'000};
+  model::AdmissionPolicy admission{};  // of the Services that builds make
 };
 
 /// What the reconcilers act on; all of it outlives the Control.

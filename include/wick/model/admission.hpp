@@ -10,9 +10,15 @@
 
 namespace wick::model {
 
+/// What an operator may set of a cluster's config maps.
+struct AdmissionPolicy {
+  bool allow_zero_initial_scale = false;  // config-autoscaler
+};
+
 struct AdmissionRequest {
   const json::object* old = nullptr;  // set for an update
   std::string user;                   // who asks, for serving.knative.dev/creator
+  AdmissionPolicy policy{};
 };
 
 /// The object as it is to be stored. Errors: invalid, with the text of Knative's admission webhook.

@@ -96,6 +96,7 @@ struct ControlFixture {
                                   .retry_first = 5ms,
                                   .retry_max = 20ms};
   std::unique_ptr<control::Control> control;
+  model::AdmissionPolicy policy{};
 
   ControlFixture() { put_image("hello"); }
   ~ControlFixture() {
@@ -170,7 +171,7 @@ struct ControlFixture {
     model::object_at(object, {"metadata"})["namespace"] = "default";
     const auto name = model::text_at(object, {"metadata", "name"});
     const auto old = objects->find(key(kind, name));
-    auto admitted = model::admit(kind, std::move(object), {.old = old.get(), .user = "test"});
+    auto admitted = model::admit(kind, std::move(object), {.old = old.get(), .user = "test", .policy = policy});
     INFO((admitted ? "" : admitted.error().what()));
     REQUIRE(admitted);
     if (old && old->contains("status")) (*admitted)["status"] = old->at("status");

@@ -124,6 +124,26 @@ TEST_CASE("a revision that fails leaves the traffic where it was and says why") 
   CHECK_FALSE(f.get(model::service_kind(), "hello").at("status").as_object().contains("lastFailure"));
 }
 
+TEST_CASE("with initial-scale 0 a service is ready without an instance, unless min-scale wants one") {
+  ControlFixture f;
+  f.policy.allow_zero_initial_scale = true;
+  f.start();
+  const auto apply = [&](std::string more) {
+    f.apply(model::service_kind(), f.yaml("metadata: {name: hello}\nspec: {template: {metadata: {annotations: "
+                                          "{autoscaling.knative.dev/initial-scale: '0'" +
+                                          more + "}}, spec: {containers: [{image: hello}]}}}"));
+  };
+  apply("");
+  REQUIRE(f.await_service(Truth::yes));
+  CHECK(f.launcher.launches == 0);
+  CHECK(f.condition(model::revision_kind(), "hello-00001", "Active").reason == "NoTraffic");
+  CHECK(f.traffic() == R"([{"revisionName":"hello-00001","latestRevision":true,"percent":100}])");
+
+  apply(", autoscaling.knative.dev/min-scale: '1'");
+  REQUIRE(f.until([&] { return f.settled(model::revision_kind(), "hello-00002", Truth::yes); }));
+  CHECK(f.launcher.launches == 1);
+}
+
 TEST_CASE("an image that is not there yet is waited for") {
   ControlFixture f;
   f.start();

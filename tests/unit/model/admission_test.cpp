@@ -346,6 +346,28 @@ TEST_CASE(
         "invalid value: \"other\" must have prefix \"hello-\": spec.template.metadata.name");
 }
 
+TEST_CASE("initial-scale 0 is for whoever allowed it, on a Service and on a Revision") {
+  for (const std::string spelling : {"initial-scale", "initialScale"}) {
+    INFO(spelling);
+    auto object = service();
+    object_at(object, {"spec", "template", "metadata", "annotations"})["autoscaling.knative.dev/" + spelling] = "0";
+    const auto refused = admit(service_kind(), object, {});
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().message() ==
+          "admission webhook \"validation.webhook.serving.knative.dev\" denied the request: validation failed: "
+          "invalid value: 0: spec.template.metadata.annotations.autoscaling.knative.dev/initial-scale=0 not allowed by "
+          "cluster\nwick serve --allow-zero-initial-scale allows it");
+    CHECK(admit(service_kind(), object, {.policy = {.allow_zero_initial_scale = true}}));
+  }
+  auto revision = yaml(
+      "metadata: {name: a, annotations: {autoscaling.knative.dev/initial-scale: '0'}}\nspec: {containers: [{image: "
+      "a}]}");
+  CHECK_FALSE(admit(revision_kind(), revision, {}));
+  CHECK(admit(revision_kind(), revision, {.policy = {.allow_zero_initial_scale = true}}));
+  object_at(revision, {"metadata", "annotations"})["autoscaling.knative.dev/initial-scale"] = "1";
+  CHECK(admit(revision_kind(), revision, {}));
+}
+
 TEST_CASE("a revision's spec is immutable") {
   auto revision = yaml("metadata: {name: hello-00001}\nspec: {containers: [{image: a}]}");
   apply_defaults(revision_kind(), revision);
