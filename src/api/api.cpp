@@ -271,7 +271,9 @@ class Api {
 
 }  // namespace
 
-std::vector<std::string_view> migrations() { return {Tokens::migration(), Audit::migration()}; }
+std::vector<std::string_view> migrations() {
+  return {Tokens::migration(), Audit::migration(), Audit::migration_bound()};
+}
 
 Result<http::Handler> make_api(Doors doors) {
   auto tokens = Tokens::open(doors.database);

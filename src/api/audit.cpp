@@ -31,8 +31,39 @@ CREATE TRIGGER audit_is_not_cut BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT,
 )";
 }
 
+std::string_view Audit::migration_bound() {
+  return R"(
+CREATE TABLE audit_cut(one INTEGER PRIMARY KEY CHECK(one = 1), row INTEGER NOT NULL, seal TEXT NOT NULL) STRICT;
+INSERT INTO audit_cut VALUES(1, 0, '');
+CREATE TRIGGER audit_cut_only_grows BEFORE UPDATE ON audit_cut WHEN new.row <= old.row
+  BEGIN SELECT RAISE(ABORT, 'the audit trail only grows'); END;
+CREATE TRIGGER audit_cut_stays BEFORE DELETE ON audit_cut BEGIN SELECT RAISE(ABORT, 'the audit trail only grows'); END;
+DROP TRIGGER audit_is_not_cut;
+CREATE TRIGGER audit_is_not_cut BEFORE DELETE ON audit WHEN old.row > (SELECT row FROM audit_cut)
+  BEGIN SELECT RAISE(ABORT, 'the audit trail only grows'); END;
+)";
+}
+
+namespace {
+
+/// Lets the oldest rows go, some at a time, so that not every request pays for it.
+void cut(sqlite3* connection, std::int64_t newest, std::int64_t kept) {
+  store::Statement query(connection, "SELECT row FROM audit_cut");
+  const auto before = query.step() ? query.integer(0) : 0;
+  query.reset();
+  const auto last = newest - kept;
+  if (last - before <= kept / 50) return;
+  store::Statement(connection, "UPDATE audit_cut SET row = ?1, seal = (SELECT seal FROM audit WHERE row = ?1)")
+      .bind(last)
+      .run();
+  store::Statement(connection, "DELETE FROM audit WHERE row <= ?").bind(last).run();
+}
+
+}  // namespace
+
 awaitable<void> Audit::record(AuditEntry entry) {
-  auto insert = [entry](sqlite3* connection) {
+  if (entry.path.size() > path_bytes_max) entry.path = entry.path.substr(0, path_bytes_max) + "…";
+  auto insert = [entry, kept = rows_](sqlite3* connection) {
     store::Statement last(connection, "SELECT row, seal FROM audit ORDER BY row DESC LIMIT 1");
     std::int64_t row = 1;
     std::string before;
@@ -47,6 +78,7 @@ awaitable<void> Audit::record(AuditEntry entry) {
     add.bind(static_cast<std::int64_t>(entry.status))
         .bind(seal(before, row, when, entry.user, entry.peer, entry.method, entry.path, entry.status))
         .run();
+    cut(connection, row, kept);
   };
   auto written = co_await database_.write(std::move(insert));
   if (!written) log::error("audit row lost", {{"path", entry.path}, {"error", written.error().what()}});
@@ -76,8 +108,10 @@ Result<std::int64_t> Audit::first_broken() const {
   try {
     store::Statement query(database_.reader(),
                            "SELECT row, at, user, peer, method, path, status, seal FROM audit ORDER BY row");
-    std::string before;
-    for (std::int64_t row = 1; query.step(); ++row) {
+    store::Statement cut(database_.reader(), "SELECT row, seal FROM audit_cut");
+    if (!cut.step()) return 1;
+    auto before = cut.text(1);
+    for (std::int64_t row = cut.integer(0) + 1; query.step(); ++row) {
       const auto wanted = seal(before, row, query.integer(1), query.text(2), query.text(3), query.text(4),
                                query.text(5), query.integer(6));
       if (query.integer(0) != row || query.text(7) != wanted) return row;

@@ -1,6 +1,7 @@
 // The audit trail: who changed or was refused what, one row a request, each sealed with a hash over itself and the row
-// before, so that a row that was changed or taken out shows. Rows are only ever added; the table itself refuses the
-// rest.
+// before, so that a row that was changed or taken out shows. Rows are only added, and the oldest of a full trail go;
+// the tables themselves refuse the rest. Where it was cut, the seal of the last row that went is kept: the chain begins
+// there.
 #pragma once
 
 #include <boost/json/array.hpp>
@@ -18,15 +19,21 @@ struct AuditEntry {
   std::string user;
   std::string peer;
   std::string method;
-  std::string path;  // without the query
+  std::string path;  // without the query; cut at Audit::path_bytes_max
   int status = 0;
 };
 
 class Audit {
  public:
+  /// About 10 MB, 60 MB at most: a path's first 512 bytes are kept. A flood of requests pushes the oldest rows out, so
+  /// who must keep all of them copies them away (`wick audit --json`).
+  static constexpr std::int64_t rows_kept = 50'000;
+  static constexpr std::size_t path_bytes_max = 512;
+
   static std::string_view migration();
-  /// `database` was opened with the migration and outlives it.
-  explicit Audit(store::Database& database) : database_(database) {}
+  static std::string_view migration_bound();  // after every migration there was before it
+  /// `database` was opened with the migrations and outlives it.
+  explicit Audit(store::Database& database, std::int64_t rows = rows_kept) : database_(database), rows_(rows) {}
 
   /// Returns once the row is durable. A failure is logged: the request it is about has been answered.
   awaitable<void> record(AuditEntry entry);
@@ -37,6 +44,7 @@ class Audit {
 
  private:
   store::Database& database_;
+  std::int64_t rows_;
 };
 
 }  // namespace wick::api

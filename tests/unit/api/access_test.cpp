@@ -163,6 +163,46 @@ TEST_CASE("the audit trail only grows, and a row that was changed shows") {
   CHECK(audit.first_broken().value() == 2);
 }
 
+TEST_CASE("a full audit trail lets its oldest rows go and still shows what was changed") {
+  AccessFixture f;
+  constexpr int kept = 100;
+  Audit audit(*f.database, kept);
+  for (int i = 1; i <= 250; ++i)
+    run_on(f.loop, audit.record({.when = f.clock.wall(),
+                                 .user = "root",
+                                 .peer = "unix",
+                                 .method = "POST",
+                                 .path = "/" + std::to_string(i),
+                                 .status = 201}));
+  const auto rows = audit.newest(1000).value();
+  CHECK(rows.size() >= kept);
+  CHECK(rows.size() <= kept + kept / 50 + 1);
+  CHECK(rows.front().as_object().at("row") == 250);
+  CHECK(audit.first_broken().value() == 0);
+  const auto run = [&](std::string sql) {
+    return run_on(f.loop, f.database->write([sql](sqlite3* connection) { store::Statement(connection, sql).run(); }));
+  };
+  CHECK_THROWS(run("DELETE FROM audit WHERE row = (SELECT min(row) FROM audit)"));
+  CHECK_THROWS(run("UPDATE audit_cut SET row = 0, seal = ''"));
+  CHECK_THROWS(run("DELETE FROM audit_cut"));
+  REQUIRE(run("DROP TRIGGER audit_is_not_cut"));
+  REQUIRE(run("DELETE FROM audit WHERE row = (SELECT min(row) FROM audit)"));
+  CHECK(audit.first_broken().value() == 250 - static_cast<std::int64_t>(rows.size()) + 1);
+}
+
+TEST_CASE("a path that is too long is cut in the audit trail") {
+  AccessFixture f;
+  Audit audit(*f.database);
+  run_on(f.loop, audit.record({.when = f.clock.wall(),
+                               .user = "u",
+                               .peer = "p",
+                               .method = "POST",
+                               .path = "/" + std::string(9000, 'a'),
+                               .status = 404}));
+  CHECK(audit.newest(1).value().front().at("path").as_string().size() < 600);
+  CHECK(audit.first_broken().value() == 0);
+}
+
 TEST_CASE("every verb on every kind has a scope, and the values of Secrets are not for readers") {
   for (const auto& kind : model::kinds())
     for (const auto method : {"GET", "POST", "PUT", "PATCH", "DELETE"}) {
