@@ -25,7 +25,8 @@ awaitable<void> info(const Doors& doors, http::Exchange& exchange) {
                                      {"listen", doors.info.listen},
                                      {"eventsListen", doors.info.events_listen},
                                      {"apiListen", doors.info.api_listen},
-                                     {"domain", doors.info.domain}});
+                                     {"domain", doors.info.domain},
+                                     {"secretKey", doors.info.secret_key}});
 }
 
 awaitable<void> doctor(const Doors& doors, http::Exchange& exchange) {

@@ -125,6 +125,7 @@ class Front {
   awaitable<void> listen_inside(std::vector<container::InstanceId> instances);
   model::AdmissionPolicy admission_policy() const;
   api::Doors api_doors();
+  awaitable<void> seal_secrets_anew();
 
   asio::io_context& loop_;
   Executor executor_ = loop_.get_executor();
@@ -137,6 +138,7 @@ class Front {
   image::ContentStore content_;
   std::unique_ptr<store::Database> control_database_;
   std::unique_ptr<store::Database> event_database_;
+  std::shared_ptr<const store::Vault> vault_;
   std::unique_ptr<store::Objects> objects_;
   std::unique_ptr<container::RunnerClient> runner_;
   std::unique_ptr<container::RunnerLauncher> launcher_;
@@ -153,6 +155,7 @@ class Front {
   std::string listen_address_;
   std::string events_address_;
   std::string api_address_;
+  std::string secret_key_;  // fingerprint; empty until every Secret is sealed with that key
   bool runner_lost_ = false;
   bool disk_broken_ = false;
   bool stopping_ = false;
@@ -189,7 +192,8 @@ Result<void> Front::build(std::shared_ptr<const store::Vault> vault) {
   listen_address_ = http::bound_address(sockets_.http);
   events_address_ = http::bound_address(sockets_.events);
   if (sockets_.api_tcp) api_address_ = http::bound_address(sockets_.api_tcp);
-  auto objects = store::Objects::open(*control_database_, clock_, std::move(vault));
+  vault_ = std::move(vault);
+  auto objects = store::Objects::open(*control_database_, clock_, vault_);
   if (!objects) return fail(std::move(objects.error()).within("control.db"));
   objects_ = std::move(*objects);
   runner_ = std::make_unique<container::RunnerClient>(executor_, std::move(sockets_.runner));
@@ -283,8 +287,23 @@ api::Doors Front::api_doors() {
                              .listen = listen_address_,
                              .events_listen = events_address_,
                              .domain = config_.domain,
-                             .api_listen = api_address_},
+                             .api_listen = api_address_,
+                             .secret_key = secret_key_},
                     .admission = admission_policy()};
+}
+
+/// After a rotation (wick secret rotate-key): once this is done the older keys are of no use.
+awaitable<void> Front::seal_secrets_anew() {
+  if (!vault_) co_return;
+  auto count = co_await objects_->reseal();
+  if (!count) {
+    log::error("Secrets not sealed with the newest key", {{"error", count.error().what()}});
+    co_return;
+  }
+  secret_key_ = vault_->fingerprint();
+  if (vault_->keys() > 1)
+    log::info("every Secret is sealed with the newest key",
+              {{"anew", *count}, {"next", "wick secret rotate-key --drop-old"}});
 }
 
 awaitable<Result<void>> Front::start() {
@@ -298,6 +317,7 @@ awaitable<Result<void>> Front::start() {
     disk_broken_ = true;
     signals_.cancel();
   });
+  co_await seal_secrets_anew();
   auto started = co_await control_->start();
   if (!started) co_return fail(std::move(started.error()).within("start"));
   // From here on the stored state is in force: listeners may open.

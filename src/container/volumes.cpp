@@ -20,13 +20,13 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr std::size_t path_max = 1024;
+constexpr std::size_t volume_path_max = 1024;
 constexpr std::uint64_t volume_size_min = 4096;
 constexpr std::uint64_t volume_size_max = 1ull << 40;
 
 /// Relative, of real names only.
 bool is_below(std::string_view path) {
-  return path.size() <= path_max && path.find('\0') == path.npos &&
+  return path.size() <= volume_path_max && path.find('\0') == path.npos &&
          std::ranges::none_of(split(path, '/'),
                               [](std::string_view part) { return part.empty() || part == "." || part == ".."; });
 }

@@ -283,6 +283,32 @@ Result<std::unique_ptr<Objects>> Objects::open(Database& database, Clock& clock,
   return objects;
 }
 
+awaitable<Result<std::size_t>> Objects::reseal() {
+  auto count = std::make_shared<std::size_t>(0);
+  if (!impl_->vault || impl_->vault->keys() == 1) co_return *count;
+  auto work = [count, vault = impl_->vault](sqlite3* connection) {
+    std::vector<std::pair<ObjectKey, std::string>> older;
+    {
+      Statement rows(connection, "SELECT resource, namespace, name, body FROM object WHERE resource = 'secrets'");
+      while (rows.step()) {
+        ObjectKey key{rows.text(0), rows.text(1), rows.text(2)};
+        if (auto body = rows.text(3); !vault->is_newest(body, text_of(key))) older.emplace_back(std::move(key), body);
+      }
+    }
+    Statement update(connection, "UPDATE object SET body=? WHERE resource=? AND namespace=? AND name=?");
+    for (const auto& [key, body] : older) {
+      auto plain = vault->open(body, text_of(key));
+      if (!plain) throw DatabaseError(SQLITE_CORRUPT, plain.error().message());
+      update.reset();
+      update.bind(vault->seal(*plain, text_of(key))).bind(key.resource).bind(key.name_space).bind(key.name).run();
+    }
+    *count = older.size();
+  };
+  auto written = co_await impl_->database.write(std::move(work));
+  if (!written) co_return fail(std::move(written.error()).within("seal Secrets anew"));
+  co_return *count;
+}
+
 ObjectValue Objects::find(const ObjectKey& key) const {
   const auto found = impl_->objects.find(key);
   return found == impl_->objects.end() ? nullptr : found->second;

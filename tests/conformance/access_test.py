@@ -1,10 +1,10 @@
 """Who may do what over TCP: tokens and their scopes against every kind of request, and where secrets do not go."""
+import base64
 import json
-import os
 import pathlib
 import subprocess
 
-from cluster import SERVING, ClusterTest, eventually, main
+from cluster import SERVING, ClusterTest, Daemon, eventually, main
 
 CANARY = "canary-b1946ac92492d2347c6235b8d2611184"
 
@@ -72,7 +72,7 @@ class Access(ClusterTest):
         self.assertEqual(self.call("POST", SERVING, service)[0], 201)
         eventually("the service that reads it is ready", lambda: self.wick.request("reads-it", "/file/keys/a") == (200, CANARY.encode()))
         self.wick.stop()
-        forms = [CANARY.encode(), __import__("base64").b64encode(CANARY.encode())]
+        forms = [CANARY.encode(), base64.b64encode(CANARY.encode())]
         for folder in (self.wick.state, self.wick.run):
             for path in pathlib.Path(folder).rglob("*"):
                 if path.is_file() and not path.is_symlink():
@@ -90,6 +90,35 @@ class Access(ClusterTest):
         self.assertEqual(self.wick.request("reads-it", "/file/keys/b"), (200, CANARY.encode()))
         self.call("DELETE", SERVING + "/reads-it")
         self.call("DELETE", secrets + "/canary")
+
+    def test_the_key_of_the_secrets_is_rotated(self):
+        """On a daemon of its own, with its own key file: read, sealed anew, and then the old key is of no use."""
+        folder = pathlib.Path(self.folder) / "keys"
+        folder.mkdir()
+        key = folder / "secret.key"
+        key.write_text("a" * 64 + "\n")
+        secrets = "/api/v1/namespaces/default/secrets"
+        wick = Daemon(flags=["--api-listen", "none", "--secret-key", str(key)]).start()
+        try:
+            body = json.dumps({"metadata": {"name": "kept"}, "stringData": {"a": CANARY}})
+            self.assertEqual(wick.api("POST", secrets, body)[0], 201)
+            wick.cli("secret", "rotate-key", "--key-file", str(key))
+            early = wick.cli("secret", "rotate-key", "--key-file", str(key), "--drop-old", check=False)
+            self.assertIn("the older keys are still needed", early.stderr)
+            wick.stop()
+            wick.start()
+            wick.cli("secret", "rotate-key", "--key-file", str(key), "--drop-old")
+            self.assertEqual(len(key.read_text().split()), 1)
+            wick.stop()
+            wick.start()
+            stored = json.loads(wick.api("GET", secrets + "/kept")[1])
+            self.assertEqual(base64.b64decode(stored["data"]["a"]).decode(), CANARY)
+            wick.stop()
+            key.write_text("a" * 64 + "\n")
+            with self.assertRaises(AssertionError):
+                wick.start()
+        finally:
+            wick.close()
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ struct Info {
   std::string events_listen;
   std::string domain;
   std::string api_listen;  // the TCP listener of this API; empty without one
+  std::string secret_key;  // fingerprint of the key that every Secret is sealed with; empty without one
 };
 
 /// One line of `wick doctor`.

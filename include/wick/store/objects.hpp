@@ -55,6 +55,9 @@ class Objects {
   static Result<std::unique_ptr<Objects>> open(Database& database, Clock& clock,
                                                std::shared_ptr<const Vault> vault = nullptr);
 
+  /// Seals every Secret with the vault's newest key that an older one sealed; how many there were. All or none.
+  awaitable<Result<std::size_t>> reseal();
+
   ObjectValue find(const ObjectKey& key) const;  // nullptr when absent
   std::vector<ObjectValue> list(std::string_view resource,
                                 std::string_view name_space = {}) const;  // empty namespace: all

@@ -196,6 +196,12 @@ class CommandLine {
     setting.add_option("values", set->values, "KEY=VALUE; @FILE and @- read the value")->required();
     setting.add_option("--type", set->type, "Kubernetes' type (default: told by the keys)")->type_name("TYPE");
     verb(secret, "ls", "List secrets", list_secrets);
+    auto key = std::make_shared<KeyFileOptions>();
+    auto& rotate = verb(secret, "rotate-key", "Put a new key before those that secrets are encrypted with (root)",
+                        [key](Session& session) { return rotate_secret_key(session, *key); });
+    rotate.add_option("--key-file", key->file, "where the daemon has it (default: /etc/wick/secret.key)")
+        ->type_name("FILE");
+    rotate.add_flag("--drop-old", key->drop_old, "leave only the first, once the daemon uses it alone");
     auto removed = std::make_shared<std::string>();
     verb(secret, "rm", "Remove a secret", [removed](Session& session) { return remove_secret(session, *removed); })
         .add_option("name", *removed, "secret")

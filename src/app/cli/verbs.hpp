@@ -85,6 +85,14 @@ Outcome<void> set_secret(Session& session, const SecretOptions& options);
 Outcome<void> list_secrets(Session& session);
 Outcome<void> remove_secret(Session& session, const std::string& name);
 
+struct KeyFileOptions {
+  std::string file = "/etc/wick/secret.key";
+  bool drop_old = false;
+};
+/// Puts a new key before those in the file that Secrets are encrypted with; or leaves only the first, once the daemon
+/// has sealed every Secret with it. Other than every other verb it changes a file of this machine.
+Outcome<void> rotate_secret_key(Session& session, const KeyFileOptions& options);
+
 struct ExportOptions {
   std::vector<std::string> names;  // services; empty: everything in the namespace
   bool all_namespaces = false;

@@ -1,7 +1,11 @@
 #include <boost/json/parse.hpp>
 #include <catch2/catch.hpp>
 
+#include <filesystem>
+
 #include "fake_daemon.hpp"
+#include "wick/os/files.hpp"
+#include "wick/store/vault.hpp"
 
 namespace wick::app::cli {
 
@@ -45,6 +49,47 @@ TEST_CASE("secret ls shows names and keys and no value") {
             R"({"items":[{"metadata":{"name":"login"},"type":"Opaque","data":{"a":"aHVzaA==","b":""}}]})");
   const auto ran = daemon.run({"secret", "ls"});
   CHECK_THAT(ran.out, Catch::Contains("login") && Catch::Contains("a, b") && !Catch::Contains("aHVz"));
+}
+
+TEST_CASE("rotate-key puts a new key first and drops the old one only when the daemon no longer needs it") {
+  FakeDaemon daemon;
+  const auto folder = TemporaryFolder::make("/tmp").value();
+  const auto file = (folder.path() / "secret.key").string();
+  const std::string old(64, 'a');
+  REQUIRE(write_file(file, old + "\n", 0600));
+  const std::vector<std::string> drop{"secret", "rotate-key", "--key-file", file, "--drop-old"};
+  const auto rotated = daemon.run({"secret", "rotate-key", "--key-file", file});
+  CHECK(rotated.exit == 0);
+  CHECK_THAT(rotated.err, Catch::Contains("restart wick"));
+  const auto text = read_file(file).value();
+  const auto vault = store::Vault::from_hex(text).value();
+  CHECK(vault.keys() == 2);
+  CHECK(text.substr(65) == old + "\n");
+  CHECK_THAT(rotated.out + rotated.err, !Catch::Contains(text.substr(0, 64)));
+  CHECK((std::filesystem::status(file).permissions() & std::filesystem::perms::all) ==
+        (std::filesystem::perms::owner_read | std::filesystem::perms::owner_write));
+
+  const std::string info = "GET /apis/wick.dev/v1/info";
+  daemon.on(info, 200, R"({"secretKey":")" + store::Vault::from_hex(old).value().fingerprint() + R"("})");
+  CHECK(daemon.run(drop).exit != 0);
+  CHECK(read_file(file).value() == text);
+  FakeDaemon restarted;
+  restarted.on(info, 200, R"({"secretKey":")" + vault.fingerprint() + R"("})");
+  CHECK(restarted.run(drop).out == "1 older key dropped\n");
+  CHECK(read_file(file).value() == text.substr(0, 65));
+}
+
+TEST_CASE("rotate-key leaves a file alone that is not one of keys") {
+  FakeDaemon daemon;
+  const auto folder = TemporaryFolder::make("/tmp").value();
+  const auto file = (folder.path() / "secret.key").string();
+  CHECK(daemon.run({"secret", "rotate-key", "--key-file", file}).exit != 0);
+  CHECK_FALSE(std::filesystem::exists(file));
+  REQUIRE(write_file(file, "something else\n"));
+  const auto ran = daemon.run({"secret", "rotate-key", "--key-file", file});
+  CHECK(ran.exit != 0);
+  CHECK_THAT(ran.err, Catch::Contains("64 hex digits"));
+  CHECK(read_file(file).value() == "something else\n");
 }
 
 }  // namespace wick::app::cli

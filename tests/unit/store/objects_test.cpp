@@ -286,6 +286,41 @@ TEST_CASE("a Secret is encrypted on disk, read back with its key and with no oth
   CHECK(json::serialize(objects->find(key)->at("data")) == R"({"a":"canary-in-a-coal-mine"})");
 }
 
+TEST_CASE("with a new key before the old one Secrets are read, sealed anew, and then need the new key alone") {
+  const auto folder = TemporaryFolder::make("/tmp").value();
+  const auto path = (folder.path() / "control.db").string();
+  const auto vault = [](std::initializer_list<char> digits) {
+    std::string keys;
+    for (const char digit : digits) keys += std::string(64, digit) + "\n";
+    return std::make_shared<const Vault>(Vault::from_hex(keys).value());
+  };
+  asio::io_context loop{1};
+  FakeClock clock{loop};
+  const ObjectKey key{"secrets", "default", "password"};
+  const ObjectKey other{"secrets", "default", "second"};
+  std::uint64_t version = 0;
+  {
+    auto database = Database::open(path, Objects::migrations()).value();
+    auto objects = Objects::open(*database, clock, vault({'a'})).value();
+    REQUIRE(run_on(loop, objects->create(key, parsed(R"({"data":{"a":"one"}})"))));
+    CHECK(run_on(loop, objects->reseal()).value() == 0);
+    version = objects->version();
+  }
+  {
+    auto database = Database::open(path, Objects::migrations()).value();
+    auto objects = Objects::open(*database, clock, vault({'b', 'a'})).value();
+    REQUIRE(run_on(loop, objects->create(other, parsed(R"({"data":{"a":"two"}})"))));
+    CHECK(run_on(loop, objects->reseal()).value() == 1);
+    CHECK(run_on(loop, objects->reseal()).value() == 0);
+    CHECK(objects->version() == version + 1);  // nobody is told of a change that is none
+  }
+  auto database = Database::open(path, Objects::migrations()).value();
+  CHECK_FALSE(Objects::open(*database, clock, vault({'a'})));
+  auto objects = Objects::open(*database, clock, vault({'b'})).value();
+  CHECK(json::serialize(objects->find(key)->at("data")) == R"({"a":"one"})");
+  CHECK(json::serialize(objects->find(other)->at("data")) == R"({"a":"two"})");
+}
+
 TEST_CASE("without a key no Secret is taken") {
   ObjectsFixture f;
   CHECK(f.create({"secrets", "default", "a"}, "{}").error().code() == Errc::unsupported);
@@ -294,6 +329,15 @@ TEST_CASE("without a key no Secret is taken") {
 
 TEST_CASE("a key is 64 hex digits, and a sealed value is bound to what it is about") {
   CHECK(Vault::from_hex(std::string(64, 'F') + "\n"));
+  CHECK(Vault::from_hex(std::string(64, 'a') + "\n\n " + std::string(64, 'b') + "\r\n").value().keys() == 2);
+  CHECK_FALSE(Vault::from_hex(std::string(64, 'a') + "\nb"));
+  std::string nine;
+  for (int i = 0; i < 9; ++i) nine += std::string(64, 'a') + "\n";
+  CHECK_FALSE(Vault::from_hex(nine));
+  CHECK(Vault::from_hex(std::string(64, 'a')).value().fingerprint() ==
+        Vault::from_hex(std::string(64, 'A') + "\n" + std::string(64, 'b')).value().fingerprint());
+  CHECK(Vault::from_hex(std::string(64, 'a')).value().fingerprint() !=
+        Vault::from_hex(std::string(64, 'b')).value().fingerprint());
   for (const auto& wrong : {std::string(63, 'a'), std::string(65, 'a'), std::string(64, 'g'), std::string()})
     CHECK_FALSE(Vault::from_hex(wrong));
   const auto vault = Vault::from_hex(std::string(64, '1')).value();
