@@ -62,6 +62,25 @@ class Kn(ClusterTest):
         listed = self.call("GET", f"{REVISIONS}?labelSelector=serving.knative.dev%2Fservice%3Dupdated")[2]["items"]
         self.assertEqual({r["metadata"]["name"] for r in listed}, {"updated-00001", "updated-00002"})
 
+    def test_service_create_with_mounts(self):
+        """--mount /etc/conf=cm:kn-map --mount /keys=secret:kn-key --mount /scratch=ed:tmp:type=Memory,size=1Mi"""
+        core = "/api/v1/namespaces/default/"
+        for plural, thing in (("configmaps", {"metadata": {"name": "kn-map"}, "data": {"a": "map"}}),
+                              ("secrets", {"metadata": {"name": "kn-key"}, "stringData": {"k": "key"}})):
+            self.assertEqual(self.call("POST", core + plural, thing)[0], 201)
+            self.addCleanup(self.call, "DELETE", f"{core}{plural}/{thing['metadata']['name']}")
+        body = self.service("mounts", volumes=[{"name": "cm-1", "configMap": {"name": "kn-map"}},
+                                               {"name": "secret-1", "secret": {"secretName": "kn-key"}},
+                                               {"name": "tmp", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}])
+        body["spec"]["template"]["spec"]["containers"][0]["volumeMounts"] = [
+            {"name": "cm-1", "mountPath": "/etc/conf", "readOnly": True}, {"name": "secret-1", "mountPath": "/keys", "readOnly": True},
+            {"name": "tmp", "mountPath": "/scratch"}]
+        status, _, made = self.call("POST", SERVING, body)
+        self.assertEqual(status, 201, made)
+        eventually("it is ready", lambda: condition(self.call("GET", f"{SERVING}/mounts")[2])["status"] == "True")
+        for path, text in (("/file/etc/conf/a", b"map"), ("/file/keys/k", b"key"), ("/write/scratch/x", b"ok\n")):
+            self.assertEqual(self.wick.request("mounts", path), (200, text))
+
     def test_service_apply_merges(self):
         self.create("applied")
         status, _, patched = self.call("PATCH", f"{SERVING}/applied", {"spec": {"template": {"spec": {"timeoutSeconds": 9}}}}, headers=MERGE)
