@@ -43,6 +43,9 @@ install_packages() {
   rm -f /tmp/wick-apt.$$
 }
 
+# For those who compile once: eight files of a room at a time, and -O2. A clean build takes half as long; what is measured runs alike.
+quick_build="--buildtype=release -Doptimization=2 --unity=on -Dunity_size=8"
+
 # build_in FOLDER TARGETS... -- MESON_OPTIONS...: configures once, builds what changed.
 build_in() {
   local folder=$top/$1

@@ -20,11 +20,11 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr std::size_t path_max = 1024;
+constexpr std::size_t mount_path_max = 1024;
 constexpr std::uint64_t tmpfs_bytes_max = 1ull << 40;
 
 bool is_plain(std::string_view path) {
-  return path.size() <= path_max &&
+  return path.size() <= mount_path_max &&
          std::ranges::none_of(split(path, '/'), [](std::string_view part) { return part == ".." || part == "."; });
 }
 

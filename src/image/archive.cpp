@@ -5,6 +5,7 @@
 #include <set>
 
 #include "json_fields.hpp"
+#include "oci_layout.hpp"
 #include "tar_writer.hpp"
 #include "wick/image/reference.hpp"
 
@@ -13,10 +14,6 @@ namespace wick::image {
 namespace json = boost::json;
 
 namespace {
-
-constexpr const char* layout = R"({"imageLayoutVersion":"1.0.0"})";
-
-std::string blob_name(const Digest& digest) { return "blobs/sha256/" + digest.hex(); }
 
 ArchiveFile document(std::string name, std::string bytes) {
   const auto size = bytes.size();
@@ -57,9 +54,9 @@ std::string docker_manifest_of(const std::vector<SavedImage>& images) {
 }  // namespace
 
 std::vector<ArchiveFile> archive_files(const std::vector<SavedImage>& images) {
-  std::vector<ArchiveFile> files{document("oci-layout", layout), document("index.json", index_of(images)),
-                                 document("manifest.json", docker_manifest_of(images)), document("blobs/", ""),
-                                 document("blobs/sha256/", "")};
+  std::vector<ArchiveFile> files{
+      document("oci-layout", std::string(layout_document)), document("index.json", index_of(images)),
+      document("manifest.json", docker_manifest_of(images)), document("blobs/", ""), document("blobs/sha256/", "")};
   std::set<std::string> there;
   const auto add_blob = [&](const Descriptor& blob) {
     auto name = blob_name(blob.digest);

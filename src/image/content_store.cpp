@@ -18,6 +18,7 @@
 #include <set>
 
 #include "json_fields.hpp"
+#include "oci_layout.hpp"
 #include "wick/base/log.hpp"
 #include "wick/base/text.hpp"
 #include "wick/image/reference.hpp"
@@ -30,7 +31,6 @@ namespace json = boost::json;
 
 namespace {
 
-constexpr std::string_view layout = R"({"imageLayoutVersion":"1.0.0"})";
 constexpr std::string_view empty_index =
     R"({"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]})";
 constexpr const char* reference_annotation = "org.opencontainers.image.ref.name";
@@ -190,7 +190,7 @@ Result<ContentStore> ContentStore::open(fs::path root) {
   const auto& at = store.root();
   std::error_code error;
   if (!fs::exists(at / "oci-layout", error))
-    if (auto written = write_file_atomically(at / "oci-layout", layout); !written)
+    if (auto written = write_file_atomically(at / "oci-layout", layout_document); !written)
       return fail(std::move(written.error()));
   if (!fs::exists(at / "index.json", error))
     if (auto written = write_file_atomically(at / "index.json", empty_index); !written)

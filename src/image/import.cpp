@@ -9,6 +9,7 @@
 
 #include "byte_source.hpp"
 #include "json_fields.hpp"
+#include "oci_layout.hpp"
 #include "tree.hpp"
 #include "wick/base/text.hpp"
 #include "wick/image/layer.hpp"
@@ -48,8 +49,6 @@ std::string machine_architecture() {
   if (machine == "aarch64") return "arm64";
   return std::string(machine);
 }
-
-std::string blob_name(const Digest& digest) { return "blobs/sha256/" + digest.hex(); }
 
 Result<Fd> open_regular(const Tree& tree, const std::string& path) {
   Fd file = tree.try_open(path, O_RDONLY | O_NONBLOCK);

@@ -21,7 +21,9 @@ def build_wick():
         folder = TOP / "build-bench"
         environment = dict(os.environ, CC=os.environ.get("CC", "clang-19"), CXX=os.environ.get("CXX", "clang++-19"))
         if not (folder / "build.ninja").exists():
-            subprocess.run(["meson", "setup", folder, "--buildtype=release", "-Dtests=false"], cwd=TOP, env=environment, check=True,
+            # As packaging/setup.sh builds it.
+            options = ["--buildtype=release", "-Doptimization=2", "--unity=on", "-Dunity_size=8", "-Dtests=false"]
+            subprocess.run(["meson", "setup", folder, *options], cwd=TOP, env=environment, check=True,
                            stdout=subprocess.DEVNULL)
         say("building src/app/wick in build-bench")
         subprocess.run(["ninja", "-C", folder, "src/app/wick"], env=environment, check=True, stdout=subprocess.DEVNULL)
