@@ -53,6 +53,23 @@ awaitable<void> remove_image(const Doors& doors, http::Exchange& exchange, std::
   co_await respond_json(exchange, 200, json::object{{"name", name}, {"removed", true}});
 }
 
+awaitable<void> load_images(const Doors& doors, http::Exchange& exchange) {
+  Images::Read read = [&exchange](std::span<char> into) { return exchange.read_some(into); };
+  auto name = http::query_value(exchange.head().query(), "name").value_or("");
+  auto loaded = co_await doors.images.load(std::move(read), std::move(name));
+  if (!loaded) co_return co_await respond_error(exchange, loaded.error());
+  json::array list;
+  for (const auto& image : *loaded) list.push_back({{"name", image.name}, {"digest", image.digest.text()}});
+  co_await respond_json(exchange, 201, list);
+}
+
+awaitable<void> prune_images(const Doors& doors, http::Exchange& exchange) {
+  auto freed = co_await doors.images.prune();
+  if (!freed) co_return co_await respond_error(exchange, freed.error());
+  co_await respond_json(exchange, 200,
+                        json::object{{"blobs", freed->blobs}, {"layers", freed->layers}, {"bytes", freed->bytes}});
+}
+
 awaitable<void> save_images(const Doors& doors, http::Exchange& exchange) {
   std::vector<std::string> names;
   const auto wanted = http::query_value(exchange.head().query(), "names").value_or("");
@@ -95,6 +112,8 @@ std::vector<Route> image_routes(const Doors& doors) {
   const std::string_view one = "/apis/wick.dev/v1/images/{name}";
   return {
       {"GET", all, Scope::read, whole(list_images), Reach::machine},
+      {"POST", all, Scope::deploy, whole(load_images), Reach::machine},
+      {"POST", "/apis/wick.dev/v1/imageprune", Scope::admin, whole(prune_images), Reach::machine},
       {"GET", one, Scope::read, named(show_image), Reach::machine},
       {"DELETE", one, Scope::deploy, named(remove_image), Reach::machine},
       {"GET", "/apis/wick.dev/v1/imagearchive", Scope::read, whole(save_images), Reach::machine},

@@ -122,6 +122,8 @@ class Front {
   awaitable<Result<void>> wait_for_end();
   awaitable<void> stop();
   awaitable<Result<std::vector<container::RunnerLauncher::Adopted>>> adopt();
+  awaitable<std::expected<build::BuiltImage, build::BuildFailure>> build_image(build::BuildRequest request,
+                                                                               build::OnProgress progress);
   awaitable<void> listen_inside(std::vector<container::InstanceId> instances);
   model::AdmissionPolicy admission_policy() const;
   api::Doors api_doors();
@@ -200,7 +202,13 @@ Result<void> Front::build(std::shared_ptr<const store::Vault> vault) {
   launcher_ = std::make_unique<container::RunnerLauncher>(executor_, *runner_, folders_.logs.string());
   build::Builder::Places places{.builders = folders_.builders, .work = folders_.work, .cache = folders_.cache};
   builder_ = std::make_unique<build::Builder>(executor_, clock_, workers_, *runner_, content_, std::move(places));
-  images_ = std::make_unique<LocalImages>(ImageDoors{.workers = workers_, .store = content_, .runner = *runner_});
+  images_ =
+      std::make_unique<LocalImages>(ImageDoors{.executor = executor_,
+                                               .workers = workers_,
+                                               .store = content_,
+                                               .runner = *runner_,
+                                               .work = folders_.work,
+                                               .needed = [this] { return control::images_of_revisions(*objects_); }});
   serving::ServingOptions serving_options{
       .sleep_bytes_max = config_.sleep_memory ? config_.sleep_memory : memory_of_machine() / 5,
       .box = box_limits(),
@@ -223,20 +231,19 @@ Result<void> Front::build(std::shared_ptr<const store::Vault> vault) {
                      [this](const container::InstanceId& id) { gateway_->close(id); });
   // What steers port 80 inside an instance went with the runner that made it.
   runner_->on_restart([this] { tasks_.spawn("listen inside", listen_inside(gateway_->instances())); });
-  control::Collaborators collaborators{.executor = executor_,
-                                       .clock = clock_,
-                                       .workers = workers_,
-                                       .metrics = metrics_,
-                                       .objects = *objects_,
-                                       .images = content_,
-                                       .runner = *runner_,
-                                       .serving = *serving_,
-                                       .eventing = *eventing_,
-                                       .run_build =
-                                           [this](build::BuildRequest request, build::OnProgress progress) {
-                                             return builder_->run(std::move(request), std::move(progress));
-                                           },
-                                       .adopt = [this] { return adopt(); }};
+  control::Collaborators collaborators{
+      .executor = executor_,
+      .clock = clock_,
+      .workers = workers_,
+      .metrics = metrics_,
+      .objects = *objects_,
+      .images = content_,
+      .runner = *runner_,
+      .serving = *serving_,
+      .eventing = *eventing_,
+      .run_build = [this](build::BuildRequest request,
+                          build::OnProgress progress) { return build_image(std::move(request), std::move(progress)); },
+      .adopt = [this] { return adopt(); }};
   control::ControlOptions options{.domain = config_.domain,
                                   .events_address = events_address_,
                                   .uploads = folders_.uploads,
@@ -244,6 +251,13 @@ Result<void> Front::build(std::shared_ptr<const store::Vault> vault) {
                                   .admission = admission_policy()};
   control_ = std::make_unique<control::Control>(std::move(collaborators), std::move(options));
   return {};
+}
+
+awaitable<std::expected<build::BuiltImage, build::BuildFailure>> Front::build_image(build::BuildRequest request,
+                                                                                    build::OnProgress progress) {
+  const auto use = co_await images_->use().enter();
+  auto built = co_await builder_->run(std::move(request), std::move(progress));
+  co_return built;
 }
 
 /// What runs since before us, with our listeners inside it again.

@@ -9,8 +9,8 @@ namespace wick::app {
 
 class ImageArchive final : public api::Images::Archive {
  public:
-  ImageArchive(ImageDoors doors, std::vector<image::ArchiveFile> files)
-      : doors_(doors), files_(std::move(files)), bytes_(image::archive_bytes(files_)) {}
+  ImageArchive(const ImageDoors& doors, ImageUse::Use use, std::vector<image::ArchiveFile> files)
+      : doors_(doors), use_(std::move(use)), files_(std::move(files)), bytes_(image::archive_bytes(files_)) {}
 
   std::uint64_t bytes() const override { return bytes_; }
   awaitable<Result<void>> write(api::Images::Sink sink) override;
@@ -18,7 +18,8 @@ class ImageArchive final : public api::Images::Archive {
  private:
   awaitable<Result<void>> write_blob(const image::ArchiveFile& file, const api::Images::Sink& sink);
 
-  ImageDoors doors_;
+  const ImageDoors& doors_;
+  ImageUse::Use use_;
   std::vector<image::ArchiveFile> files_;
   std::uint64_t bytes_;
 };

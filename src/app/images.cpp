@@ -3,13 +3,61 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <boost/asio/as_tuple.hpp>
+#include <set>
 
 #include "app/image_archive.hpp"
+#include "wick/base/log.hpp"
+#include "wick/build/unpack_images.hpp"
+#include "wick/image/import.hpp"
 #include "wick/image/reference.hpp"
+#include "wick/os/files.hpp"
 
 namespace wick::app {
 
 namespace {
+
+constexpr std::size_t loads_at_once = 2;  // each unpacks to disk, and may take gigabytes of memory for a while
+constexpr std::size_t loads_waiting_max = 8;
+
+std::string stored_name(const std::string& name) {
+  auto reference = image::parse_reference(name);
+  return reference ? reference->familiar() : name;
+}
+
+/// Of one or several images: under all their names, or, when one is not what it says, under none.
+Result<std::vector<api::Images::Loaded>> adopt(const image::ContentStore& store, const std::filesystem::path& layout,
+                                               const std::vector<build::UnpackedImage>& images) {
+  std::vector<api::Images::Loaded> loaded;
+  for (const auto& one : images) {
+    auto image = store.adopt(layout, one.manifest, one.name);
+    if (!image) return fail(std::move(image.error()).within(one.name));
+    loaded.push_back({.name = stored_name(one.name), .digest = image->digest});
+  }
+  return loaded;
+}
+
+/// The manifests and unpacked layers that names and `needed` reach. What a revision needs and is not here is not here.
+struct Reached {
+  std::vector<Digest> manifests;
+  std::set<Digest> layers;
+};
+Result<Reached> reached(const image::ContentStore& store, const std::vector<std::string>& needed) {
+  Reached all;
+  auto names = store.images();
+  if (!names) return fail(std::move(names.error()));
+  std::vector<std::string> wanted = needed;
+  for (const auto& named : *names) wanted.push_back(named.manifest.digest.text());
+  for (const auto& name : wanted) {
+    auto image = store.image(std::string_view(name));
+    const bool gone = !image && (image.error().code() == Errc::not_found || image.error().code() == Errc::invalid);
+    if (gone) continue;
+    if (!image) return fail(std::move(image.error()).hint("wick image rm what is broken, then prune again"));
+    all.manifests.push_back(image->digest);
+    all.layers.insert(image->config.diff_ids.begin(), image->config.diff_ids.end());
+  }
+  return all;
+}
 
 Result<image::SavedImage> saved_image(const image::ContentStore& store, const std::string& name) {
   auto image = store.image(std::string_view(name));
@@ -34,6 +82,32 @@ void add(std::vector<image::SavedImage>& images, image::SavedImage one) {
 }
 
 }  // namespace
+
+awaitable<ImageUse::Use> ImageUse::enter() {
+  while (closed_) {
+    auto waited = co_await opened_.async_wait(asio::as_tuple(use_awaitable));
+    const auto state = co_await asio::this_coro::cancellation_state;
+    if (state.cancelled() != asio::cancellation_type::none) throw boost::system::system_error(std::get<0>(waited));
+  }
+  co_return Use(inside_);
+}
+
+Result<ImageUse::Closed> ImageUse::close() {
+  if (closed_) return fail(Errc::conflict, "images are being pruned already");
+  if (inside_ > 0)
+    return fail(Errc::conflict, "images are being built, loaded or saved", "try again when that has ended");
+  closed_ = true;
+  return Closed(*this);
+}
+
+ImageUse::Closed::~Closed() {
+  if (!use_) return;
+  use_->closed_ = false;
+  use_->opened_.cancel();
+}
+
+LocalImages::LocalImages(ImageDoors doors)
+    : doors_(std::move(doors)), use_(doors_.executor), loads_(doors_.executor, loads_at_once, loads_waiting_max) {}
 
 awaitable<Result<std::vector<api::Images::Named>>> LocalImages::list() {
   auto look = [&store = doors_.store]() -> Result<std::vector<Named>> {
@@ -68,7 +142,56 @@ awaitable<Result<void>> LocalImages::remove(std::string name) {
   co_return removed;
 }
 
+awaitable<Result<std::vector<api::Images::Loaded>>> LocalImages::load(Read read, std::string name) {
+  if (!name.empty())
+    if (auto reference = image::parse_reference(name); !reference) co_return fail(std::move(reference.error()));
+  auto slot = co_await loads_.acquire();
+  if (!slot) co_return fail(std::move(slot.error()));
+  auto use = co_await use_.enter();
+  auto made = TemporaryFolder::make(doors_.work, "load-");
+  if (!made) co_return fail(std::move(made.error()));
+  auto scratch = std::make_shared<TemporaryFolder>(std::move(*made));
+  auto images = co_await build::unpack_images(std::move(read), scratch->path(), std::move(name));
+  auto finish = [&store = doors_.store, scratch = std::move(scratch),
+                 images = std::move(images)]() mutable -> Result<std::vector<Loaded>> {
+    // Many files take time to remove: that is a worker's too.
+    const auto folder = std::move(scratch);
+    if (!images) return fail(std::move(images.error()));
+    return adopt(store, folder->path() / build::image_layout_name, *images);
+  };
+  auto loaded = co_await doors_.workers.run(std::move(finish));
+  co_return loaded;
+}
+
+awaitable<Result<api::Images::Freed>> LocalImages::prune() {
+  auto closed = use_.close();
+  if (!closed) co_return fail(std::move(closed.error()));
+  auto look = [&store = doors_.store, needed = doors_.needed()] { return reached(store, needed); };
+  auto kept = co_await doors_.workers.run(std::move(look));
+  if (!kept) co_return fail(std::move(kept.error()));
+  auto collect = [&store = doors_.store, manifests = kept->manifests] {
+    return store.collect_garbage(manifests, std::chrono::seconds(0));
+  };
+  auto collected = co_await doors_.workers.run(std::move(collect));
+  if (!collected) co_return fail(std::move(collected.error()));
+  Freed freed{.blobs = collected->blobs, .bytes = collected->bytes};
+  auto layers = co_await doors_.runner.layers();
+  if (!layers) co_return fail(std::move(layers.error()));
+  for (const auto& layer : *layers) {
+    if (kept->layers.contains(layer)) continue;
+    auto bytes = co_await doors_.runner.remove_layer(layer);
+    // Something runs on it that no revision is of any more, or it went by itself.
+    if (!bytes && (bytes.error().code() == Errc::conflict || bytes.error().code() == Errc::not_found)) continue;
+    if (!bytes) co_return fail(std::move(bytes.error()));
+    ++freed.layers;
+    freed.bytes += *bytes;
+  }
+  log::info("images pruned", {{"blobs", freed.blobs}, {"layers", freed.layers}, {"bytes", freed.bytes}});
+  co_return freed;
+}
+
 awaitable<Result<std::unique_ptr<api::Images::Archive>>> LocalImages::save(std::vector<std::string> names) {
+  auto use = co_await use_.enter();
   auto look = [&store = doors_.store, names]() -> Result<std::vector<image::ArchiveFile>> {
     std::vector<image::SavedImage> images;
     for (const auto& name : names) {
@@ -89,7 +212,7 @@ awaitable<Result<std::unique_ptr<api::Images::Archive>>> LocalImages::save(std::
       co_return fail(Errc::not_found, fmt::format("the layer {} is not on this machine any more", file.blob.text()),
                      "build or load the image again");
   }
-  co_return std::make_unique<ImageArchive>(doors_, std::move(*files));
+  co_return std::make_unique<ImageArchive>(doors_, std::move(use), std::move(*files));
 }
 
 }  // namespace wick::app

@@ -1,34 +1,95 @@
 // The images of this machine behind the API: names, manifests and most blobs are in the content store, a layer that was
 // built here is unpacked at the runner and nowhere else until it is asked for.
+//
+// A prune looks at what is needed and then removes the rest, so nothing may come to need more in between: whatever
+// makes or takes images holds a Use, and a prune begins when nobody holds one and lets nobody in until it has ended.
 #pragma once
 
+#include <boost/asio/steady_timer.hpp>
+#include <filesystem>
+#include <functional>
 #include <memory>
+#include <utility>
 
 #include "wick/api/images.hpp"
 #include "wick/container/runner.hpp"
 #include "wick/image/content_store.hpp"
+#include "wick/os/slots.hpp"
 #include "wick/os/worker.hpp"
 
 namespace wick::app {
 
 struct ImageDoors {
+  Executor executor;
   WorkerPool& workers;
   const image::ContentStore& store;
   container::Runner& runner;
+  std::filesystem::path work;  // on the file system of the store; emptied at every start
+  /// What revisions run: manifests by digest, and names.
+  std::function<std::vector<std::string>()> needed;
+};
+
+/// Whether somebody works with images, or a prune removes some. One thread; outlives every Use.
+class ImageUse {
+ public:
+  explicit ImageUse(Executor executor) : opened_(executor, asio::steady_timer::time_point::max()) {}
+
+  /// Given back when destroyed.
+  class Use {
+   public:
+    Use() = default;
+    explicit Use(std::size_t& count) : count_(&count) { ++*count_; }
+    Use(Use&& other) noexcept : count_(std::exchange(other.count_, nullptr)) {}
+    Use& operator=(Use&&) = delete;
+    ~Use() {
+      if (count_) --*count_;
+    }
+
+   private:
+    std::size_t* count_ = nullptr;
+  };
+  /// Waits for the end of a prune.
+  awaitable<Use> enter();
+
+  /// Nobody enters until it is destroyed.
+  class Closed {
+   public:
+    explicit Closed(ImageUse& use) : use_(&use) {}
+    Closed(Closed&& other) noexcept : use_(std::exchange(other.use_, nullptr)) {}
+    Closed& operator=(Closed&&) = delete;
+    ~Closed();
+
+   private:
+    ImageUse* use_;
+  };
+  /// Errors: conflict while somebody is inside.
+  Result<Closed> close();
+
+ private:
+  asio::steady_timer opened_;
+  std::size_t inside_ = 0;
+  bool closed_ = false;
 };
 
 class LocalImages final : public api::Images {
  public:
   /// What `doors` refers to outlives it and every archive it gave.
-  explicit LocalImages(ImageDoors doors) : doors_(doors) {}
+  explicit LocalImages(ImageDoors doors);
 
   awaitable<Result<std::vector<Named>>> list() override;
   awaitable<Result<Named>> find(std::string name) override;
   awaitable<Result<void>> remove(std::string name) override;
+  awaitable<Result<std::vector<Loaded>>> load(Read read, std::string name) override;
+  awaitable<Result<Freed>> prune() override;
   awaitable<Result<std::unique_ptr<Archive>>> save(std::vector<std::string> names) override;
+
+  /// For what makes images by another way: a build.
+  ImageUse& use() { return use_; }
 
  private:
   ImageDoors doors_;
+  ImageUse use_;
+  Slots loads_;
 };
 
 }  // namespace wick::app

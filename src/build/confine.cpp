@@ -51,8 +51,15 @@ Result<void> allow(int ruleset, const std::filesystem::path& path, std::uint64_t
   return {};
 }
 
+/// The second version (Linux 5.19) has a right to rename and link from one folder to another; before it nobody may.
+std::uint64_t write_rights() {
+  const auto version = ::syscall(SYS_landlock_create_ruleset, nullptr, 0, LANDLOCK_CREATE_RULESET_VERSION);
+  return version >= 2 ? all_rights | LANDLOCK_ACCESS_FS_REFER : all_rights;
+}
+
 Result<void> restrict_folders(const Confinement& confinement) {
-  landlock_ruleset_attr handled{.handled_access_fs = all_rights};
+  const auto rights = write_rights();
+  landlock_ruleset_attr handled{.handled_access_fs = rights};
   Fd ruleset(static_cast<int>(::syscall(SYS_landlock_create_ruleset, &handled, sizeof handled.handled_access_fs, 0)));
   if (!ruleset) return errno == ENOSYS || errno == EOPNOTSUPP ? Result<void>{} : fail(system_error("landlock", errno));
   for (const char* path : {"/usr", "/lib", "/lib64", "/etc/ssl", "/usr/share/ca-certificates", "/run/systemd/resolve"})
@@ -62,7 +69,7 @@ Result<void> restrict_folders(const Confinement& confinement) {
        {"/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/host.conf", "/etc/gai.conf", "/etc/services",
         "/etc/ld.so.cache", "/etc/passwd", "/etc/localtime", "/dev/urandom", "/dev/null"})
     if (auto allowed = allow(ruleset.get(), path, file_rights); !allowed) return allowed;
-  if (auto allowed = allow(ruleset.get(), confinement.writable, all_rights); !allowed) return allowed;
+  if (auto allowed = allow(ruleset.get(), confinement.writable, rights); !allowed) return allowed;
   if (!confinement.readable.empty())
     if (auto allowed = allow(ruleset.get(), confinement.readable, read_rights); !allowed) return allowed;
   if (::syscall(SYS_landlock_restrict_self, ruleset.get(), 0) != 0) return fail(system_error("landlock", errno));
@@ -76,6 +83,8 @@ Result<void> confine(const Confinement& confinement) {
   if (::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) return fail(system_error("not dumpable", errno));
   if (auto restricted = restrict_folders(confinement); !restricted) return restricted;
   if (auto dropped = drop_capabilities(); !dropped) return dropped;
+  if (confinement.children == Children::none)
+    if (auto set = limit(RLIMIT_NPROC, 0); !set) return set;
   if (auto set = limit(RLIMIT_CORE, 0); !set) return set;
   if (auto set = limit(RLIMIT_CPU, confinement.cpu_seconds_max); !set) return set;
   if (auto set = limit(RLIMIT_FSIZE, confinement.file_bytes_max); !set) return set;

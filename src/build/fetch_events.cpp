@@ -27,6 +27,9 @@ struct Line {
   std::string operator()(const FetchedCommit& event) const {
     return fmt::format("commit\t{}\t{}", event.id, event.time);
   }
+  std::string operator()(const FetchedImage& event) const {
+    return fmt::format("image\t{}\t{}", event.manifest.text(), printable(event.name, field_bytes_max));
+  }
   std::string operator()(const Error& event) const {
     return fmt::format("error\t{}\t{}\t{}", to_string(event.code()), printable(event.what(), field_bytes_max),
                        printable(event.hint(), field_bytes_max));
@@ -49,6 +52,8 @@ Result<FetchEvent> parse_fetch_event(std::string_view line) {
     if (hex && time && *time <= 253402300799)
       return FetchedCommit{std::string(fields[1]), static_cast<std::int64_t>(*time)};
   }
+  if (fields[0] == "image" && fields.size() == 3)
+    if (auto digest = Digest::parse(fields[1])) return FetchedImage{*digest, text(2)};
   if (fields[0] == "error" && fields.size() == 4)
     for (const auto code : codes)
       if (fields[1] == to_string(code)) return Error(code, text(2)).hint(text(3));

@@ -1,6 +1,6 @@
 // What the fetching child says on its standard output, one line an event: fields separated by tabs, control bytes
 // escaped.
-//   progress TEXT | warning TEXT | commit HEX UNIX_SECONDS | error CODE MESSAGE HINT
+//   progress TEXT | warning TEXT | commit HEX UNIX_SECONDS | image DIGEST NAME | error CODE MESSAGE HINT
 #pragma once
 
 #include <cstdint>
@@ -8,6 +8,7 @@
 #include <string_view>
 #include <variant>
 
+#include "wick/base/digest.hpp"
 #include "wick/base/error.hpp"
 
 namespace wick::build {
@@ -22,7 +23,11 @@ struct FetchedCommit {
   std::string id;
   std::int64_t time = 0;
 };
-using FetchEvent = std::variant<FetchProgress, FetchWarning, FetchedCommit, Error>;
+struct FetchedImage {
+  Digest manifest;
+  std::string name;
+};
+using FetchEvent = std::variant<FetchProgress, FetchWarning, FetchedCommit, FetchedImage, Error>;
 
 std::string to_line(const FetchEvent& event);
 /// Errc::corrupt for a line that is none of ours: the child may have been taken over.

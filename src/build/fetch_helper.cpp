@@ -18,6 +18,7 @@
 #include "git_tree.hpp"
 #include "tree_writer.hpp"
 #include "wick/base/text.hpp"
+#include "wick/build/unpack_images.hpp"
 #include "wick/image/content_store.hpp"
 #include "wick/image/import.hpp"
 #include "wick/image/layer.hpp"
@@ -26,6 +27,8 @@
 namespace wick::build {
 
 namespace {
+
+constexpr std::uint32_t image_cpu_seconds_max = 3600;  // 20 GiB of archive, unpacked and hashed on a slow core
 
 void say(const FetchEvent& event) { (void)write_all(STDOUT_FILENO, to_line(event)); }
 
@@ -95,8 +98,31 @@ Result<void> fetch_url(const std::string& file, const std::string& url, std::uin
   return {};
 }
 
+/// `wick image load`: the archive on standard input into a layout of its own.
+Result<void> fetch_images(const std::filesystem::path& folder, const std::string& name) {
+  Confinement confinement{.writable = folder,
+                          .readable = {},
+                          .file_bytes_max = image::UnpackLimits{}.bytes_max,
+                          .cpu_seconds_max = image_cpu_seconds_max,
+                          .children = Children::none};
+  if (auto confined = confine(confinement); !confined) return confined;
+  auto store = image::ContentStore::open(folder / image_layout_name);
+  if (!store) return fail(std::move(store.error()));
+  auto imported = image::import_archive(*store, STDIN_FILENO, folder, name);
+  if (!imported) {
+    auto error = std::move(imported.error()).within("the archive");
+    const bool has_hint = !error.hint().empty();
+    return fail(has_hint ? std::move(error)
+                         : std::move(error).hint("docker save and skopeo copy … oci-archive:FILE write what is taken"));
+  }
+  for (const auto& one : *imported)
+    for (const auto& given : one.names) say(FetchedImage{.manifest = one.image.digest, .name = given});
+  return {};
+}
+
 Result<void> run(const std::vector<std::string>& arguments) {
   const auto number = [&](std::size_t i) { return parse_unsigned(arguments[i]); };
+  if (arguments.size() == 4 && arguments[1] == "images") return fetch_images(arguments[2], arguments[3]);
   if (arguments.size() == 4 && arguments[1] == "archive" && number(3)) return fetch_archive(arguments[2], *number(3));
   if (arguments.size() == 5 && arguments[1] == "url" && number(4))
     return fetch_url(arguments[2], arguments[3], *number(4));
@@ -108,7 +134,8 @@ Result<void> run(const std::vector<std::string>& arguments) {
                                            .allow_local = arguments.size() == 8,
                                            .repository = arguments[3]});
   return fail(Errc::invalid,
-              "usage: fetch git FOLDER REPOSITORY URL REF BYTES_MAX [--allow-local] | fetch archive FOLDER BYTES_MAX");
+              "usage: fetch git FOLDER REPOSITORY URL REF BYTES_MAX [--allow-local] | fetch archive FOLDER BYTES_MAX | "
+              "fetch images FOLDER NAME");
 }
 
 }  // namespace
@@ -124,37 +151,12 @@ int added_archive_main(const std::string& destination, const std::string& owner)
   std::_Exit(done ? 0 : 1);
 }
 
-/// `wick image load`: an archive into the content store, the only folder that can be written.
-int import_image_main(const std::string& store_folder, const std::string& archive, const std::string& name) {
-  const auto run = [&]() -> Result<std::string> {
-    auto store = image::ContentStore::open(store_folder);
-    if (!store) return fail(std::move(store.error()));
-    if (auto confined = confine({.writable = store_folder, .readable = std::filesystem::path(archive).parent_path()});
-        !confined)
-      return fail(std::move(confined.error()));
-    auto scratch = TemporaryFolder::make(std::filesystem::path(store_folder) / "ingest", "import-");
-    if (!scratch) return fail(std::move(scratch.error()));
-    auto image = image::import_image(*store, archive, scratch->path(), name);
-    if (!image) return fail(std::move(image.error()));
-    if (!name.empty()) return name;
-    auto names = store->images();
-    if (!names) return fail(std::move(names.error()));
-    for (const auto& named : *names)
-      if (named.manifest.digest == image->digest) return named.reference;
-    return image->digest.text();
-  };
-  auto done = run();
-  (void)write_all(STDOUT_FILENO, done ? "image: " + *done + "\n" : "refused: " + printable(done.error().what()) + "\n");
-  std::_Exit(done ? 0 : 1);
-}
-
 }  // namespace
 
 int fetch_main(int argc, char** argv) {
   // A file limit or a closed pipe is an error code, not the end without a word.
   ::signal(SIGXFSZ, SIG_IGN);
   ::signal(SIGPIPE, SIG_IGN);
-  if (argc == 5 && std::string_view(argv[1]) == "image") return import_image_main(argv[2], argv[3], argv[4]);
   if (argc == 4 && std::string_view(argv[1]) == "added") return added_archive_main(argv[2], argv[3]);
   auto done = run({argv, argv + argc});
   if (!done) say(done.error());

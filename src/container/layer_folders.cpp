@@ -29,6 +29,20 @@ Result<void> sync_file_system_of(const fs::path& folder) {
   return {};
 }
 
+/// What goes with the folder; a file with several names counts for each of them in part.
+std::uint64_t disk_bytes_of(const fs::path& folder) {
+  constexpr std::uint64_t block_bytes = 512;  // stat(2)
+  std::uint64_t bytes = 0;
+  std::error_code error;
+  for (auto at = fs::recursive_directory_iterator(folder, error); !error && at != fs::end(at); at.increment(error)) {
+    struct stat status{};
+    if (::lstat(at->path().c_str(), &status) != 0) continue;
+    const auto names = S_ISDIR(status.st_mode) ? 1 : status.st_nlink;
+    bytes += static_cast<std::uint64_t>(status.st_blocks) * block_bytes / std::max<std::uint64_t>(names, 1);
+  }
+  return bytes;
+}
+
 }  // namespace
 
 LayerFolders::LayerFolders(Executor executor, Roots& roots, WorkerPool& worker, fs::path state)
@@ -143,13 +157,15 @@ awaitable<Result<void>> LayerFolders::import(Digest layer, Fd tar) {
   co_return result;
 }
 
-awaitable<Result<void>> LayerFolders::remove(Digest layer) {
+awaitable<Result<std::uint64_t>> LayerFolders::remove(Digest layer) {
   if (!has(layer)) co_return fail(Errc::not_found, fmt::format("layer {} is not unpacked here", layer.text()));
   const fs::path doomed = state_ / "layers" / ("incoming-" + random_hex(8));
   if (::rename(folder_of(layer).c_str(), doomed.c_str()) != 0)
     co_return fail(system_error("remove layer " + layer.text(), errno));
+  auto measure = [doomed] { return disk_bytes_of(doomed); };
+  const auto bytes = co_await worker_.run(measure);
   co_await remove_folder(doomed);
-  co_return Result<void>{};
+  co_return bytes;
 }
 
 awaitable<Result<void>> LayerFolders::pack(std::vector<Digest> layers, std::string subpath, std::string prefix,

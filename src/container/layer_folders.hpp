@@ -38,7 +38,8 @@ class LayerFolders {
   /// Folders of `layers`. Errors: not_found names the missing one.
   Result<std::vector<std::filesystem::path>> folders_of(const std::vector<Digest>& layers) const;
   awaitable<Result<void>> import(Digest layer, Fd tar);
-  awaitable<Result<void>> remove(Digest layer);  // the caller has asked that nothing runs on it
+  /// The bytes it had on disk. The caller has asked that nothing runs on it.
+  awaitable<Result<std::uint64_t>> remove(Digest layer);
   awaitable<Result<void>> pack(std::vector<Digest> layers, std::string subpath, std::string prefix, Fd out);
   awaitable<Result<void>> pack_layer(Digest layer, Fd out);
   awaitable<Result<UserIds>> resolve_user(std::vector<Digest> layers, std::string user);

@@ -23,7 +23,7 @@
 
 namespace wick::container::protocol {
 
-inline constexpr std::uint32_t magic = 0x344b4357;  // "WCK4"; changes with the layout of any struct below
+inline constexpr std::uint32_t magic = 0x354b4357;  // "WCK5"; changes with the layout of any struct below
 
 inline constexpr std::size_t process_bytes_max = 256 << 10;
 inline constexpr std::size_t process_strings_max = 4096;
@@ -184,6 +184,10 @@ struct BootstrapBody {
 
 struct PreparedBody {
   std::int32_t pid = 0;
+};
+
+struct BytesBody {
+  std::uint64_t bytes = 0;
 };
 
 struct BoolBody {

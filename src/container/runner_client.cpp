@@ -326,8 +326,13 @@ awaitable<Result<std::vector<Digest>>> RunnerClient::layers() {
   co_return out;
 }
 
-awaitable<Result<void>> RunnerClient::remove_layer(Digest layer) {
-  return impl_->call_for_nothing(with_layer(Verb::remove_layer, layer));
+awaitable<Result<std::uint64_t>> RunnerClient::remove_layer(Digest layer) {
+  auto request = with_layer(Verb::remove_layer, layer);
+  auto reply = co_await impl_->call(std::move(request));
+  if (!reply) co_return fail(std::move(reply.error()));
+  auto body = value_of<BytesBody>(reply->bytes);
+  if (!body) co_return fail(std::move(body.error()));
+  co_return body->bytes;
 }
 
 awaitable<Result<void>> RunnerClient::pack(std::vector<Digest> layers, std::string subpath, std::string prefix,

@@ -298,8 +298,9 @@ class Server {
   awaitable<Result<Answer>> act(RemoveLayer verb) {
     if (instances_.uses(verb.layer) || layers_.is_below_step(verb.layer))
       co_return fail(Errc::conflict, fmt::format("layer {} is in use", verb.layer.text()));
-    auto done = co_await layers_.remove(verb.layer);
-    co_return empty_answer(std::move(done));
+    auto bytes = co_await layers_.remove(verb.layer);
+    if (!bytes) co_return fail(std::move(bytes.error()));
+    co_return body_of(BytesBody{.bytes = *bytes});
   }
   awaitable<Result<Answer>> act(Pack verb) {
     auto done = co_await layers_.pack(std::move(verb.layers), std::move(verb.subpath), std::move(verb.prefix),

@@ -44,6 +44,14 @@ Result<image::Image> find_image(const image::ContentStore& images, const model::
   return found;
 }
 
+/// "hello@sha256:…", once the revision has been started; "" before.
+std::string pinned_image(const json::object& revision) {
+  const auto* statuses = model::find_value(revision, {"status", "containerStatuses"});
+  if (!statuses || !statuses->is_array() || statuses->get_array().empty()) return {};
+  const auto* first = statuses->get_array()[0].if_object();
+  return first ? model::text_at(*first, {"imageDigest"}) : std::string();
+}
+
 /// "exited with code 7" → 7.
 std::optional<int> exit_code_of(const std::string& because) {
   constexpr std::string_view words = "code ";
@@ -155,11 +163,8 @@ awaitable<Result<void>> RevisionReconciler::learn(const ObjectKey& key, const js
   };
 
   // The digest is resolved once, when the revision is made.
-  auto name = wanted.image;
-  if (const auto* statuses = model::find_value(object, {"status", "containerStatuses"});
-      statuses && statuses->is_array() && !statuses->get_array().empty())
-    if (const auto pinned = model::text_at(statuses->get_array()[0].as_object(), {"imageDigest"}); !pinned.empty())
-      name = pinned;
+  auto name = pinned_image(object);
+  if (name.empty()) name = wanted.image;
   const auto reference = model::parse_image_reference(name);
   if (!reference) co_return fail(reference.error());
   auto read = [&images = world_.with.images, wanted = *reference, name] { return find_image(images, wanted, name); };
@@ -350,6 +355,17 @@ awaitable<Result<void>> RevisionReconciler::write_status(ObjectKey key, model::C
   auto written = co_await world_.objects().update_status(std::move(key), std::move(status));
   if (!written && written.error().code() != Errc::not_found) co_return fail(std::move(written.error()));
   co_return Result<void>();
+}
+
+std::vector<std::string> images_of_revisions(const store::Objects& objects) {
+  std::vector<std::string> images;
+  for (const auto& revision : objects.list(model::revision_kind().resource())) {
+    auto image = pinned_image(*revision);
+    model::FieldErrors ignored;
+    if (image.empty()) image = model::decode_revision(*revision, ignored).spec.container.image;
+    if (!image.empty()) images.push_back(std::move(image));
+  }
+  return images;
 }
 
 }  // namespace wick::control

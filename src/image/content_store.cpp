@@ -19,6 +19,7 @@
 
 #include "json_fields.hpp"
 #include "oci_layout.hpp"
+#include "stored_blob.hpp"
 #include "wick/base/log.hpp"
 #include "wick/base/text.hpp"
 #include "wick/image/reference.hpp"
@@ -140,6 +141,21 @@ class Index {
   json::object object_;
   Fd lock_;
 };
+
+// The very file that was hashed, whatever its name leads to now. Instead of one that is there, which may be damaged.
+Result<void> link_blob(int file, const fs::path& beside, const fs::path& target) {
+  if (::fchmod(file, 0644) != 0 || ::fsync(file) != 0) return fail(system_error("fsync blob", errno));
+  const auto source = fmt::format("/proc/self/fd/{}", file);
+  if (::linkat(AT_FDCWD, source.c_str(), AT_FDCWD, beside.c_str(), AT_SYMLINK_FOLLOW) != 0)
+    return fail(system_error("link " + beside.string(), errno));
+  if (::rename(beside.c_str(), target.c_str()) == 0) {
+    ::unlink(beside.c_str());  // rename(2) leaves it where both are one file
+    return {};
+  }
+  auto error = system_error("rename to " + target.string(), errno);
+  ::unlink(beside.c_str());
+  return fail(std::move(error));
+}
 
 // Names are kept as people write them, with their tag. A digest beside a tag says which image, not what it is called.
 Result<std::string> stored_name(std::string_view reference) {
@@ -279,6 +295,39 @@ Result<Image> ContentStore::put_image(const ImageConfig& config, const std::vect
   index->add(*name, *stored_manifest, image.config);
   if (auto written = index->write(); !written) return fail(std::move(written.error()));
   return image;
+}
+
+Result<Image> ContentStore::adopt(const fs::path& layout, const Digest& manifest_digest,
+                                  std::string_view reference) const {
+  auto tree = Tree::open(layout);
+  if (!tree) return fail(std::move(tree.error()));
+  const auto read = [&](const Digest& digest) -> Result<std::string> {
+    auto file = open_regular(*tree, blob_name(digest));
+    if (!file) return fail(std::move(file.error()));
+    auto bytes = read_all(file->get(), manifest_bytes_max);
+    if (bytes && Digest::of(*bytes) != digest)
+      return fail(Errc::corrupt, fmt::format("blob {} is not what its name says", digest.text()));
+    return bytes;
+  };
+  auto manifest_text = read(manifest_digest);
+  if (!manifest_text) return fail(std::move(manifest_text.error()));
+  auto manifest = Manifest::parse(*manifest_text);
+  if (!manifest) return fail(std::move(manifest.error()));
+  auto config_text = read(manifest->config.digest);
+  if (!config_text) return fail(std::move(config_text.error()));
+  auto config = ImageConfig::parse(*config_text);
+  if (!config) return fail(std::move(config.error()));
+  for (const auto& layer : manifest->layers) {
+    if (layer.media_type != media_type_layer)
+      return fail(Errc::invalid, fmt::format("layer {} is compressed", layer.digest.text()));
+    auto file = open_regular(*tree, blob_name(layer.digest));
+    if (!file) return fail(std::move(file.error()));
+    if (auto checked = check_stored_bytes(file->get(), layer); !checked) return fail(std::move(checked.error()));
+    if (auto linked = link_blob(file->get(), ingest_folder(root_) / random_hex(12), blob_path(layer.digest)); !linked)
+      return fail(std::move(linked.error()));
+  }
+  if (auto synced = fsync_folder(root_ / "blobs" / "sha256"); !synced) return fail(std::move(synced.error()));
+  return put_image(*config, manifest->layers, reference);
 }
 
 Result<Image> ContentStore::image(const Digest& digest) const {

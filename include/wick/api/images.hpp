@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -29,6 +30,26 @@ class Images {
   virtual awaitable<Result<Named>> find(std::string name) = 0;
   /// Forgets a name; its bytes stay for whatever else needs them. Errors: invalid, not_found.
   virtual awaitable<Result<void>> remove(std::string name) = 0;
+
+  struct Loaded {
+    std::string name;
+    Digest digest;
+  };
+  /// The next bytes of an archive; 0 at its end.
+  using Read = std::function<awaitable<Result<std::size_t>>(std::span<char>)>;
+  /// Takes every image of an archive under the names it has there; with a `name` only that one, or, where there is no
+  /// other, that one under this name. An archive that is refused leaves nothing behind. Errors: those of `read`,
+  /// invalid, corrupt, too_large, unsupported, unavailable (the disk is nearly full), overloaded.
+  virtual awaitable<Result<std::vector<Loaded>>> load(Read read, std::string name) = 0;
+
+  struct Freed {
+    std::uint64_t blobs = 0;
+    std::uint64_t layers = 0;  // that were unpacked
+    std::uint64_t bytes = 0;   // of both
+  };
+  /// Removes what no name and no revision needs and nothing that runs stands on, what builds keep for the next one
+  /// included. Errors: conflict while something builds, loads or saves; a build that comes meanwhile waits.
+  virtual awaitable<Result<Freed>> prune() = 0;
 
   using Sink = std::function<awaitable<Result<void>>(std::string_view)>;
   /// An archive about to be written. What it needs is kept until it is destroyed.

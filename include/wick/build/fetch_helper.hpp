@@ -9,6 +9,8 @@ namespace wick::build {
 ///       the tree of REF into FOLDER, its objects into REPOSITORY; credentials come on standard input
 ///   fetch archive FOLDER BYTES_MAX
 ///       the tar on standard input into FOLDER
+///   fetch images FOLDER NAME
+///       the images of the archive on standard input, or the one called NAME, into a layout below FOLDER
 /// FOLDER and REPOSITORY exist, are empty, and lie beside each other. Standard output has one line an event
 /// (src/build/fetch_events.hpp). 0 when all went well. Gives up what it can first: capabilities, new privileges, other
 /// folders (Landlock), memory and file size.

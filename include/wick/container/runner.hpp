@@ -216,7 +216,8 @@ class Runner {
   virtual awaitable<Result<std::vector<Digest>>> layers() = 0;
   /// Writes a layer as the tar that it was imported from or packed as: the bytes hash to `layer` again.
   virtual awaitable<Result<void>> pack_layer(Digest layer, Fd out) = 0;
-  virtual awaitable<Result<void>> remove_layer(Digest layer) = 0;
+  /// The bytes it had on disk. Errors: conflict while something that runs, or a step, stands on it.
+  virtual awaitable<Result<std::uint64_t>> remove_layer(Digest layer) = 0;
   /// Writes `subpath` of the union of `layers` as a tar to `out` with names starting at `prefix` (COPY --from).
   virtual awaitable<Result<void>> pack(std::vector<Digest> layers, std::string subpath, std::string prefix, Fd out) = 0;
   /// "app", "1000", "app:staff" resolved by the /etc/passwd and /etc/group of the union of `layers`. not_found names

@@ -77,7 +77,7 @@ class RunnerClient final : public Runner {
   awaitable<Result<bool>> has_layer(Digest layer) override;
   awaitable<Result<void>> import_layer(Digest layer, Fd tar) override;
   awaitable<Result<std::vector<Digest>>> layers() override;
-  awaitable<Result<void>> remove_layer(Digest layer) override;
+  awaitable<Result<std::uint64_t>> remove_layer(Digest layer) override;
   awaitable<Result<void>> pack(std::vector<Digest> layers, std::string subpath, std::string prefix, Fd out) override;
   awaitable<Result<UserIds>> resolve_user(std::vector<Digest> layers, std::string user) override;
   awaitable<Result<void>> pack_layer(Digest layer, Fd out) override;

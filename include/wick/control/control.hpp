@@ -55,6 +55,9 @@ struct Collaborators {
   Adopt adopt;  // may be empty: nothing is adopted
 };
 
+/// The images that stored revisions run: by digest where that is known, else by name. For a garbage collection.
+std::vector<std::string> images_of_revisions(const store::Objects& objects);
+
 class Control {
  public:
   Control(Collaborators collaborators, ControlOptions options);

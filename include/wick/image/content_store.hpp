@@ -117,6 +117,10 @@ class ContentStore {
   /// digests). Errors: invalid (name, counts, a diff_id that is not its layer), not_found (a blob).
   Result<Image> put_image(const ImageConfig& config, const std::vector<Descriptor>& layers,
                           std::string_view reference) const;
+  /// Takes an image over from another layout on the same file system, which somebody without rights has filled: every
+  /// blob is hashed, then linked; a layer must be uncompressed. Nobody may still write to it. Errors: as put_image;
+  /// corrupt, not_found.
+  Result<Image> adopt(const std::filesystem::path& layout, const Digest& manifest, std::string_view reference) const;
   Result<Image> image(const Digest& manifest) const;
   /// By name, or by "name@sha256:…" / "sha256:…". "debian" finds docker.io/library/debian:latest and the other way
   /// round.

@@ -163,6 +163,16 @@ class CommandLine {
          [gone](Session& session) { return remove_images(session, *gone); })
         .add_option("names", *gone, "images")
         ->required();
+    auto load = std::make_shared<LoadOptions>();
+    auto& loading = verb(image, "load", "Take images from an OCI or docker archive",
+                         [load](Session& session) { return load_images(session, *load); });
+    loading.add_option("file", load->file, "archive (default: stdin)");
+    loading.add_option("-i,--input", load->file, "the same")->type_name("FILE");
+    loading.add_option("--name", load->name, "only this image; a single one gets this name")->type_name("NAME");
+    auto prune = std::make_shared<PruneOptions>();
+    verb(image, "prune", "Remove what no image name and no revision needs", [prune](Session& session) {
+      return prune_images(session, *prune);
+    }).add_flag("-y,--yes", prune->yes, "do not ask");
     auto save = std::make_shared<SaveOptions>();
     auto& saving = verb(image, "save", "Write images to an archive that docker load and skopeo take",
                         [save](Session& session) { return save_images(session, *save); });

@@ -19,7 +19,7 @@ _wick() {{
   elif [ "${{COMP_WORDS[1]}}" = secret ] && [ "$COMP_CWORD" -eq 2 ]; then
     COMPREPLY=($(compgen -W "set ls rm" -- "$word"))
   elif [ "${{COMP_WORDS[1]}}" = image ] && [ "$COMP_CWORD" -eq 2 ]; then
-    COMPREPLY=($(compgen -W "ls inspect rm save" -- "$word"))
+    COMPREPLY=($(compgen -W "ls inspect rm save load prune" -- "$word"))
   elif [ "${{COMP_WORDS[1]}}" = event ] && [ "$COMP_CWORD" -eq 2 ]; then
     COMPREPLY=($(compgen -W "send tail list retry replay" -- "$word"))
   elif [ "${{COMP_WORDS[1]}}" = dlq ] && [ "$COMP_CWORD" -eq 2 ]; then
@@ -43,7 +43,7 @@ _wick() {{
   elif [[ $words[2] == secret && CURRENT -eq 3 ]]; then
     compadd set ls rm
   elif [[ $words[2] == image && CURRENT -eq 3 ]]; then
-    compadd ls inspect rm save
+    compadd ls inspect rm save load prune
   elif [[ $words[2] == event && CURRENT -eq 3 ]]; then
     compadd send tail list retry replay
   elif [[ $words[2] == dlq && CURRENT -eq 3 ]]; then
@@ -62,7 +62,7 @@ complete -c wick -n __fish_use_subcommand -f -a "{0}"
 complete -c wick -n "__fish_seen_subcommand_from {1}" -f -a "(wick __names 2>/dev/null)"
 complete -c wick -n "__fish_seen_subcommand_from trigger" -f -a "add ls rm"
 complete -c wick -n "__fish_seen_subcommand_from secret" -f -a "set ls rm"
-complete -c wick -n "__fish_seen_subcommand_from image" -f -a "ls inspect rm save"
+complete -c wick -n "__fish_seen_subcommand_from image" -f -a "ls inspect rm save load prune"
 complete -c wick -n "__fish_seen_subcommand_from event" -f -a "send tail list retry replay"
 complete -c wick -n "__fish_seen_subcommand_from dlq" -f -a "ls retry purge"
 )sh";

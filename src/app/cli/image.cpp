@@ -5,6 +5,8 @@
 
 #include <cstdio>
 #include <filesystem>
+#include <istream>
+#include <memory>
 
 #include "app/cli/verbs.hpp"
 #include "wick/base/text.hpp"
@@ -22,6 +24,34 @@ std::string images_path(const std::string& name = {}) {
   const std::string collection = "/apis/wick.dev/v1/images";
   return name.empty() ? collection : collection + "/" + http::percent_encode(name);
 }
+
+class ArchiveFile final : public ByteSource {
+ public:
+  explicit ArchiveFile(Fd file) : file_(std::move(file)) {}
+  Result<std::size_t> read(std::span<char> into) override {
+    while (true) {
+      const auto got = ::read(file_.get(), into.data(), into.size());
+      if (got >= 0) return static_cast<std::size_t>(got);
+      if (errno != EINTR) return fail(system_error("read the archive", errno));
+    }
+  }
+
+ private:
+  Fd file_;
+};
+
+/// What standard input gives.
+class ArchiveStream final : public ByteSource {
+ public:
+  explicit ArchiveStream(std::istream& in) : in_(in) {}
+  Result<std::size_t> read(std::span<char> into) override {
+    in_.read(into.data(), static_cast<std::streamsize>(into.size()));
+    return static_cast<std::size_t>(in_.gcount());
+  }
+
+ private:
+  std::istream& in_;
+};
 
 /// A file that has its name once it is whole: until then it stands beside it, and goes when it was not finished.
 class NewFile {
@@ -122,6 +152,59 @@ Outcome<void> remove_images(Session& session, const std::vector<std::string>& na
     removed.push_back({{"name", name}, {"removed", true}});
   }
   if (session.json) print_document(session, removed);
+  return {};
+}
+
+Outcome<void> load_images(Session& session, const LoadOptions& options) {
+  const auto not_loaded = fmt::format("{} was not loaded", options.file == "-" ? "the archive" : options.file);
+  auto target = images_path();
+  if (!options.name.empty()) target += "?name=" + http::percent_encode(options.name);
+  std::unique_ptr<ByteSource> bytes = std::make_unique<ArchiveStream>(session.terminal.in());
+  if (options.file == "-" && session.terminal.can_ask())
+    return stop_with(usage_problem("no archive comes from a terminal", "wick image load FILE, or a pipe"));
+  if (options.file != "-") {
+    auto opened = open_file(options.file, O_RDONLY);
+    if (!opened) return stop_with(problem_of(opened.error()).within(not_loaded));
+    bytes = std::make_unique<ArchiveFile>(std::move(*opened));
+  }
+  auto loaded = session.client.upload(target, {}, *bytes);
+  if (!loaded) return stop_with(std::move(loaded.error()).within(not_loaded));
+  if (session.json) {
+    print_document(session, *loaded);
+    return {};
+  }
+  for (const auto& image : array_at(*loaded, ""))
+    session.terminal.result(fmt::format("{} {}", text_at(image, "/name"), text_at(image, "/digest")));
+  return {};
+}
+
+Outcome<void> prune_images(Session& session, const PruneOptions& options) {
+  if (!options.yes) {
+    session.terminal.say(
+        "everything that no image name and no revision needs will be removed, and with it what builds keep for the "
+        "next one");
+    if (!session.terminal.can_ask())
+      return stop_with(usage_problem("nothing was removed: there is no terminal to ask on", "wick image prune --yes"));
+    if (!session.terminal.confirm("Remove?"))
+      return stop_with({.exit = ExitCode::failed,
+                        .what = "nothing was removed",
+                        .slug = "E_DECLINED",
+                        .because = "the answer was not yes",
+                        .hint = "--yes does not ask"});
+  }
+  auto freed = session.client.post("/apis/wick.dev/v1/imageprune", json::object());
+  if (!freed) return stop_with(std::move(freed.error()));
+  if (session.json) {
+    print_document(session, *freed);
+    return {};
+  }
+  const auto count = [&](const char* place, std::string_view one) {
+    const auto number = number_at(*freed, place);
+    return fmt::format("{} {}{}", number, one, number == 1 ? "" : "s");
+  };
+  session.terminal.result(fmt::format("{} freed: {} and {} removed",
+                                      human_bytes(static_cast<std::uint64_t>(number_at(*freed, "/bytes"))),
+                                      count("/blobs", "blob"), count("/layers", "unpacked layer")));
   return {};
 }
 

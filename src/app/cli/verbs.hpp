@@ -186,6 +186,19 @@ Outcome<void> inspect_image(Session& session, const std::string& name);
 /// The names; what nothing else has goes with the next prune.
 Outcome<void> remove_images(Session& session, const std::vector<std::string>& names);
 
+struct LoadOptions {
+  std::string file = "-";  // stdin
+  std::string name;        // empty: all images of the archive, under the names they have there
+};
+/// An OCI or docker archive, plain or compressed.
+Outcome<void> load_images(Session& session, const LoadOptions& options);
+
+struct PruneOptions {
+  bool yes = false;
+};
+/// Asks, removes what nothing needs and says what that freed.
+Outcome<void> prune_images(Session& session, const PruneOptions& options);
+
 struct SaveOptions {
   std::vector<std::string> names;
   std::string file = "-";  // stdout

@@ -111,10 +111,10 @@ TEST_CASE("what skopeo writes is imported: gzip layers, zstd layers, docker arch
   const auto imported = [&](const std::string& command) {
     remove_tree(target).value();
     REQUIRE(run(command) == 0);
-    auto done = import_image(store, target, folder.path(), "imported");
+    auto done = import_images(store, target, folder.path(), "imported");
     INFO((done ? "" : done.error().what()));
     REQUIRE(done);
-    CHECK(done->digest == image.digest);
+    CHECK(done->front().image.digest == image.digest);
   };
   imported("skopeo copy -q --dest-compress --dest-compress-format gzip " + source + "oci:" + target + ":x");
   imported("skopeo copy -q --dest-compress --dest-compress-format zstd " + source + "oci:" + target + ":x");

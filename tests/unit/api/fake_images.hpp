@@ -10,6 +10,8 @@ namespace wick {
 class FakeImages final : public api::Images {
  public:
   std::map<std::string, image::Image> images;
+  std::string loaded;
+  int prunes = 0;
   std::string archive;                   // what an archive of them is
   std::optional<std::size_t> cut_after;  // bytes, then the archive fails
   std::size_t archives = 0;              // that live
@@ -27,6 +29,21 @@ class FakeImages final : public api::Images {
   awaitable<Result<void>> remove(std::string name) override {
     if (images.erase(name) == 0) co_return fail(Errc::not_found, "there is no image '" + name + "'");
     co_return Result<void>{};
+  }
+  awaitable<Result<std::vector<Loaded>>> load(Read read, std::string name) override {
+    loaded.clear();
+    std::string chunk(1000, '\0');
+    while (true) {
+      auto got = co_await read(chunk);
+      if (!got) co_return fail(std::move(got.error()));
+      if (*got == 0) break;
+      loaded.append(chunk, 0, *got);
+    }
+    co_return std::vector<Loaded>{{name.empty() ? "its-own:latest" : name, Digest::of(loaded)}};
+  }
+  awaitable<Result<Freed>> prune() override {
+    ++prunes;
+    co_return Freed{.blobs = 2, .layers = 3, .bytes = 4000};
   }
   awaitable<Result<std::unique_ptr<Archive>>> save(std::vector<std::string> names) override {
     for (const auto& name : names)

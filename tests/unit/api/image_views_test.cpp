@@ -116,6 +116,28 @@ TEST_CASE("an archive says its length first, and is given back whoever ends it")
   CHECK(f.call("GET", archive_of + std::string(200, ',') + "a")->status() == 404);
 }
 
+TEST_CASE("an archive is loaded as it comes, and one that is cut is not") {
+  ImagesFixture f;
+  const std::string archive(5000, 't');
+  const auto loaded = f.call("POST", all + "?name=mine:v1", archive);
+  REQUIRE(loaded->status() == 201);
+  CHECK(json::parse(loaded->text).at(0).at("name") == "mine:v1");
+  CHECK(json::parse(loaded->text).at(0).at("digest").as_string() == Digest::of(archive).text());
+  CHECK(f.api_images.loaded == archive);
+  MemoryExchange cut(f.loop.get_executor(), "POST", all, archive);
+  cut.fail_after = 3000;
+  run_on(f.loop, (*f.handler)(cut));
+  CHECK(cut.status() == 503);
+}
+
+TEST_CASE("a prune says what it freed") {
+  ImagesFixture f;
+  const auto pruned = f.call("POST", "/apis/wick.dev/v1/imageprune")->json();
+  CHECK(pruned.at("layers") == 3);
+  CHECK(pruned.at("bytes") == 4000);
+  CHECK(f.call("GET", "/apis/wick.dev/v1/imageprune")->status() == 405);
+}
+
 TEST_CASE("images are for whoever may see the whole machine, and changing them needs more than reading") {
   ImagesFixture f;
   const auto reader = f.token(api::Scope::read);
@@ -125,6 +147,8 @@ TEST_CASE("images are for whoever may see the whole machine, and changing them n
   for (const auto& [method, target] : {std::pair<std::string, std::string>{"GET", all},
                                        {"GET", one},
                                        {"GET", archive_of + "team%2Fhello:v1"},
+                                       {"POST", all},
+                                       {"POST", "/apis/wick.dev/v1/imageprune"},
                                        {"DELETE", one}}) {
     INFO(method << " " << target);
     CHECK(f.remote(method, target, "") == 401);  // over TCP, without a credential
@@ -133,6 +157,9 @@ TEST_CASE("images are for whoever may see the whole machine, and changing them n
     CHECK(f.remote(method, target, reader) == (method == "GET" ? 200 : 403));
   }
   CHECK(f.api_images.images.size() == 1);
+  CHECK(f.api_images.prunes == 0);
+  CHECK(f.remote("POST", "/apis/wick.dev/v1/imageprune", deployer) == 403);
+  CHECK(f.remote("POST", all, deployer) == 201);
   CHECK(f.remote("DELETE", one, deployer) == 200);
   CHECK(f.api_images.images.empty());
 }

@@ -6,7 +6,7 @@
 #include "support/run_loop.hpp"
 #include "unit/build/fake_runner.hpp"
 #include "wick/image/import.hpp"
-#include "wick/os/child_process.hpp"
+#include "wick/os/task_group.hpp"
 
 using namespace wick;
 using namespace wick::app;
@@ -20,7 +20,13 @@ struct ImagesFixture {
   WorkerPool workers{2};
   build::FakeRunner runner{loop.get_executor(), home.path() / "runner"};
   image::ContentStore store = image::ContentStore::open(home.path() / "content").value();
-  LocalImages images{{.workers = workers, .store = store, .runner = runner}};
+  std::vector<std::string> needed;
+  LocalImages images{{.executor = loop.get_executor(),
+                      .workers = workers,
+                      .store = store,
+                      .runner = runner,
+                      .work = home.path(),
+                      .needed = [this] { return needed; }}};
   std::string given;
   std::optional<std::size_t> sink_fails_after;  // bytes
 
@@ -83,9 +89,9 @@ TEST_CASE("an image is saved whether its layers are in the store or at the runne
     const auto path = f.home.path() / "saved.tar";
     REQUIRE(write_file(path, f.given));
     const auto other = image::ContentStore::open(f.home.path() / "other").value();
-    const auto loaded = image::import_image(other, path, f.home.path(), names.size() == 1 ? "back" : "same:latest");
+    const auto loaded = image::import_images(other, path, f.home.path(), names.size() == 1 ? "back" : "same:latest");
     REQUIRE(loaded);
-    CHECK(loaded->digest == image.digest);
+    CHECK(loaded->front().image.digest == image.digest);
   }
 }
 
@@ -148,4 +154,63 @@ TEST_CASE("a runner that fails while it packs is told of as such") {
   f.runner.calls = 0;
   f.runner.fail_at = 3;
   CHECK(f.save({"hello"}));
+}
+
+TEST_CASE("a prune removes what no name and no revision needs, and what stands on nothing") {
+  ImagesFixture f;
+  const auto named = f.layer("named");
+  const auto running = f.layer("running");
+  const auto old = f.layer("old");
+  const auto step = f.layer("step");
+  const auto held = f.layer("held");
+  f.put("named", {named});
+  const auto pinned = f.put("running", {named, running});
+  f.put("old", {named, old});
+  for (const auto& layer : {named, running, old, step, held}) f.move_to_runner(layer);
+  f.runner.layers_in_use = {held.digest};
+  for (const char* name : {"running", "old"}) REQUIRE(f.store.remove_reference(name));
+  f.needed = {"running@" + pinned.digest.text(), "named", "gone:v1", "not a name"};
+  const auto freed = run_on(f.loop, f.images.prune());
+  REQUIRE(freed);
+  CHECK(freed->blobs == 2);  // manifest and config of "old"
+  CHECK(freed->layers == 2);
+  CHECK(freed->bytes > 2000);
+  const auto left = run_on(f.loop, f.runner.layers()).value();
+  CHECK(std::set<Digest>(left.begin(), left.end()) == std::set<Digest>{named.digest, running.digest, held.digest});
+  CHECK(f.store.image(pinned.digest));
+  CHECK(run_on(f.loop, f.images.prune()).value().layers == 0);
+}
+
+TEST_CASE("nothing is pruned while a build, a load or a save has its images in hand") {
+  ImagesFixture f;
+  f.put("hello", {f.layer("a layer")});
+  auto archive = run_on(f.loop, f.images.save({"hello"})).value();
+  CHECK(run_on(f.loop, f.images.prune()).error().code() == Errc::conflict);
+  archive.reset();
+  CHECK(run_on(f.loop, f.images.prune()));
+  {
+    const auto building = run_on(f.loop, f.images.use().enter());
+    CHECK(run_on(f.loop, f.images.prune()).error().code() == Errc::conflict);
+  }
+  CHECK(run_on(f.loop, f.images.prune()));
+}
+
+TEST_CASE("whoever comes while images are pruned waits for the end") {
+  ImagesFixture f;
+  std::optional<ImageUse::Closed> closed(f.images.use().close().value());
+  bool inside = false;
+  TaskGroup tasks{f.loop.get_executor()};
+  auto build = [&]() -> awaitable<void> {
+    const auto use = co_await f.images.use().enter();
+    inside = true;
+  };
+  tasks.spawn("build", build());
+  f.loop.restart();
+  f.loop.poll();
+  CHECK_FALSE(inside);
+  closed.reset();
+  f.loop.restart();
+  f.loop.poll();
+  CHECK(inside);
+  run_on(f.loop, tasks.stop());
 }

@@ -26,6 +26,7 @@ class FakeRunner final : public container::Runner {
   FakeRunner(Executor executor, std::filesystem::path folder) : executor_(executor), folder_(std::move(folder)) {}
 
   std::function<void(Process&)> on_run = [](Process&) {};
+  std::set<Digest> layers_in_use;
   std::size_t runs = 0;
   std::size_t bootstraps = 0;
   std::size_t calls = 0;
@@ -93,9 +94,10 @@ class FakeRunner final : public container::Runner {
   awaitable<Result<std::vector<Digest>>> layers() override {
     co_return std::vector<Digest>(layers_.begin(), layers_.end());
   }
-  awaitable<Result<void>> remove_layer(Digest layer) override {
+  awaitable<Result<std::uint64_t>> remove_layer(Digest layer) override {
+    if (layers_in_use.contains(layer)) co_return fail(Errc::conflict, "the layer is in use");
     layers_.erase(layer);
-    co_return Result<void>{};
+    co_return 1000;
   }
   awaitable<Result<void>> pack(std::vector<Digest> layers, std::string subpath, std::string prefix, Fd out) override {
     if (auto bad = call()) co_return fail(std::move(*bad));

@@ -47,7 +47,7 @@ class FakeRunner final : public container::Runner {
   }
   awaitable<Result<void>> import_layer(Digest, Fd) override { co_return unused(); }
   awaitable<Result<std::vector<Digest>>> layers() override { co_return unused(); }
-  awaitable<Result<void>> remove_layer(Digest) override { co_return unused(); }
+  awaitable<Result<std::uint64_t>> remove_layer(Digest) override { co_return unused(); }
   awaitable<Result<void>> pack(std::vector<Digest>, std::string, std::string, Fd) override { co_return unused(); }
   awaitable<Result<container::UserIds>> resolve_user(std::vector<Digest>, std::string user) override {
     if (fails()) co_return fail(Errc::unavailable, "the runner is gone");

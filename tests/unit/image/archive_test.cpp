@@ -1,5 +1,7 @@
 #include "wick/image/archive.hpp"
 
+#include <sys/stat.h>
+
 #include <boost/json/parse.hpp>
 #include <catch2/catch.hpp>
 
@@ -69,10 +71,59 @@ TEST_CASE("an archive is loaded again as the same image") {
   const auto path = f.folder.path() / "one.tar";
   REQUIRE(write_file(path, f.tar(archive_files({saved}))));
   const auto other = ContentStore::open(f.folder.path() / "other").value();
-  const auto loaded = import_image(other, path, f.folder.path());
+  const auto loaded = import_images(other, path, f.folder.path());
   REQUIRE(loaded);
-  CHECK(loaded->digest == saved.image.digest);
+  CHECK(loaded->front().image.digest == saved.image.digest);
   CHECK(other.images().value().at(0).reference == "one:v1");
+}
+
+TEST_CASE("every image of an archive is loaded under all its names, or the one that is asked for under that one") {
+  Fixture f;
+  auto one = f.put("one:v1", {"shared", "first"});
+  one.names.push_back("team/one:v2");
+  const auto two = f.put("two:latest", {"shared", "second"});
+  const auto path = f.folder.path() / "both.tar";
+  REQUIRE(write_file(path, f.tar(archive_files({one, two}))));
+  const auto names_in = [&](const char* store_name, std::string_view reference) {
+    const auto other = ContentStore::open(f.folder.path() / store_name).value();
+    std::vector<std::string> names;
+    if (!import_images(other, path, f.folder.path(), reference)) return names;
+    for (const auto& named : other.images().value()) names.push_back(named.reference);
+    return names;
+  };
+  CHECK(names_in("all", "") == std::vector<std::string>{"one:v1", "team/one:v2", "two:latest"});
+  CHECK(names_in("asked", "docker.io/library/two") == std::vector<std::string>{"two:latest"});
+  CHECK(names_in("none", "three").empty());
+}
+
+TEST_CASE("an image is adopted from another layout only as what it says it is") {
+  Fixture f;
+  const auto foreign = ContentStore::open(f.folder.path() / "foreign").value();
+  const auto layer = foreign.put_blob("a layer", std::string(media_type_layer)).value();
+  const auto image = foreign.put_image({}, {layer}, "theirs").value();
+  const auto blob = [&](const ContentStore& store) { return store.root() / "blobs/sha256" / layer.digest.hex(); };
+
+  // The one that is here is damaged: it is replaced.
+  REQUIRE(write_file(blob(f.store), "a l-yer"));
+  REQUIRE(f.store.adopt(foreign.root(), image.digest, "mine"));
+  CHECK(f.store.image("mine").value().digest == image.digest);
+  CHECK(f.store.read_blob(layer.digest).value() == "a layer");
+  CHECK(f.store.adopt(foreign.root(), image.digest, "mine"));  // again: the same file
+  CHECK(std::filesystem::is_empty(f.store.root() / "ingest"));
+
+  const auto refused = [&] { return f.store.adopt(foreign.root(), image.digest, "bad").error().code(); };
+  std::filesystem::remove(blob(foreign));
+  CHECK(refused() == Errc::not_found);
+  std::filesystem::create_symlink("/etc/passwd", blob(foreign));
+  CHECK(refused() == Errc::not_found);
+  std::filesystem::remove(blob(foreign));
+  REQUIRE(::mkfifo(blob(foreign).c_str(), 0600) == 0);
+  CHECK(refused() == Errc::invalid);
+  std::filesystem::remove(blob(foreign));
+  REQUIRE(write_file(blob(foreign), "another"));
+  CHECK(refused() == Errc::corrupt);
+  CHECK(f.store.adopt(foreign.root(), Digest::of("none"), "bad").error().code() == Errc::not_found);
+  CHECK_FALSE(f.store.image("bad"));
 }
 
 TEST_CASE("an image known by its digest only has no tag in the archive") {

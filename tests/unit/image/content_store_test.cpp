@@ -269,29 +269,31 @@ TEST_CASE("an OCI layout and a docker archive are imported with every digest che
                    entry(R"(,"platform":{"os":"plan9","architecture":"amd64"})", text_of(Digest::of("none"))) + "," +
                    entry("", text_of(Digest::of(manifest_text))) + "]}")
         .value();
-    const auto image = import_image(f.store, other, f.folder.path());
-    INFO((image ? "" : image.error().what()));
-    REQUIRE(image);
+    const auto imported = import_images(f.store, other, f.folder.path());
+    INFO((imported ? "" : imported.error().what()));
+    REQUIRE(imported);
+    const auto* image = &imported->front().image;
     CHECK(f.store.image("imported").value().digest == image->digest);
     CHECK(f.store.read_blob(Digest::of(plain)).value() == plain);
     CHECK(image->manifest.layers.front().media_type == media_type_layer);
 
     write_file(other / "blobs" / "sha256" / Digest::of(zipped).hex(), gzip(plain + std::string(512, '\0'))).value();
-    CHECK(import_image(f.store, other, f.folder.path()).error().code() == Errc::corrupt);
+    CHECK(import_images(f.store, other, f.folder.path()).error().code() == Errc::corrupt);
     fs::remove(other / "blobs" / "sha256" / Digest::of(zipped).hex());
     fs::create_symlink("/etc/passwd", other / "blobs" / "sha256" / Digest::of(zipped).hex());
-    CHECK(import_image(f.store, other, f.folder.path()).error().code() == Errc::not_found);
+    CHECK(import_images(f.store, other, f.folder.path()).error().code() == Errc::not_found);
   }
   SECTION("docker save") {
     TarBuilder archive;
     archive.file("abc/layer.tar", plain).symlink("def/layer.tar", "../abc/layer.tar").file("config.json", config_text);
     archive.file("manifest.json", R"([{"Config":"config.json","RepoTags":["saved:1"],"Layers":["def/layer.tar"]}])");
     write_file(f.folder.path() / "saved.tar", archive.finish()).value();
-    const auto image = import_image(f.store, f.folder.path() / "saved.tar", f.folder.path());
-    INFO((image ? "" : image.error().what()));
-    REQUIRE(image);
+    const auto imported = import_images(f.store, f.folder.path() / "saved.tar", f.folder.path());
+    INFO((imported ? "" : imported.error().what()));
+    REQUIRE(imported);
+    const auto* image = &imported->front().image;
     CHECK(f.store.image("saved:1").value().config.user == "1000:1000");
-    REQUIRE(import_image(f.store, f.folder.path() / "saved.tar", f.folder.path(), "mine"));
+    REQUIRE(import_images(f.store, f.folder.path() / "saved.tar", f.folder.path(), "mine"));
     CHECK(f.store.image("mine").value().digest == image->digest);
   }
   SECTION("a layer that is not its DiffID") {
@@ -299,15 +301,15 @@ TEST_CASE("an OCI layout and a docker archive are imported with every digest che
     archive.file("layer.tar", TarBuilder().file("other").finish()).file("config.json", config_text);
     archive.file("manifest.json", R"([{"Config":"config.json","RepoTags":["saved:1"],"Layers":["layer.tar"]}])");
     write_file(f.folder.path() / "saved.tar", archive.finish()).value();
-    CHECK(import_image(f.store, f.folder.path() / "saved.tar", f.folder.path()).error().code() == Errc::corrupt);
+    CHECK(import_images(f.store, f.folder.path() / "saved.tar", f.folder.path()).error().code() == Errc::corrupt);
   }
   SECTION("no image at all, an index that is a manifest, and one that points to itself") {
     const auto other = f.folder.path() / "layout";
     fs::create_directories(other / "blobs" / "sha256");
-    CHECK(import_image(f.store, other, f.folder.path()).error().code() == Errc::invalid);
+    CHECK(import_images(f.store, other, f.folder.path()).error().code() == Errc::invalid);
     write_file(other / "index.json", R"({"manifests":[],"layers":[]})").value();
-    CHECK(import_image(f.store, other, f.folder.path()).error().code() == Errc::corrupt);
+    CHECK(import_images(f.store, other, f.folder.path()).error().code() == Errc::corrupt);
     write_file(other / "index.json", R"({"manifests":[]})").value();
-    CHECK(import_image(f.store, other, f.folder.path()).error().code() == Errc::unsupported);
+    CHECK(import_images(f.store, other, f.folder.path()).error().code() == Errc::unsupported);
   }
 }
