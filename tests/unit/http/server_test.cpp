@@ -180,8 +180,8 @@ TEST_CASE("a body that only trickles is an error after the window of the rate") 
 }
 
 TEST_CASE("connections and refused requests are counted by listener, with few series") {
+  Metrics metrics;  // outlives the server, which counts as long as it has connections
   HttpFixture f;
-  Metrics metrics;
   f.serve(echo);
   f.server->count_in(metrics, "edge");
   auto one = f.connect();
