@@ -1,2 +1,4 @@
-#define CATCH_CONFIG_MAIN
-#include <catch2/catch.hpp>
+#include "support/run_catch.hpp"
+
+// Linked where a program has no main of its own.
+int main(int argc, char** argv) { return run_catch(argc, argv); }

@@ -1,11 +1,11 @@
 // The program is also its runner (`runner STATE RUN` on descriptor 3), the runner's helpers and the fetching child.
-#define CATCH_CONFIG_RUNNER
 #include <signal.h>
 #include <unistd.h>
 
-#include <catch2/catch.hpp>
+#include <cstdio>
 #include <string_view>
 
+#include "support/run_catch.hpp"
 #include "wick/build/fetch_helper.hpp"
 #include "wick/container/runner_process.hpp"
 
@@ -24,5 +24,5 @@ int main(int argc, char** argv) {
     return 77;
   }
   ::signal(SIGPIPE, SIG_IGN);
-  return Catch::Session().run(argc, argv);
+  return run_catch(argc, argv);
 }

@@ -1,10 +1,10 @@
 // The test binary is also what it tests: `runner STATE RUN` on descriptor 3, and the runner's helpers by re-exec.
-#define CATCH_CONFIG_RUNNER
 #include <unistd.h>
 
-#include <catch2/catch.hpp>
+#include <cstdio>
 #include <cstring>
 
+#include "support/run_catch.hpp"
 #include "wick/container/runner_process.hpp"
 
 int main(int argc, char** argv) {
@@ -18,5 +18,5 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "SKIPPED: these tests need root and busybox-static\n");
     return 77;
   }
-  return Catch::Session().run(argc, argv);
+  return run_catch(argc, argv);
 }

@@ -14,7 +14,7 @@ using model::Truth;
 
 namespace {
 
-const std::string services = "/apis/serving.knative.dev/v1/namespaces/default/services";
+const std::string services_path = "/apis/serving.knative.dev/v1/namespaces/default/services";
 
 struct SocketFixture : ControlFixture {
   std::unique_ptr<store::Database> access_database = store::Database::open(":memory:", api::migrations()).value();
@@ -81,13 +81,14 @@ TEST_CASE("a client on the socket deploys, watches until ready, and hangs up") {
       return seen.find("\"latestReadyRevisionName\":\"hello-00001\"") == seen.npos;
     };
     auto head = co_await http::stream(
-        *f.client, f.clock, f.request("GET", services + "?watch=true&fieldSelector=metadata.name%3Dhello"), on_bytes);
+        *f.client, f.clock, f.request("GET", services_path + "?watch=true&fieldSelector=metadata.name%3Dhello"),
+        on_bytes);
     CHECK(head);
     ended = true;
   };
   f.tasks.spawn("watch", watch());
   const auto created =
-      f.call("POST", services,
+      f.call("POST", services_path,
              R"({"metadata":{"name":"hello"},"spec":{"template":{"spec":{"containers":[{"image":"hello"}]}}}})");
   REQUIRE(created.head.status == 201);
   CHECK(f.until([&] { return ended; }));

@@ -11,9 +11,7 @@ namespace wick::app::cli {
 
 namespace {
 
-const std::string services = "/apis/serving.knative.dev/v1/namespaces/default/services";
 const std::string runs = "/apis/shipwright.io/v1beta1/namespaces/default/buildruns";
-const std::string wick_api = "/apis/wick.dev/v1/namespaces/default/";
 
 std::string service(int generation, int observed, std::string_view ready, std::string_view revision,
                     json::array traffic = {}, json::object more = {}) {

@@ -18,6 +18,9 @@
 
 namespace wick::app::cli {
 
+inline const std::string services = "/apis/serving.knative.dev/v1/namespaces/default/services";
+inline const std::string wick_api = "/apis/wick.dev/v1/namespaces/default/";
+
 struct Ran {
   int exit = -1;
   std::string out;

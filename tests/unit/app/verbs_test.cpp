@@ -14,9 +14,7 @@ namespace wick::app::cli {
 
 namespace {
 
-const std::string services = "/apis/serving.knative.dev/v1/namespaces/default/services";
 const std::string triggers = "/apis/eventing.knative.dev/v1/namespaces/default/triggers";
-const std::string wick_api = "/apis/wick.dev/v1/namespaces/default/";
 const std::string info =
     R"({"version":"0.1.0","listen":"127.0.0.1:8080","eventsListen":"127.0.0.1:8081","domain":"localhost"})";
 

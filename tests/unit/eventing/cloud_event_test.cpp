@@ -35,7 +35,7 @@ std::string refusal(const http::Fields& fields, std::string_view body = {}) {
   return event.error().what();
 }
 
-const http::Fields structured = {{"Content-Type", "application/cloudevents+json"}};
+const http::Fields structured_fields = {{"Content-Type", "application/cloudevents+json"}};
 
 std::string json_event(std::string_view more) {
   return R"({"specversion":"1.0","id":"1","source":"/s","type":"t")" + std::string(more) + "}";
@@ -126,7 +126,7 @@ TEST_CASE("a structured event keeps the bytes of its data") {
   const std::string data =
       "{ \"n\": 1.0, \"big\": 123456789012345678901234567890, \"s\": \"a\\u0041}\\\"]\" , \"n\": 2}";
   const auto event =
-      decode(structured, json_event(", \"data\" :  " + data + "  ,\"ext\":5,\"flag\":true,\"none\":null"));
+      decode(structured_fields, json_event(", \"data\" :  " + data + "  ,\"ext\":5,\"flag\":true,\"none\":null"));
   REQUIRE(event);
   CHECK(event->data == data);
   CHECK(event->text("datacontenttype") == "application/json");
@@ -136,14 +136,14 @@ TEST_CASE("a structured event keeps the bytes of its data") {
 }
 
 TEST_CASE("what data means depends on its media type") {
-  CHECK(decode(structured, json_event(R"(,"datacontenttype":"text/xml","data":"<a\u00e9/>")"))->data == "<aé/>");
-  CHECK(decode(structured, json_event(R"(,"datacontenttype":"application/vnd.x+json","data":"<a/>")"))->data ==
+  CHECK(decode(structured_fields, json_event(R"(,"datacontenttype":"text/xml","data":"<a\u00e9/>")"))->data == "<aé/>");
+  CHECK(decode(structured_fields, json_event(R"(,"datacontenttype":"application/vnd.x+json","data":"<a/>")"))->data ==
         "\"<a/>\"");
-  CHECK(decode(structured, json_event(R"(,"data":null)"))->data == "null");
-  CHECK(decode(structured, json_event(R"(,"data_base64":"AAEC")"))->data == std::string("\0\1\2", 3));
-  CHECK(!decode(structured, json_event(R"(,"data_base64":"AAEC")"))->has("datacontenttype"));
-  CHECK(!decode(structured, json_event(""))->data);
-  CHECK(!decode(structured, json_event(R"(,"datacontenttype":"text/xml")"))->data);
+  CHECK(decode(structured_fields, json_event(R"(,"data":null)"))->data == "null");
+  CHECK(decode(structured_fields, json_event(R"(,"data_base64":"AAEC")"))->data == std::string("\0\1\2", 3));
+  CHECK(!decode(structured_fields, json_event(R"(,"data_base64":"AAEC")"))->has("datacontenttype"));
+  CHECK(!decode(structured_fields, json_event(""))->data);
+  CHECK(!decode(structured_fields, json_event(R"(,"datacontenttype":"text/xml")"))->data);
 }
 
 TEST_CASE("a structured event that is wrong is refused") {
@@ -153,14 +153,14 @@ TEST_CASE("a structured event that is wrong is refused") {
                R"(,"ext":[])", R"(,"Ext":"x")", R"(,"id":"2")", R"(,"i\u0064":"2")", R"(,"subject":5)",
                R"(,"subject":"")", R"(,"time":"x")", R"(,"datacontenttype":"x")", ",", R"(,"a":"\u0007")");
   INFO(more);
-  CHECK(!refusal(structured, json_event(more)).empty());
+  CHECK(!refusal(structured_fields, json_event(more)).empty());
 }
 
 TEST_CASE("a structured body that is no event object is refused") {
   const std::string body =
       GENERATE(as<std::string>(), "", "[]", "1", "{", "{}", "nonsense", "\xff", R"({"specversion":1.0,"id":"1"})",
                R"({"specversion":"1.0","id":"","source":"/s","type":"t"})");
-  CHECK(!refusal(structured, body).empty());
+  CHECK(!refusal(structured_fields, body).empty());
   CHECK(!refusal({{"Content-Type", "application/cloudevents+avro"}}, body).empty());
 }
 
@@ -179,8 +179,8 @@ TEST_CASE("a batch is all or nothing") {
 
 TEST_CASE("JSON that is too deep is refused, JSON that is deep is kept") {
   const auto nested = [](std::size_t depth) { return std::string(depth, '[') + std::string(depth, ']'); };
-  CHECK(decode(structured, json_event(",\"data\":" + nested(500)))->data == nested(500));
-  CHECK(!decode(structured, json_event(",\"data\":" + nested(100'000))));
+  CHECK(decode(structured_fields, json_event(",\"data\":" + nested(500)))->data == nested(500));
+  CHECK(!decode(structured_fields, json_event(",\"data\":" + nested(100'000))));
 }
 
 TEST_CASE("an event goes out in binary mode as it came in") {

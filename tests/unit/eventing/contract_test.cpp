@@ -14,10 +14,6 @@ using Kind = EventRecord::Kind;
 
 namespace {
 
-std::string field(const Call& call, std::string_view name) {
-  return std::string(call.request.head.fields.find(name).value_or("-"));
-}
-
 http::Request structured(std::string id, std::string specversion = "1.0") {
   return {
       .head = {.method = "POST", .target = "/default/b", .fields = {{"Content-Type", "application/cloudevents+json"}}},

@@ -17,10 +17,6 @@ Deliver never() {
   };
 }
 
-std::string field(const Call& call, std::string_view name) {
-  return std::string(call.request.head.fields.find(name).value_or("-"));
-}
-
 }  // namespace
 
 TEST_CASE("an accepted event is delivered in binary mode with its data untouched") {

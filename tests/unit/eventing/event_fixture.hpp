@@ -117,6 +117,11 @@ struct FakeSubscriber {
   int most = 0;
 };
 
+/// "-" when the call has no such field.
+inline std::string field(const FakeSubscriber::Call& call, std::string_view name) {
+  return std::string(call.request.head.fields.find(name).value_or("-"));
+}
+
 /// A broker "default/b" in memory. `restart()` starts a new Eventing on the same log, as after kill -9 when `clean` is
 /// false.
 struct BrokerFixture {
