@@ -16,6 +16,7 @@ SERVICES = 64
 ROUNDS = int(os.environ.get("WICK_BENCH_ROUNDS", "7"))
 REGISTERED = int(os.environ.get("WICK_BENCH_SERVICES", "1000"))
 SERVICES_PATH = "/apis/serving.knative.dev/v1/namespaces/default/services"
+SHORT = wake.annotations_of(wake.SHORT)
 
 
 def hit_all(bench, names):
@@ -108,7 +109,7 @@ def resident_mib(pid):
 def burst(bench, bare, image):
     names = [f"burst-{index}" for index in range(SERVICES)]
     for name in names:
-        create(bench, name, image, {"wick.dev/prepared-spares": "1"})
+        create(bench, name, image, {"wick.dev/prepared-spares": "1", **SHORT})
     bench.eventually("all are ready", lambda: all(name in (now := bench.daemon.services()) and now[name]["ready"] for name in names), 300)
     wick, runc = [], []
     for turn in range(ROUNDS + 1):
@@ -129,7 +130,7 @@ def burst(bench, bare, image):
 
 def idle_memory(bench, image):
     for index in range(REGISTERED - SERVICES):
-        create(bench, f"idle-{index}", image, {"wick.dev/prepared-spares": "0"})
+        create(bench, f"idle-{index}", image, {"wick.dev/prepared-spares": "0", **SHORT})
     bench.eventually("all services are registered and at rest", lambda: len(now := bench.daemon.services()) >= REGISTERED
                      and all(service["ready"] for service in now.values())
                      and not any(service["instances"] for name, service in now.items() if name.startswith("idle-")), 900)

@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -83,7 +84,10 @@ static void ready(int fd) {
   }
 }
 
+static void leave(int number) { _exit(number == SIGTERM ? 0 : 1); }
+
 int main(void) {
+  signal(SIGTERM, leave);  // as process 1 it would not even be asked
   const char* port = getenv("PORT");
   const int on = 1, epoll = epoll_create1(0), listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
   struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(port ? port : "8080"))};

@@ -4,13 +4,11 @@ fork+exec, to a warm request. The timeline of a prepared wake is printed too, so
 The bundle is the runner's own, caught by a stand-in for the runtime that copies config.json and then becomes runc; only its root (a
 plain folder with the same program) and its cgroup differ. Both sides end with a GET and its first byte. The samples take turns.
 """
-import contextlib
 import ctypes
 import json
 import os
 import pathlib
 import shutil
-import signal
 import socket
 import statistics
 import subprocess
@@ -42,9 +40,17 @@ def first_byte(connection, service):
         raise RuntimeError("the connection was closed without an answer")
 
 
-def annotate(bench, service, **annotations):
+# Soon asleep, and a second later gone: how a sample comes back to nothing.
+SHORT = {"freeze_after": "100ms", "frozen_for": "1s"}
+
+
+def annotations_of(settings):
+    return {"wick.dev/" + key.replace("_", "-"): value for key, value in settings.items()}
+
+
+def annotate(bench, service, **settings):
     """A new revision with these wick.dev annotations, ready; its name."""
-    names = {"wick.dev/" + key.replace("_", "-"): value for key, value in annotations.items()}
+    names = annotations_of(settings)
     path = f"/apis/serving.knative.dev/v1/namespaces/default/services/{service}"
     patch = {"spec": {"template": {"metadata": {"annotations": names}}}}
     status, text = bench.daemon.api("PATCH", path, json.dumps(patch), {"Content-Type": "application/merge-patch+json"})
@@ -79,10 +85,7 @@ def to_first_byte(bench, service):
 
 
 def to_zero(bench, service):
-    for instance in bench.daemon.instances(service):
-        if instance["pid"] > 0:  # 0: still being made, and to kill(2) it is our own group
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(instance["pid"], signal.SIGKILL)
+    """Nothing is left: by the ladder. A kill would be a crash, and crashes in a row are backed off."""
     bench.eventually("no instance is left", lambda: not bench.daemon.instances(service))
 
 
@@ -222,9 +225,11 @@ def boot(argv, folder):
 
 
 NODE = """const http = require('http');
+process.on('SIGTERM', () => process.exit());
 http.createServer((q, r) => r.end('hello')).listen(process.env.PORT || 8080, '127.0.0.1');
 """
-PYTHON = """import http.server, os
+PYTHON = """import http.server, os, signal
+signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 class Hello(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200)
@@ -282,18 +287,18 @@ def interleaved(samples, *functions):
 
 
 def static_rungs(bench, bare):
-    annotate(bench, "bench", prepared_spares="0")
+    annotate(bench, "bench", prepared_spares="0", **SHORT)
     wick, runc = interleaved(SAMPLES, lambda: wake_from_nothing(bench, "bench"), bare.wake)
     say(f"from nothing     {summary(wick, 'ms')}")
     say(f"bare runc run    {summary(runc, 'ms')}")
     figure("wake_to_runc", statistics.median(wick) / statistics.median(runc), 1.1, at_most=True)
-    spared = annotate(bench, "bench", prepared_spares="1")
+    spared = annotate(bench, "bench", prepared_spares="1", **SHORT)
     wick, runc = interleaved(SAMPLES, lambda: wake_from_spare(bench, "bench", spared), bare.wake)
     say(f"prepared         {summary(wick, 'ms')}")
     say(f"bare runc run    {summary(runc, 'ms')}")
     figure("prepared_to_runc", statistics.median(wick) / statistics.median(runc), 0.12, at_most=True)
     print_timeline(bench, "bench")
-    annotate(bench, "bench", prepared_spares="0", freeze_after="1s")
+    annotate(bench, "bench", prepared_spares="0", freeze_after="1s", frozen_for="1h")
     frozen, awake = interleaved(SAMPLES, lambda: wake_frozen(bench, "bench"), lambda: warm(bench, "bench"))
     say(f"frozen           {summary(frozen, 'ms')}")
     say(f"warm             {summary(awake, 'ms')}")
@@ -310,12 +315,12 @@ def print_timeline(bench, service):
 def language_rungs(bench, name, program, source, suffix, parked_bar, tree=None):
     argv, folder = deploy_language(bench, name, program, source, suffix, tree)
     samples = max(5, SAMPLES // 2)
-    revision = annotate(bench, name, park="never", prepared_spares="1")
+    revision = annotate(bench, name, park="never", prepared_spares="1", **SHORT)
     prepared, own = interleaved(samples, lambda: wake_from_spare(bench, name, revision), lambda: boot(argv, folder))
     say(f"{name:<7}prepared  {summary(prepared, 'ms')}")
     say(f"{name:<7}own boot  {summary(own, 'ms')}")
     figure(f"{name}_prepared_over_boot_ms", statistics.median(prepared) - statistics.median(own), 5, at_most=True)
-    revision = annotate(bench, name, park="auto", prepared_spares="1")
+    revision = annotate(bench, name, park="auto", prepared_spares="1", **SHORT)
     parked, own = interleaved(samples, lambda: wake_from_spare(bench, name, revision), lambda: boot(argv, folder))
     say(f"{name:<7}parked    {summary(parked, 'ms')}")
     say(f"{name:<7}own boot  {summary(own, 'ms')}")

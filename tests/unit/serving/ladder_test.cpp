@@ -160,6 +160,21 @@ TEST_CASE("a frozen instance is stopped when its time is over") {
   CHECK(f.view().instances.empty());
 }
 
+TEST_CASE("a frozen instance whose time is over, or that the budget evicts, is not replaced though the window still wants one") {
+  auto spec = with({.freeze_after = 1s, .frozen_for = 1s});
+  spec.scaling.stable_window = 60s;
+  for (const std::uint64_t bytes : {std::uint64_t{1} << 30, std::uint64_t{1}}) {
+    Budget budget(bytes);
+    PoolFixture f(spec, {.budget = &budget.budget});
+    f.request_and_finish();
+    for (int i = 0; i < 20; ++i) f.clock.advance(500ms);
+    CHECK(f.launcher.running() == 0);
+    CHECK(f.launcher.launches == 1);
+    f.request_and_finish();
+    CHECK(f.launcher.launches == 2);
+  }
+}
+
 TEST_CASE("the minimum does not sleep") {
   auto spec = with({.freeze_after = 1s, .frozen_for = 60s});
   spec.scaling.min_scale = 1;
