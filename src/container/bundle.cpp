@@ -91,6 +91,22 @@ std::string join_numbers(const std::vector<std::uint32_t>& numbers) {
   return fmt::format("[{}]", fmt::join(numbers, ","));
 }
 
+std::string fill_process(const Process& process, const HostFacts& host, std::string_view capabilities) {
+  const Values values{
+      {"UID", std::to_string(process.uid)},
+      {"GID", std::to_string(process.gid)},
+      {"GROUPS", join_numbers(process.groups)},
+      {"ARGV", json_strings(process.argv)},
+      {"ENVIRONMENT", json_strings(process.environment)},
+      {"WORKING_FOLDER", json_string(process.working_folder)},
+      {"OOM_SCORE", std::to_string(std::max(oom_score_wanted, host.oom_score_min))},
+      {"CAPABILITIES", std::string(capabilities)},
+      {"NOFILE", std::to_string(std::min(open_files_wanted, host.open_files_max))},
+  };
+  std::string text(trim(fill(embedded::process, values)));
+  return text;
+}
+
 }  // namespace
 
 std::string json_string(std::string_view text) {
@@ -126,6 +142,8 @@ HostFacts HostFacts::look() {
   return facts;
 }
 
+std::string compose_process(const Process& process, const HostFacts& host) { return fill_process(process, host, "[]"); }
+
 std::string compose_config(const InstanceSpec& spec, const Bundle& bundle, const HostFacts& host) {
   const bool build = spec.privileges == Privileges::build;
   const bool limited = spec.limits.cpu_millis > 0;
@@ -137,15 +155,7 @@ std::string compose_config(const InstanceSpec& spec, const Bundle& bundle, const
       {"HOSTNAME", "wick"},
       {"ROOT", bundle.root},
       {"READONLY", build ? "false" : "true"},
-      {"UID", std::to_string(spec.process.uid)},
-      {"GID", std::to_string(spec.process.gid)},
-      {"GROUPS", join_numbers(spec.process.groups)},
-      {"ARGV", json_strings(spec.process.argv)},
-      {"ENVIRONMENT", json_strings(spec.process.environment)},
-      {"WORKING_FOLDER", json_string(spec.process.working_folder)},
-      {"OOM_SCORE", std::to_string(std::max(oom_score_wanted, host.oom_score_min))},
-      {"CAPABILITIES", build ? std::string(build_capabilities) : "[]"},
-      {"NOFILE", std::to_string(std::min(open_files_wanted, host.open_files_max))},
+      {"PROCESS", fill_process(spec.process, host, build ? build_capabilities : "[]")},
       {"MOUNTS", mounts(spec, bundle)},
       {"ID_BASE", std::to_string(first_id(spec.id_range))},
       {"ID_COUNT", std::to_string(id_range_size)},

@@ -6,6 +6,7 @@
 namespace wick::container::embedded {
 
 extern const std::string_view config;         // runtime/config.json
+extern const std::string_view process;        // runtime/process.json
 extern const std::string_view seccomp;        // runtime/seccomp.json
 extern const std::string_view seccomp_build;  // runtime/seccomp-build.json
 extern const std::string_view park_node;      // runtime/park/node.cjs

@@ -97,6 +97,19 @@ struct Counted {
   int& count;
 };
 
+/// For programs that we start.
+std::string path_of(const Fd& fd) { return fmt::format("/proc/{}/fd/{}", ::getpid(), fd.get()); }
+
+/// The host's id that a process runs as.
+std::optional<std::uint64_t> user_of(pid_t pid) {
+  const auto text = read_file(fmt::format("/proc/{}/status", pid), 64 << 10);
+  constexpr std::string_view field = "\nUid:\t";
+  const auto at = text ? text->find(field) : std::string::npos;
+  if (at == std::string::npos) return std::nullopt;
+  const auto digits = std::string_view(*text).substr(at + field.size());
+  return parse_unsigned(digits.substr(0, digits.find_first_not_of("0123456789")));
+}
+
 /// Both ends of the socket that a parkable process waits on.
 struct Door {
   Fd ours;
@@ -166,6 +179,7 @@ Instances::Instances(Executor executor, Roots& roots, LayerFolders& layers, Work
       networks_(networks),
       folder_(std::move(folder)),
       host_(HostFacts::look()),
+      executing_(executor, executing_max, turns_waiting_max),
       watchers_(executor) {}
 
 Instances::~Instances() = default;
@@ -251,9 +265,10 @@ awaitable<Result<void>> Instances::create(EntryPointer entry, const InstanceSpec
   } else {
     auto folders = layers_.folders_of(spec.layers);
     if (!folders) co_return fail(std::move(folders.error()));
-    auto mounted = spec.volume_mounts.empty()
-                       ? roots_.mount_read_only(*folders, spec.id_range, skeleton)
-                       : roots_.mount_with_places(*folders, spec.id_range, skeleton, scratch_of(spec.id));
+    auto mounted =
+        spec.volume_mounts.empty()
+            ? roots_.mount_read_only(*folders, spec.id_range, skeleton, spec.id.text())
+            : roots_.mount_with_places(*folders, spec.id_range, skeleton, scratch_of(spec.id), spec.id.text());
     if (!mounted) co_return fail(std::move(mounted.error()));
     root.emplace(std::move(*mounted));
   }
@@ -308,7 +323,7 @@ Result<std::string> Instances::write_bundle(const Entry& entry, const InstanceSp
   if (auto made = make_folders(folder, 0700); !made) return fail(std::move(made.error()));
   Bundle bundle{.root = root.path().string(),
                 .cgroup = Cgroups::path_of(spec.id),
-                .network = fmt::format("/proc/{}/fd/{}", ::getpid(), entry.network.name_space.get()),
+                .network = path_of(entry.network.name_space),
                 .sys = entry.network.sys.string(),
                 .mounts = std::move(mounts)};
   if (spec.privileges == Privileges::build) {
@@ -522,6 +537,26 @@ awaitable<Result<void>> Instances::thaw(InstanceId id) {
 
 // --- the other verbs
 
+awaitable<Result<Executed>> Instances::execute(InstanceId id, Process process, std::chrono::milliseconds limit) {
+  auto slot = co_await executing_.acquire();
+  if (!slot) co_return fail(std::move(slot.error()));
+  auto found = find(id);
+  if (!found) co_return fail(std::move(found.error()));
+  const EntryPointer entry = *found;
+  if (entry->life.rung() != Rung::running)
+    co_return fail(Errc::conflict, fmt::format("instance {} is {}, a command needs a running one", id.text(),
+                                               to_string(entry->life.rung())));
+  if (entry->record.has_step != 0) co_return fail(Errc::denied, "no command runs beside a build step");
+  const auto user = user_of(entry->record.pid);
+  if (user != first_id(entry->record.id_range) + process.uid)
+    co_return fail(Errc::denied, fmt::format("a command runs as the user of its instance, not as {}", process.uid));
+  auto folder = TemporaryFolder::make(folder_of(id), "command-");
+  if (!folder) co_return fail(std::move(folder.error()));
+  auto written = write_file(folder->path() / "process.json", compose_process(process, host_));
+  if (!written) co_return fail(std::move(written.error()));
+  co_return co_await runtime_of(*entry).execute(id, folder->path(), process, path_of(entry->network.name_space), limit);
+}
+
 Result<void> Instances::signal(const InstanceId& id, int number) {
   auto entry = find(id);
   if (!entry) return fail(std::move(entry.error()));
@@ -563,6 +598,7 @@ awaitable<void> Instances::give_back(EntryPointer entry) {
   networks_.give_back(std::exchange(entry->network, {}));
   (void)remove_tree(roots_.area() / "b" / entry->id.text());
   (void)remove_tree(scratch_of(entry->id));
+  ::rmdir(roots_.place_of(entry->id.text()).c_str());
   if (auto removed = remove_tree(folder_of(entry->id)); !removed)
     log::warn("record left behind", {{"error", removed.error().what()}});
   entry->life.finish(true);
@@ -706,6 +742,8 @@ awaitable<void> Instances::recover_one(fs::path folder) {
     co_await give_back(entry);
     co_return;
   }
+  if (auto made = make_folders(roots_.place_of(id->text()), 0711); !made)
+    log::warn("no command can run in an instance", {{"instance", id->text()}, {"error", made.error().what()}});
   auto policy = protocol::parse_egress_body(record->egress);
   auto network = co_await networks_.adopt(record->pid, record->link, policy ? std::move(*policy) : EgressPolicy{});
   if (network) entry->network = std::move(*network);

@@ -74,6 +74,7 @@ class Instances {
   awaitable<Result<Fd>> await_listening(InstanceId id, std::uint16_t port, std::chrono::milliseconds patience);
   /// The front's listeners inside the instance, made anew, and what it may reach beside them.
   Result<std::pair<Inside, protocol::EgressBody>> listen_inside(const InstanceId& id) const;
+  awaitable<Result<Executed>> execute(InstanceId id, Process process, std::chrono::milliseconds limit);
   Result<Usage> usage(const InstanceId& id) const;
   Result<std::vector<Listening>> listening(const InstanceId& id) const;
   bool uses(const Digest& layer) const;
@@ -82,6 +83,7 @@ class Instances {
   struct Entry;
   using EntryPointer = std::shared_ptr<Entry>;
   static constexpr std::size_t instances_max = 4096;
+  static constexpr std::size_t executing_max = 8;  // commands at once: each has a runtime beside it that takes 20 MiB
 
   std::filesystem::path folder_of(const InstanceId& id) const { return folder_ / id.text(); }
   std::filesystem::path scratch_of(const InstanceId& id) const { return roots_.area() / "s" / id.text(); }
@@ -119,6 +121,7 @@ class Instances {
   HostFacts host_;
   std::function<void(const Exit&)> on_exit_;
   std::map<InstanceId, EntryPointer> entries_;
+  Slots executing_;
   int looking_ = 0;  // who looks for a port or an exec now: they share the time there is for looking
   TaskGroup watchers_;
 };

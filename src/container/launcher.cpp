@@ -69,6 +69,10 @@ class RunnerInstance final : public Instance {
   std::function<void()> on_started;
   std::function<void()> on_failure;  // a rung was missed: the runner has removed it
 
+  awaitable<Result<Executed>> execute(Process process, std::chrono::milliseconds limit) override {
+    if (ended_) co_return fail(Errc::unavailable, "the instance has ended");
+    co_return co_await runner_.execute(id_, std::move(process), limit);
+  }
   awaitable<Result<Usage>> usage() override { return runner_.usage(id_); }
   awaitable<Result<std::vector<Listening>>> listening() override { return runner_.listening(id_); }
   std::vector<std::string> log_tail(std::size_t lines) const override { return tail_of(log_, lines); }

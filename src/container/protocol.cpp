@@ -100,39 +100,55 @@ Result<void> check_process(const Process& process) {
   return {};
 }
 
+/// The process of a PrepareBody or an ExecuteBody out of the NUL-ended strings of its memfd; what stands after it
+/// there, `more_count` strings, goes into `more`.
+template <class Body>
+Result<Process> parse_process(const Body& body, string_view bytes, std::size_t more_count,
+                              std::vector<std::string>& more) {
+  if (body.arguments > process_strings_max || body.environment > process_strings_max || body.group_count > groups_max)
+    return fail(Errc::invalid, "the process has too many arguments, variables or groups");
+  const std::size_t count = std::size_t{body.arguments} + body.environment + 1 + more_count;
+  if (count > process_strings_max || bytes.empty() || bytes.back() != '\0' ||
+      static_cast<std::size_t>(std::ranges::count(bytes, '\0')) != count)
+    return fail(Errc::invalid, fmt::format("the process must be {} strings, each ended by a NUL", count));
+  const auto strings = split(bytes.substr(0, bytes.size() - 1), '\0');
+  Process process;
+  process.argv.assign(strings.begin(), strings.begin() + body.arguments);
+  const auto folder = strings.begin() + body.arguments + body.environment;
+  process.environment.assign(strings.begin() + body.arguments, folder);
+  process.working_folder = *folder;
+  more.assign(folder + 1, strings.end());
+  process.uid = body.uid;
+  process.gid = body.gid;
+  process.groups.assign(body.groups, body.groups + body.group_count);
+  if (auto checked = check_process(process); !checked) return fail(std::move(checked.error()));
+  return process;
+}
+
+Result<void> parse_mounts(const std::vector<std::string>& strings, InstanceSpec& spec) {
+  const std::vector<string_view> views(strings.begin(), strings.end());
+  for (std::size_t at = 0; at < views.size(); at += mount_strings) {
+    auto mount = parse_mount(std::span(views).subspan(at, mount_strings));
+    if (!mount) return fail(std::move(mount.error()));
+    spec.mounts.push_back(std::move(*mount));
+  }
+  return {};
+}
+
 /// The memfd: the process, the mounts of a step, the volumes of a service.
 Result<Process> parse_memory(const PrepareBody& body, const Fd& memory, InstanceSpec& spec) {
   if (body.mounts > step_mounts_max) return fail(Errc::invalid, "too many mounts");
   if (body.volumes > volumes_wire_max) return fail(Errc::invalid, "the volumes are too large");
-  if (body.arguments > process_strings_max || body.environment > process_strings_max || body.group_count > groups_max)
-    return fail(Errc::invalid, "the process has too many arguments, variables or groups");
   auto bytes = read_sealed(memory, process_bytes_max + body.volumes);
   if (!bytes) return fail(std::move(bytes.error()));
   if (body.volumes > bytes->size()) return fail(Errc::invalid, "the volumes are not there");
   const auto process_size = bytes->size() - body.volumes;
   if (auto parsed = parse_volumes(string_view(*bytes).substr(process_size), spec); !parsed)
     return fail(std::move(parsed.error()));
-  bytes->resize(process_size);
-  const std::size_t count = std::size_t{body.arguments} + body.environment + 1 + body.mounts * mount_strings;
-  if (count > process_strings_max || bytes->empty() || bytes->back() != '\0' ||
-      static_cast<std::size_t>(std::ranges::count(*bytes, '\0')) != count)
-    return fail(Errc::invalid, fmt::format("the process must be {} strings, each ended by a NUL", count));
-  const auto strings = split(string_view(*bytes).substr(0, bytes->size() - 1), '\0');
-  Process process;
-  process.argv.assign(strings.begin(), strings.begin() + body.arguments);
-  const auto folder = strings.begin() + body.arguments + body.environment;
-  process.environment.assign(strings.begin() + body.arguments, folder);
-  process.working_folder = *folder;
-  for (std::uint32_t i = 0; i < body.mounts; ++i) {
-    auto mount =
-        parse_mount(std::span(strings).subspan(strings.size() - (body.mounts - i) * mount_strings, mount_strings));
-    if (!mount) return fail(std::move(mount.error()));
-    spec.mounts.push_back(std::move(*mount));
-  }
-  process.uid = body.uid;
-  process.gid = body.gid;
-  process.groups.assign(body.groups, body.groups + body.group_count);
-  if (auto checked = check_process(process); !checked) return fail(std::move(checked.error()));
+  std::vector<std::string> mounts;
+  auto process = parse_process(body, string_view(*bytes).substr(0, process_size), body.mounts * mount_strings, mounts);
+  if (!process) return process;
+  if (auto parsed = parse_mounts(mounts, spec); !parsed) return fail(std::move(parsed.error()));
   return process;
 }
 
@@ -273,6 +289,22 @@ Result<Request> parse_await_listening(string_view bytes) {
                         .patience = std::chrono::milliseconds(body->patience_ms)};
 }
 
+Result<Request> parse_execute(string_view bytes, std::vector<Fd>& fds) {
+  auto body = value_of<ExecuteBody>(bytes);
+  if (!body) return fail(std::move(body.error()));
+  auto id = parse_id(body->id);
+  if (!id) return fail(std::move(id.error()));
+  if (body->limit_ms < 1 || body->limit_ms > execute_limit_max.count())
+    return fail(Errc::invalid,
+                fmt::format("a limit goes from 1 to {} ms, not {}", execute_limit_max.count(), body->limit_ms));
+  auto memory = read_sealed(fds[0], process_bytes_max);
+  if (!memory) return fail(std::move(memory.error()));
+  std::vector<std::string> nothing;
+  auto process = parse_process(*body, *memory, 0, nothing);
+  if (!process) return fail(std::move(process.error()));
+  return Execute{.id = *id, .process = std::move(*process), .limit = std::chrono::milliseconds(body->limit_ms)};
+}
+
 Result<Request> parse_pack_step(string_view bytes, std::vector<Fd>& fds) {
   constexpr std::int64_t year_9999 = 253402300799;
   auto value = parse_number(bytes, -1, year_9999, "clamp time");
@@ -370,6 +402,7 @@ std::size_t fds_expected(Verb verb) {
     case Verb::pack_step:
     case Verb::pack_layer:
     case Verb::bootstrap:
+    case Verb::execute:
       return 1;
     default:
       return 0;
@@ -433,6 +466,8 @@ Result<Request> parse_body(Verb verb, string_view bytes, std::vector<Fd>& fds) {
       return parse_await_listening(bytes);
     case Verb::listen_inside:
       return parse_with_id<ListenInside>(bytes);
+    case Verb::execute:
+      return parse_execute(bytes, fds);
     case Verb::exit_notice:
     case Verb::restart_notice:
       break;
@@ -470,6 +505,7 @@ std::string_view to_string(Verb verb) {
                                     "thaw",
                                     "await_listening",
                                     "listen_inside",
+                                    "execute",
                                     "exit_notice",
                                     "restart_notice"};
   const auto index = static_cast<std::size_t>(verb);
@@ -524,6 +560,53 @@ DigestBody digest_body(const Digest& digest) {
   return body;
 }
 
+namespace {
+
+/// `process` and `more` as NUL-ended strings.
+Result<std::string> process_strings(const Process& process, const std::vector<std::string>& more) {
+  std::string strings;
+  const auto add = [&strings](const std::string& text) { strings.append(text.c_str(), text.size() + 1); };
+  for (const auto& argument : process.argv) add(argument);
+  for (const auto& pair : process.environment) add(pair);
+  add(process.working_folder);
+  for (const auto& text : more) add(text);
+  const std::size_t count = process.argv.size() + process.environment.size() + 1 + more.size();
+  if (strings.size() > process_bytes_max || count > process_strings_max)
+    return fail(Errc::too_large,
+                fmt::format("command and environment are {} in {} strings; at most {} in {} are allowed",
+                            human_bytes(strings.size()), count, human_bytes(process_bytes_max), process_strings_max));
+  if (static_cast<std::size_t>(std::ranges::count(strings, '\0')) != count)
+    return fail(Errc::invalid, "a NUL inside the command or the environment");
+  return strings;
+}
+
+template <class Body>
+void put_process(Body& body, const Process& process) {
+  body.uid = process.uid;
+  body.gid = process.gid;
+  body.group_count = static_cast<std::uint32_t>(process.groups.size());
+  std::ranges::copy(process.groups, body.groups);
+  body.arguments = static_cast<std::uint32_t>(process.argv.size());
+  body.environment = static_cast<std::uint32_t>(process.environment.size());
+}
+
+}  // namespace
+
+Result<Outgoing> encode_execute(const InstanceId& id, const Process& process, std::chrono::milliseconds limit) {
+  if (auto checked = check_process(process); !checked) return fail(std::move(checked.error()));
+  ExecuteBody body;
+  put_id(body.id, id);
+  put_process(body, process);
+  body.limit_ms = static_cast<std::uint32_t>(std::clamp<std::int64_t>(limit.count(), 1, execute_limit_max.count()));
+  auto strings = process_strings(process, {});
+  if (!strings) return fail(std::move(strings.error()));
+  auto memory = seal(*strings);
+  if (!memory) return fail(std::move(memory.error()));
+  Outgoing out{.verb = Verb::execute, .body = std::string(bytes_of(body)), .fds = {}};
+  out.fds.push_back(std::move(*memory));
+  return out;
+}
+
 Result<Outgoing> encode_prepare(const InstanceSpec& spec, Fd log) {
   if (auto checked = check_process(spec.process); !checked) return fail(std::move(checked.error()));
   if (auto checked = check_spec(spec); !checked) return fail(std::move(checked.error()));
@@ -531,15 +614,10 @@ Result<Outgoing> encode_prepare(const InstanceSpec& spec, Fd log) {
   put_id(body.id, spec.id);
   put_id(body.step, spec.step);
   body.id_range = spec.id_range;
-  body.uid = spec.process.uid;
-  body.gid = spec.process.gid;
-  body.group_count = static_cast<std::uint32_t>(spec.process.groups.size());
-  std::ranges::copy(spec.process.groups, body.groups);
+  put_process(body, spec.process);
   body.memory_bytes = spec.limits.memory_bytes;
   body.cpu_millis = spec.limits.cpu_millis;
   body.pids = spec.limits.pids;
-  body.arguments = static_cast<std::uint32_t>(spec.process.argv.size());
-  body.environment = static_cast<std::uint32_t>(spec.process.environment.size());
   body.privileges = static_cast<std::uint8_t>(spec.privileges);
   body.allow_root = spec.allow_root ? 1 : 0;
   body.parkable = spec.parkable ? 1 : 0;
@@ -548,25 +626,15 @@ Result<Outgoing> encode_prepare(const InstanceSpec& spec, Fd log) {
   if (auto put = put_text(body.runtime, spec.runtime, "the runtime class"); !put) return fail(std::move(put.error()));
   if (auto put = put_layers(body.layers, spec.layers); !put) return fail(std::move(put.error()));
 
-  std::string strings;
-  const auto add = [&strings](const std::string& text) { strings.append(text.c_str(), text.size() + 1); };
-  for (const auto& argument : spec.process.argv) add(argument);
-  for (const auto& pair : spec.process.environment) add(pair);
-  add(spec.process.working_folder);
+  std::vector<std::string> mounts;
   body.mounts = static_cast<std::uint32_t>(spec.mounts.size());
   for (const auto& mount : spec.mounts)
-    for (const auto& text : strings_of(mount)) add(text);
-  const std::size_t count =
-      spec.process.argv.size() + spec.process.environment.size() + 1 + spec.mounts.size() * mount_strings;
-  if (strings.size() > process_bytes_max || count > process_strings_max)
-    return fail(Errc::too_large,
-                fmt::format("command and environment are {} in {} strings; at most {} in {} are allowed",
-                            human_bytes(strings.size()), count, human_bytes(process_bytes_max), process_strings_max));
-  if (static_cast<std::size_t>(std::ranges::count(strings, '\0')) != count)
-    return fail(Errc::invalid, "a NUL inside the command or the environment");
+    for (const auto& text : strings_of(mount)) mounts.push_back(text);
+  auto strings = process_strings(spec.process, mounts);
+  if (!strings) return fail(std::move(strings.error()));
   const auto volumes = bytes_of_volumes(spec);
   body.volumes = static_cast<std::uint32_t>(volumes.size());
-  auto memory = seal(strings + volumes);
+  auto memory = seal(*strings + volumes);
   if (!memory) return fail(std::move(memory.error()));
   Outgoing out{.verb = Verb::prepare, .body = std::string(bytes_of(body)), .fds = {}};
   out.fds.push_back(std::move(*memory));

@@ -67,6 +67,7 @@ enum class Verb : std::uint16_t {
   thaw,
   await_listening,
   listen_inside,
+  execute,
   exit_notice,     // runner to front only:
   restart_notice,  // the runner before this one died; what was asked of it is not answered
 };
@@ -102,6 +103,17 @@ struct AwaitListeningBody {
   char id[InstanceId::size] = {};
   std::uint32_t port = 0;
   std::uint32_t patience_ms = 0;
+};
+
+struct ExecuteBody {
+  char id[InstanceId::size] = {};
+  std::uint32_t uid = 0;
+  std::uint32_t gid = 0;
+  std::uint32_t group_count = 0;
+  std::uint32_t groups[groups_max] = {};
+  std::uint32_t arguments = 0;    // strings in the memfd: these,
+  std::uint32_t environment = 0;  // then these, then the working folder
+  std::uint32_t limit_ms = 0;
 };
 
 struct DigestBody {
@@ -208,6 +220,11 @@ struct UsageBody {
   std::uint64_t cpu_usec = 0;
   std::uint64_t oom_kills = 0;
   std::uint64_t pids = 0;
+};
+
+struct ExecutedBody {  // and after it the output
+  std::int32_t code = 0;
+  std::int32_t signal = 0;
 };
 
 struct ListeningRecord {  // an array of these is the body
@@ -346,10 +363,16 @@ struct ListenInside {
   InstanceId id;
 };
 
+struct Execute {
+  InstanceId id;
+  Process process;
+  std::chrono::milliseconds limit{0};
+};
+
 using Request =
     std::variant<Prepare, Start, Signal, Remove, List, Connect, GetUsage, GetListening, HasLayer, ImportLayer,
                  ListLayers, RemoveLayer, Pack, ResolveUser, OpenStep, UnpackInto, PackStep, PublishStep, DiscardStep,
-                 PackLayer, Bootstrap, Park, Freeze, Thaw, AwaitListening, ListenInside>;
+                 PackLayer, Bootstrap, Park, Freeze, Thaw, AwaitListening, ListenInside, Execute>;
 
 struct Received {
   std::uint64_t number = 0;  // the front's name for the request, echoed in the reply
@@ -375,6 +398,7 @@ Result<Outgoing> encode_resolve_user(const std::vector<Digest>& layers, std::str
 Result<Outgoing> encode_open_step(const InstanceId& step, const std::vector<Digest>& layers);
 Result<Outgoing> encode_bootstrap(std::string_view suite, Fd out);
 Result<Outgoing> encode_await_listening(const InstanceId& id, std::uint16_t port, std::chrono::milliseconds patience);
+Result<Outgoing> encode_execute(const InstanceId& id, const Process& process, std::chrono::milliseconds limit);
 EgressBody egress_body(const EgressPolicy& policy);
 Result<EgressPolicy> parse_egress_body(const EgressBody& body);
 IdBody id_body(const InstanceId& id);

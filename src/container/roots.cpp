@@ -130,7 +130,7 @@ MountedRoot::~MountedRoot() {
   if (path_.empty()) return;
   if (::umount2(path_.c_str(), MNT_DETACH) != 0)
     log::warn("root left mounted", {{"path", path_.string()}, {"error", system_error("umount", errno).message()}});
-  ::rmdir(path_.c_str());
+  if (!keeps_place_) ::rmdir(path_.c_str());
 }
 
 Result<Roots> Roots::open(fs::path area, fs::path disk) {
@@ -156,12 +156,12 @@ Roots::~Roots() {
 }
 
 Result<MountedRoot> Roots::mount_read_only(const std::vector<fs::path>& layers, std::uint32_t id_range,
-                                           Skeleton skeleton) {
-  return mount(layers, id_range, skeleton, {});
+                                           Skeleton skeleton, std::string_view name) {
+  return mount(layers, id_range, skeleton, {}, name);
 }
 
 Result<MountedRoot> Roots::mount_with_places(const std::vector<fs::path>& layers, std::uint32_t id_range,
-                                             Skeleton skeleton, const fs::path& scratch) {
+                                             Skeleton skeleton, const fs::path& scratch, std::string_view name) {
   const fs::path upper = scratch / "u";
   const fs::path work = scratch / "w";
   for (const auto& folder : {scratch, upper, work})
@@ -169,7 +169,7 @@ Result<MountedRoot> Roots::mount_with_places(const std::vector<fs::path>& layers
   // The root folder's owner and mode are those of the upper one.
   if (::chown(upper.c_str(), first_id(id_range), first_id(id_range)) != 0 || ::chmod(upper.c_str(), 0755) != 0)
     return fail(system_error("give away " + upper.string(), errno));
-  return mount(layers, id_range, skeleton, fmt::format(",upperdir={},workdir={}", upper.string(), work.string()));
+  return mount(layers, id_range, skeleton, fmt::format(",upperdir={},workdir={}", upper.string(), work.string()), name);
 }
 
 Result<MountedRoot> Roots::mount_writable(const std::vector<fs::path>& layers, const fs::path& upper,
@@ -179,11 +179,11 @@ Result<MountedRoot> Roots::mount_writable(const std::vector<fs::path>& layers, c
   if (auto made = make_folders(work, 0700); !made) return fail(std::move(made.error()));
   // volatile: no fsync reaches the disk. Who publishes the upper syncs it once.
   return mount(layers, store_id_range, skeleton,
-               fmt::format(",upperdir={},workdir={},volatile", upper.string(), work.string()));
+               fmt::format(",upperdir={},workdir={},volatile", upper.string(), work.string()), {});
 }
 
 Result<MountedRoot> Roots::mount(std::vector<fs::path> layers, std::uint32_t id_range, Skeleton skeleton,
-                                 const std::string& upper) {
+                                 const std::string& upper, std::string_view name) {
   if (skeleton != Skeleton::none) layers.push_back(disk_ / (skeleton == Skeleton::service ? "service" : "build"));
   if (layers.empty() || (upper.empty() && layers.size() < 2))
     layers.insert(layers.begin(), disk_ / "empty");  // overlayfs wants two
@@ -205,7 +205,7 @@ Result<MountedRoot> Roots::mount(std::vector<fs::path> layers, std::uint32_t id_
   options += upper;
   if (options.size() >= 4096)
     return fail(Errc::too_large, "the run folder's path is too long for an overlay of that many layers");
-  const fs::path place = area_ / "r" / std::to_string(next_++);
+  const fs::path place = place_of(name.empty() ? std::to_string(next_++) : std::string(name));
   if (::mkdir(place.c_str(), 0755) != 0) return fail(system_error("make folder " + place.string(), errno));
   const unsigned long flags = MS_NODEV | (upper.empty() ? MS_RDONLY : 0UL);
   if (::mount("wick", place.c_str(), "overlay", flags, options.c_str()) != 0) {
@@ -213,7 +213,7 @@ Result<MountedRoot> Roots::mount(std::vector<fs::path> layers, std::uint32_t id_
     ::rmdir(place.c_str());
     return fail(system_error("mount an overlay of " + std::to_string(layers.size()) + " layers", error));
   }
-  return MountedRoot(place);
+  return MountedRoot(place, !name.empty());
 }
 
 }  // namespace wick::container

@@ -277,6 +277,18 @@ awaitable<Result<Fd>> RunnerClient::await_listening(InstanceId id, std::uint16_t
   co_return std::move(reply->fds.front());
 }
 
+awaitable<Result<Executed>> RunnerClient::execute(InstanceId id, Process process, std::chrono::milliseconds limit) {
+  auto request = encode_execute(id, process, limit);
+  auto reply = co_await impl_->call(std::move(request));
+  if (!reply) co_return fail(std::move(reply.error()));
+  const std::string_view bytes(reply->bytes);
+  auto body = value_of<ExecutedBody>(bytes.substr(0, sizeof(ExecutedBody)));
+  if (!body) co_return fail(std::move(body.error()));
+  Executed executed{.status = {.code = body->code, .signal = body->signal},
+                    .output = std::string(bytes.substr(sizeof(ExecutedBody)))};
+  co_return executed;
+}
+
 awaitable<Result<Usage>> RunnerClient::usage(InstanceId id) {
   auto request = with_id(Verb::usage, id);
   auto reply = co_await impl_->call(std::move(request));

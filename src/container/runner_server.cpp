@@ -260,6 +260,13 @@ class Server {
     answer.fds.push_back(std::move(*socket));
     co_return answer;
   }
+  awaitable<Result<Answer>> act(Execute verb) {
+    auto executed = co_await instances_.execute(verb.id, std::move(verb.process), verb.limit);
+    if (!executed) co_return fail(std::move(executed.error()));
+    Answer answer = body_of(ExecutedBody{.code = executed->status.code, .signal = executed->status.signal});
+    answer.body += executed->output;
+    co_return answer;
+  }
   awaitable<Result<Answer>> act(GetUsage verb) {
     auto usage = instances_.usage(verb.id);
     if (!usage) co_return fail(std::move(usage.error()));

@@ -20,6 +20,11 @@ class RuntimeCommand {
   awaitable<Result<pid_t>> create(Executor executor, InstanceId id, std::filesystem::path bundle, int log,
                                   int door = -1) const;
   awaitable<Result<void>> start(InstanceId id) const;
+  /// One more process in a running container. `folder` holds process.json and gets "pid" and "runtime.log". What runs
+  /// longer than `limit` is killed: timed_out. `network` is a path of the container's network namespace. Errors: those
+  /// of explain_runtime_failure().
+  awaitable<Result<Executed>> execute(InstanceId id, std::filesystem::path folder, const Process& process,
+                                      std::string network, std::chrono::milliseconds limit) const;
   /// For an instance whose processes are dead. Unknown ids are fine.
   awaitable<Result<void>> remove(InstanceId id) const;
   awaitable<Result<void>> remove_by_force(InstanceId id) const;  // kills it first
@@ -33,12 +38,19 @@ class RuntimeCommand {
   const std::filesystem::path& root() const { return root_; }
 
  private:
-  std::vector<std::string> command(std::vector<std::string> rest) const;
+  std::vector<std::string> command(std::vector<std::string> rest) const { return command(root_, std::move(rest)); }
+  std::vector<std::string> command(const std::filesystem::path& root, std::vector<std::string> rest) const;
   awaitable<Result<void>> run(std::vector<std::string> verb, InstanceId id) const;
   std::string program_;
   std::filesystem::path root_;
   std::vector<std::string> flags_;
 };
+
+/// runc's state.json as if the container had no network namespace of its own. runc enters the namespaces of a container
+/// one by one, the user namespace first, and may not enter the network's after it: that one belongs to the host. So it
+/// is entered before, and must not be looked for again. Pure. Error: unsupported when it is not the state that runc
+/// writes.
+Result<std::string> state_without_network(std::string_view state);
 
 /// A sentence for people from what the runtime logged (logfmt lines). Pure.
 Error explain_runtime_failure(std::string_view log, const Process& process);

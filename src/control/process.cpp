@@ -108,7 +108,15 @@ container::Limits limits_of(const model::Container& container) {
 namespace {
 
 serving::Probe::Kind kind_of(model::ReadinessProbe::Kind kind) {
-  return kind == model::ReadinessProbe::Kind::http ? serving::Probe::Kind::http : serving::Probe::Kind::tcp;
+  switch (kind) {
+    case model::ReadinessProbe::Kind::http:
+      return serving::Probe::Kind::http;
+    case model::ReadinessProbe::Kind::exec:
+      return serving::Probe::Kind::exec;
+    case model::ReadinessProbe::Kind::tcp:
+      break;
+  }
+  return serving::Probe::Kind::tcp;
 }
 
 }  // namespace
@@ -156,6 +164,7 @@ std::optional<serving::Liveness> liveness_of(const model::Container& container) 
   const auto& probe = *container.liveness;
   return serving::Liveness{.kind = kind_of(probe.kind),
                            .path = probe.path,
+                           .command = probe.command,
                            .initial_delay = probe.initial_delay,
                            .timeout = probe.timeout,
                            .period = probe.period,
@@ -168,18 +177,21 @@ milliseconds startup_limit_of(const model::Container& container, milliseconds pr
   return std::min<milliseconds>(progress_deadline, probe.initial_delay + probe.period * probe.failure_threshold);
 }
 
+std::optional<serving::Probe> startup_of(const model::Container& container) {
+  if (!container.startup) return std::nullopt;
+  const auto& probe = *container.startup;
+  // Asked as fast as is useful: its period and threshold say how long a start may take (startup_limit_of).
+  return serving::Probe{
+      .kind = kind_of(probe.kind), .path = probe.path, .command = probe.command, .timeout = probe.timeout};
+}
+
 serving::Probe probe_of(const model::Container& container) {
   serving::Probe probe;
-  if (!container.readiness && container.startup) {
-    probe.kind = kind_of(container.startup->kind);
-    probe.path = container.startup->path;
-    probe.timeout = container.startup->timeout;
-    return probe;
-  }
   if (!container.readiness) return probe;
   const auto& readiness = *container.readiness;
   probe.kind = kind_of(readiness.kind);
   probe.path = readiness.path;
+  probe.command = readiness.command;
   probe.port = readiness.port;
   if (readiness.timeout > 0s) probe.timeout = readiness.timeout;
   probe.success_threshold = readiness.success_threshold;

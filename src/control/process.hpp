@@ -35,7 +35,7 @@ container::Limits limits_of(const model::Container& container);
 serving::Scaling scaling_of(const model::Autoscaling& autoscaling);
 serving::Ladder ladder_of(const model::Ladder& ladder);
 
-/// livenessProbe as it is; a startupProbe is what readiness asks where there is no other probe.
+/// livenessProbe as it is.
 std::optional<serving::Liveness> liveness_of(const model::Container& container);
 /// How long a start may take: the progress deadline, and what a startupProbe allows.
 milliseconds startup_limit_of(const model::Container& container, milliseconds progress_deadline);
@@ -47,6 +47,7 @@ inline constexpr std::string_view keep_warm = "wick.dev/keep-warm";
 inline constexpr std::string_view box_weight = "wick.dev/weight";
 /// 100 where there is none, or one that is no such number.
 double weight_of(std::string_view annotation);
+std::optional<serving::Probe> startup_of(const model::Container& container);
 serving::Probe probe_of(const model::Container& container);
 
 }  // namespace wick::control

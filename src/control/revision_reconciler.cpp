@@ -201,6 +201,7 @@ awaitable<Result<void>> RevisionReconciler::learn(const ObjectKey& key, const js
                              .response_start_limit = revision.spec.response_start_timeout,
                              .idle_limit = revision.spec.idle_timeout,
                              .startup_limit = startup_limit_of(wanted, revision.progress_deadline),
+                             .startup = startup_of(wanted),
                              .readiness = probe_of(wanted),
                              .liveness = liveness_of(wanted),
                              .scaling = scaling_of(revision.autoscaling),

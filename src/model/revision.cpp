@@ -130,14 +130,22 @@ int decode_at_least(ObjectReader& probe, std::string_view key, std::int64_t low)
   return static_cast<int>(std::clamp<std::int64_t>(number, low, id_max));
 }
 
-/// httpGet or tcpSocket, into what any probe has.
+/// httpGet, tcpSocket or exec, into what any probe has.
 void decode_handler(ObjectReader& probe, std::uint16_t serving_port, ReadinessProbe& readiness) {
   auto& errors = probe.errors();
   auto http = probe.object("httpGet");
   auto tcp = probe.object("tcpSocket");
-  if (http.present() && tcp.present())
-    errors.add("expected exactly one, got both", {probe.path("httpGet"), probe.path("tcpSocket")});
-  if (http.present()) {
+  auto exec = probe.object("exec");
+  std::vector<std::string> given;
+  for (const auto handler : {"exec", "httpGet", "tcpSocket"})
+    if (probe.object(handler).present()) given.push_back(probe.path(handler));
+  if (given.size() > 1) errors.add("expected exactly one, got both", std::move(given));
+  if (exec.present()) {
+    readiness.kind = ReadinessProbe::Kind::exec;
+    readiness.command = exec.texts("command");
+    if (readiness.command.empty() || readiness.command.front().empty()) errors.missing(exec.path("command"));
+    exec.refuse_rest();
+  } else if (http.present()) {
     readiness.kind = ReadinessProbe::Kind::http;
     if (const auto path = http.text("path"); !path.empty()) readiness.path = path.starts_with('/') ? path : "/" + path;
     readiness.port = decode_probe_port(http, serving_port);
@@ -153,7 +161,7 @@ void decode_handler(ObjectReader& probe, std::uint16_t serving_port, ReadinessPr
 HealthProbe decode_health(ObjectReader probe, std::uint16_t serving_port) {
   ReadinessProbe handler;
   decode_handler(probe, serving_port, handler);
-  HealthProbe health{.kind = handler.kind, .path = std::move(handler.path)};
+  HealthProbe health{.kind = handler.kind, .path = std::move(handler.path), .command = std::move(handler.command)};
   const auto at_least = [&](std::string_view key, std::int64_t low, auto otherwise) {
     const bool given = probe.value(key) && probe.integer(key).value_or(0) != 0;
     return given ? decltype(otherwise)(decode_at_least(probe, key, low)) : (decode_at_least(probe, key, 0), otherwise);

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "exec_probe.hpp"
 #include "wick/contract/plain_http.hpp"
 #include "wick/http/upstream.hpp"
 #include "wick/os/deadline.hpp"
@@ -34,10 +35,24 @@ awaitable<std::string> ask_http(Clock& clock, container::Instance& instance, con
   co_return fmt::format("GET {} answered {}", probe.path, response->head.status);
 }
 
+awaitable<std::string> ask(Clock& clock, container::Instance& instance, const Liveness& probe,
+                           const container::Process& process, std::uint16_t port) {
+  switch (probe.kind) {
+    case Probe::Kind::http:
+      return ask_http(clock, instance, probe, port);
+    case Probe::Kind::exec:
+      return ask_exec(instance, process, probe.command, probe.timeout);
+    case Probe::Kind::tcp:
+      break;
+  }
+  return ask_tcp(clock, instance, probe, port);
+}
+
 }  // namespace
 
 awaitable<std::string> await_unhealthy(Clock& clock, container::Instance& instance, const Liveness& probe,
-                                       std::uint16_t port, TimePoint launched, std::function<bool()> awake) {
+                                       const container::Process& process, std::uint16_t port, TimePoint launched,
+                                       std::function<bool()> awake) {
   co_await clock.sleep_until(launched + probe.initial_delay);
   for (int failures = 0; true;) {
     co_await clock.sleep(probe.period);
@@ -45,8 +60,7 @@ awaitable<std::string> await_unhealthy(Clock& clock, container::Instance& instan
       failures = 0;
       continue;
     }
-    const bool tcp = probe.kind == Probe::Kind::tcp;
-    auto asking = tcp ? ask_tcp(clock, instance, probe, port) : ask_http(clock, instance, probe, port);
+    auto asking = ask(clock, instance, probe, process, port);
     const auto why = co_await std::move(asking);
     failures = why.empty() ? 0 : failures + 1;
     if (failures >= probe.failure_threshold)

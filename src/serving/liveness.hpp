@@ -11,8 +11,10 @@
 namespace wick::serving {
 
 /// Asks every `period` and returns, with a sentence, when `failure_threshold` answers in a row were none; never
-/// otherwise: cancel it. While `awake` says no (the instance is frozen) nothing is asked and failures are forgotten.
+/// otherwise: cancel it. A command runs as `process` does. While `awake` says no (the instance is frozen) nothing is
+/// asked and failures are forgotten.
 awaitable<std::string> await_unhealthy(Clock& clock, container::Instance& instance, const Liveness& probe,
-                                       std::uint16_t port, TimePoint launched, std::function<bool()> awake);
+                                       const container::Process& process, std::uint16_t port, TimePoint launched,
+                                       std::function<bool()> awake);
 
 }  // namespace wick::serving

@@ -1,5 +1,6 @@
 #include "wick/serving/readiness.hpp"
 
+#include "exec_probe.hpp"
 #include "wick/contract/plain_http.hpp"
 #include "wick/http/upstream.hpp"
 #include "wick/os/deadline.hpp"
@@ -13,9 +14,11 @@ constexpr Duration retry_first = 200us;  // measured: 165 µs after listen(2) in
 constexpr Duration retry_most = 10ms;
 constexpr Duration retry_slow = 50ms;  // a program that takes longer than `slow_after` does not wait for 40 ms more
 constexpr Duration slow_after = 10s;
-constexpr milliseconds patience_max{1000};  // then a look whether it listens elsewhere
-constexpr Duration look_period = 1s;        // at the instance's own sockets
-constexpr int looks_elsewhere_min = 3;      // a debug port may open long before the real one …
+constexpr milliseconds patience_max{1000};       // then a look whether it listens elsewhere
+constexpr Duration command_retry_first = 100ms;  // each costs some 40 ms of a core
+constexpr Duration command_retry_most = 1s;
+constexpr Duration look_period = 1s;    // at the instance's own sockets
+constexpr int looks_elsewhere_min = 3;  // a debug port may open long before the real one …
 constexpr std::uint64_t idle_cpu_usec =
     20'000;  // … but then the program is still busy starting: under 2 % of a core it is not
 constexpr std::size_t probe_answer_bytes_max = 64 << 10;
@@ -24,6 +27,7 @@ constexpr std::size_t probe_answer_bytes_max = 64 << 10;
 struct Notes {
   std::optional<int> answered;
   std::string last_error;
+  std::string command_failed;
   std::vector<container::Listening> elsewhere;  // set when that is the verdict
 };
 
@@ -67,21 +71,26 @@ awaitable<bool> answers(Clock& clock, container::Instance& instance, const Probe
 }
 
 /// Empty when it is ready but there is no connection to keep, or when `notes` has a verdict.
-awaitable<Fd> probe_until_ready(Clock& clock, container::Instance& instance, const RevisionSpec& spec, Notes& notes) {
-  const auto& probe = spec.readiness;
+awaitable<Fd> probe_until_well(Clock& clock, container::Instance& instance, const RevisionSpec& spec,
+                               const Probe& probe, Notes& notes) {
   const auto port = probe.port ? probe.port : spec.port;
   const auto began = clock.now();
   ElsewhereWatch elsewhere(began);
-  Duration pause = retry_first;
+  const bool exec = probe.kind == Probe::Kind::exec;
+  Duration pause = exec ? command_retry_first : retry_first;
   for (int successes = 0; true;) {
     Fd connection;
     bool success = false;
-    if (probe.kind == Probe::Kind::tcp) {
+    if (probe.kind != Probe::Kind::http) {
       const auto patience = probe.period > milliseconds(0) ? milliseconds(0) : patience_max;
       auto connected = co_await instance.await_listening(port, patience);
       success = connected.has_value();
       if (connected) connection = std::move(*connected);
       if (!connected) notes.last_error = connected.error().message();
+      if (connected && exec) {
+        notes.command_failed = co_await ask_exec(instance, spec.instance.process, probe.command, probe.timeout);
+        success = notes.command_failed.empty();
+      }
     } else {
       success = co_await answers(clock, instance, probe, port, notes);
     }
@@ -90,8 +99,20 @@ awaitable<Fd> probe_until_ready(Clock& clock, container::Instance& instance, con
     const auto now = clock.now();
     if (co_await elsewhere.look(now, instance, port, notes)) co_return Fd();
     co_await clock.sleep(probe.period > milliseconds(0) ? Duration(probe.period) : pause);
-    pause = now - began > slow_after ? retry_slow : std::min(pause * 2, retry_most);
+    if (exec)
+      pause = std::min(pause * 2, command_retry_most);
+    else
+      pause = now - began > slow_after ? retry_slow : std::min(pause * 2, retry_most);
   }
+}
+
+awaitable<Fd> probe_until_ready(Clock& clock, container::Instance& instance, const RevisionSpec& spec, Notes& notes) {
+  if (spec.startup) {
+    auto connection = co_await probe_until_well(clock, instance, spec, *spec.startup, notes);
+    if (!notes.elsewhere.empty()) co_return Fd();
+    notes = {};
+  }
+  co_return co_await probe_until_well(clock, instance, spec, spec.readiness, notes);
 }
 
 /// The probe's connection, or how the instance ended if that came first.
@@ -137,7 +158,9 @@ awaitable<std::expected<Fd, model::Failure>> await_ready(Clock& clock, container
     const auto port = spec.readiness.port ? spec.readiness.port : spec.port;
     if (sockets && !sockets->empty() && !listens_on(*sockets, port)) notes.elsewhere = std::move(*sockets);
     if (notes.elsewhere.empty())
-      co_return std::unexpected(never_ready(spec, notes.answered, notes.last_error, elapsed));
+      co_return std::unexpected(notes.command_failed.empty()
+                                    ? never_ready(spec, notes.answered, notes.last_error, elapsed)
+                                    : never_well(notes.command_failed, elapsed));
   }
   if (!notes.elsewhere.empty()) co_return std::unexpected(listens_elsewhere(notes.elsewhere, spec, elapsed));
   co_return std::move(outcome.connection);

@@ -503,7 +503,8 @@ awaitable<model::Failure> RevisionPool::end_of_service(Member member) {
   std::optional<container::Exit> exit;
   if (spec.liveness) {
     auto awake = [member] { return member->state == PooledInstance::State::ready; };
-    auto unhealthy = await_unhealthy(clock_, *member->instance, *spec.liveness, spec.port, member->launched, awake);
+    auto unhealthy = await_unhealthy(clock_, *member->instance, *spec.liveness, spec.instance.process, spec.port,
+                                     member->launched, awake);
     auto first = co_await first_of(std::move(unhealthy), member->instance->wait_exit());
     if (const auto* why = std::get_if<0>(&first)) co_return not_alive(*why, elapsed());
     exit = std::get<1>(std::move(first));

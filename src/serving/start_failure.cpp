@@ -124,6 +124,14 @@ model::Failure never_ready(const RevisionSpec& spec, std::optional<int> answered
   return failure;
 }
 
+model::Failure never_well(const std::string& why, milliseconds elapsed) {
+  return {.step = "probe",
+          .slug = "E_NOT_READY",
+          .because = fmt::format("the readiness command {}, for {}", why, duration_text(elapsed)),
+          .hint = "the readiness probe wants the command to end with 0; fix the command or the program",
+          .elapsed = elapsed};
+}
+
 model::Failure launch_failed(const Error& error, milliseconds elapsed) {
   return {
       .step = "start", .slug = slug(error.code()), .because = error.what(), .hint = error.hint(), .elapsed = elapsed};

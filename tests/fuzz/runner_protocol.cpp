@@ -36,6 +36,12 @@ void check(const protocol::Prepare& prepare) {
   }
 }
 
+void check(const protocol::Execute& execute) {
+  require(!execute.id.empty() && !execute.process.argv.empty() && !execute.process.argv.front().empty());
+  require(execute.process.working_folder.starts_with('/') && execute.process.uid < id_range_size);
+  require(execute.limit >= std::chrono::milliseconds(1) && execute.limit <= execute_limit_max);
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -50,5 +56,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   auto received = protocol::parse_request(bytes.substr(0, split), std::move(fds));
   if (!received || !received->request) return 0;
   if (const auto* prepare = std::get_if<protocol::Prepare>(&*received->request)) check(*prepare);
+  if (const auto* execute = std::get_if<protocol::Execute>(&*received->request)) check(*execute);
   return 0;
 }

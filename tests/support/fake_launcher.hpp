@@ -32,6 +32,8 @@ struct FakeBehaviour {
   Duration stop_delay{0};  // from SIGTERM to the end
   container::Usage usage;
   std::vector<std::string> output;
+  /// What a command inside it answers; empty: it ends with 0.
+  std::function<Result<container::Executed>(const container::Process&)> execute;
   std::function<awaitable<Result<Fd>>()>
       connector;  // a real server; empty: one end of a socketpair whose other end stays open
 };
@@ -106,6 +108,11 @@ class FakeInstance final : public container::Instance {
     given_back = true;
   }
 
+  awaitable<Result<container::Executed>> execute(container::Process process, std::chrono::milliseconds) override {
+    if (ended()) co_return fail(Errc::unavailable, "the instance has ended");
+    if (!behaviour_.execute) co_return container::Executed{};
+    co_return behaviour_.execute(process);
+  }
   awaitable<Result<container::Usage>> usage() override { co_return behaviour_.usage; }
 
   awaitable<Result<std::vector<container::Listening>>> listening() override {

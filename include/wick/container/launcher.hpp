@@ -37,6 +37,8 @@ class Instance {
 
   /// SIGTERM, at most `grace` to end, SIGKILL, then everything given back. Safe to call twice.
   virtual awaitable<void> stop(std::chrono::milliseconds grace) = 0;
+  /// As Runner::execute.
+  virtual awaitable<Result<Executed>> execute(Process process, std::chrono::milliseconds limit) = 0;
   virtual awaitable<Result<Usage>> usage() = 0;
   virtual awaitable<Result<std::vector<Listening>>> listening() = 0;
   /// The last `lines` lines of stdout and stderr, at most 64 KiB.

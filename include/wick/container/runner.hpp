@@ -163,6 +163,14 @@ struct Listening {
   std::uint16_t port = 0;
 };
 
+/// How a command inside an instance ended.
+struct Executed {
+  ExitStatus status;
+  std::string output;  // stdout and stderr, the last execute_output_bytes_max bytes
+};
+inline constexpr std::size_t execute_output_bytes_max = 1024;
+inline constexpr std::chrono::milliseconds execute_limit_max = std::chrono::minutes(10);
+
 struct UserIds {
   std::uint32_t uid = 0;
   std::uint32_t gid = 0;
@@ -199,6 +207,11 @@ class Runner {
   /// unavailable, as for one that ends. May be asked before start().
   virtual awaitable<Result<Fd>> await_listening(InstanceId id, std::uint16_t port,
                                                 std::chrono::milliseconds patience) = 0;
+  /// Runs one more process inside a running service: in its control group and namespaces, as its user, without
+  /// capabilities. Errors: conflict for one that does not run, denied for another user than the instance's and inside a
+  /// step, timed_out after `limit` (1 ms to execute_limit_max; it is killed), not_found for a command that is not
+  /// there.
+  virtual awaitable<Result<Executed>> execute(InstanceId id, Process process, std::chrono::milliseconds limit) = 0;
   virtual awaitable<Result<Usage>> usage(InstanceId id) = 0;
   virtual awaitable<Result<std::vector<Listening>>> listening(InstanceId id) = 0;
   /// Adds a callback: each is called once for every instance that ends by itself or by a signal, remove()'s included.

@@ -18,10 +18,11 @@ namespace wick::model {
 inline constexpr std::uint16_t default_port = 8080;
 
 struct ReadinessProbe {
-  enum class Kind { tcp, http } kind = Kind::tcp;
+  enum class Kind { tcp, http, exec } kind = Kind::tcp;
   std::string path = "/";
-  std::uint16_t port = 0;  // 0: the serving port
-  seconds timeout{0};      // 0 with period 0: Knative's aggressive probing
+  std::vector<std::string> command;  // exec
+  std::uint16_t port = 0;            // 0: the serving port
+  seconds timeout{0};                // 0 with period 0: Knative's aggressive probing
   seconds period{0};
   int success_threshold = 1;
 };
@@ -30,6 +31,7 @@ struct ReadinessProbe {
 struct HealthProbe {
   ReadinessProbe::Kind kind = ReadinessProbe::Kind::tcp;
   std::string path = "/";
+  std::vector<std::string> command;
   seconds initial_delay{0};
   seconds timeout{1};
   seconds period{10};

@@ -46,9 +46,10 @@ struct Scaling {
 };
 
 struct Probe {
-  enum class Kind { tcp, http } kind = Kind::tcp;
-  std::string path = "/";  // http
-  std::uint16_t port = 0;  // 0: the revision's port
+  enum class Kind { tcp, http, exec } kind = Kind::tcp;
+  std::string path = "/";            // http
+  std::vector<std::string> command;  // exec
+  std::uint16_t port = 0;            // 0: the revision's port
   milliseconds timeout{1000};
   int success_threshold = 1;
   milliseconds period{0};  // 0: as fast as is useful, for at most `startup_limit`
@@ -68,7 +69,8 @@ struct Ladder {
 /// What an instance that is ready must go on answering, or it is stopped and another one takes its place.
 struct Liveness {
   Probe::Kind kind = Probe::Kind::tcp;
-  std::string path = "/";  // http
+  std::string path = "/";            // http
+  std::vector<std::string> command;  // exec
   milliseconds initial_delay{0};
   milliseconds timeout{1000};
   milliseconds period{10'000};
@@ -87,6 +89,7 @@ struct RevisionSpec {
   milliseconds idle_limit{0};            // between bytes of the answer; 0: none
   milliseconds startup_limit{600'000};   // progress-deadline: from launch to ready
   milliseconds stop_grace{30'000};       // SIGTERM to SIGKILL
+  std::optional<Probe> startup;          // asked until it succeeds once, before `readiness` is
   Probe readiness;
   std::optional<Liveness> liveness;
   Scaling scaling;

@@ -31,4 +31,7 @@ model::Failure not_alive(const std::string& why, milliseconds elapsed);
 /// Whether the port that requests go to is among `sockets`, reachable through the loopback address.
 bool listens_on(const std::vector<container::Listening>& sockets, std::uint16_t port);
 
+/// The command that is its readiness probe never ended with 0; `why` is how it ended last.
+model::Failure never_well(const std::string& why, milliseconds elapsed);
+
 }  // namespace wick::serving

@@ -10,6 +10,7 @@
 using namespace wick;
 using namespace wick::container;
 using namespace wick::container::testing;
+using namespace std::chrono_literals;
 using Catch::Matchers::Contains;
 
 namespace {
@@ -76,4 +77,45 @@ TEST_CASE("an instance runs, answers on its port, and is gone after remove") {
   CHECK(f.wait_exit(spec.id).status.signal == SIGKILL);
   CHECK(f.leftovers().empty());
   CHECK(f.run(f.runner().start(spec.id)).error().code() == Errc::not_found);
+}
+
+TEST_CASE("a command inside a running instance is its user, sees its root, and is killed at its limit") {
+  RunnerFixture f;
+  const auto spec = f.spec({"/bin/sleep", "60"});
+  value_of(f.run(f.runner().prepare(spec, f.open_log(spec.id))));
+  const auto execute = [&](std::vector<std::string> argv, std::chrono::milliseconds limit = 20s) {
+    auto process = spec.process;
+    process.argv = std::move(argv);
+    return f.run(f.runner().execute(spec.id, process, limit));
+  };
+  CHECK(execute({"/bin/true"}).error().code() == Errc::conflict);
+  value_of(f.run(f.runner().start(spec.id)));
+
+  const auto told =
+      value_of(execute({"/bin/sh", "-c", "grep -E 'NoNewPrivs|Seccomp:' /proc/self/status; exit 7"}));
+  CHECK(told.status.code == 7);
+  CHECK_THAT(told.output, Contains("NoNewPrivs:\t1") && Contains("Seccomp:\t2"));
+  CHECK_THAT(value_of(execute({"/bin/sh", "-c", "id -u; grep CapBnd /proc/self/status"})).output,
+             Contains(std::to_string(spec.process.uid)) && Contains("CapBnd:\t0000000000000000"));
+  CHECK(value_of(execute({"/bin/true"})).status.ok());
+  const auto missing = execute({"/bin/none"});
+  REQUIRE_FALSE(missing);
+  CHECK(missing.error().what() == "the command '/bin/none' is not in the image");
+
+  const auto late = execute({"/bin/sleep", "77"}, 300ms);
+  REQUIRE_FALSE(late);
+  CHECK(late.error().code() == Errc::timed_out);
+  CHECK_THAT(value_of(execute({"/bin/busybox", "ps"})).output, !Contains("sleep 77"));
+
+  auto root = spec.process;
+  root.argv = {"/bin/true"};
+  root.uid = 0;
+  CHECK(f.run(f.runner().execute(spec.id, root, 1s)).error().code() == Errc::denied);
+
+  value_of(f.run(f.runner().freeze(spec.id)));
+  CHECK(execute({"/bin/true"}).error().code() == Errc::conflict);
+  value_of(f.run(f.runner().remove(spec.id)));
+  CHECK(execute({"/bin/true"}).error().code() == Errc::not_found);
+  f.wait_exit(spec.id);
+  CHECK(f.leftovers().empty());
 }

@@ -73,6 +73,9 @@ class FakeRunner final : public container::Runner {
   }
   awaitable<Result<std::vector<container::Existing>>> list() override { co_return std::vector<container::Existing>{}; }
   awaitable<Result<Fd>> connect(Id, std::uint16_t) override { co_return fail(Errc::unavailable, "nobody listens"); }
+  awaitable<Result<container::Executed>> execute(Id, container::Process, std::chrono::milliseconds) override {
+    co_return container::Executed{};
+  }
   awaitable<Result<container::Usage>> usage(Id) override { co_return container::Usage{}; }
   awaitable<Result<std::vector<container::Listening>>> listening(Id) override {
     co_return std::vector<container::Listening>{};

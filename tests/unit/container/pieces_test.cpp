@@ -133,6 +133,18 @@ TEST_CASE("the runtime's messages become sentences") {
   CHECK(explain("something \\\"new\\\"") == "something \"new\"");
 }
 
+TEST_CASE("a command in a container is shown the runtime's state without the network, which was entered before") {
+  const auto shown = state_without_network(
+      R"({"id":"x","config":{"namespaces":[{"type":"NEWNS","path":""},{"type":"NEWNET","path":"/proc/1/fd/2"}]},)"
+      R"("namespace_paths":{"NEWNET":"/proc/9/ns/net","NEWNS":"/proc/9/ns/mnt"}})");
+  REQUIRE(shown);
+  CHECK(*shown == R"({"id":"x","config":{"namespaces":[{"type":"NEWNS","path":""}]},)"
+                  R"("namespace_paths":{"NEWNS":"/proc/9/ns/mnt"}})");
+  for (const std::string_view other :
+       {"", "[]", R"({"config":{}})", R"({"config":{"namespaces":[]},"namespace_paths":{}})"})
+    CHECK(state_without_network(other).error().code() == Errc::unsupported);
+}
+
 TEST_CASE("a process' name may hold anything") {
   const auto stat =
       parse_stat("42 (a) b (c)) S 1 42 42 0 -1 4194560 810 0 0 0 0 1 0 0 20 0 1 0 213350 2322432 332 1\n");

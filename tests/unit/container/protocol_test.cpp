@@ -69,6 +69,33 @@ TEST_CASE("what the front says about an instance is what the runner hears") {
   CHECK(heard.log);
 }
 
+TEST_CASE("a command for an instance comes with its process and its limit, in their bounds") {
+  const auto process = service().process;
+  const auto id = service().id;
+  auto out = encode_execute(id, process, std::chrono::seconds(2));
+  REQUIRE(out);
+  const auto said = *protocol::value_of<ExecuteBody>(out->body);
+  auto request = parse(Verb::execute, out->body, std::move(out->fds));
+  REQUIRE(request);
+  const auto& heard = std::get<Execute>(*request);
+  CHECK(heard.id == id);
+  CHECK(heard.process == process);
+  CHECK(heard.limit == std::chrono::seconds(2));
+
+  const auto with = [&](const std::function<void(ExecuteBody&)>& change) {
+    auto body = said;
+    change(body);
+    return parse(Verb::execute, bytes_of(body), std::move(encode_execute(id, process, std::chrono::seconds(1))->fds));
+  };
+  CHECK_FALSE(with([](ExecuteBody& body) { body.limit_ms = 0; }));
+  CHECK_FALSE(with([](ExecuteBody& body) { body.limit_ms = 600'001; }));
+  CHECK_FALSE(with([](ExecuteBody& body) { body.arguments += 1; }));
+  CHECK_FALSE(with([](ExecuteBody& body) { body.arguments = 0; }));
+  CHECK_FALSE(with([](ExecuteBody& body) { body.group_count = 33; }));
+  CHECK_FALSE(with([](ExecuteBody& body) { body.uid = id_range_size; }));
+  CHECK_FALSE(encode_execute(id, {.argv = {"/a"}, .working_folder = "relative"}, std::chrono::seconds(1)));
+}
+
 TEST_CASE("a head that is not ours ends the connection") {
   CHECK_FALSE(parse_request("", {}));
   CHECK_FALSE(parse_request("x", {}));
@@ -85,7 +112,7 @@ TEST_CASE("a head that is not ours ends the connection") {
 }
 
 TEST_CASE("a body of the wrong size or with the wrong descriptors is refused, for every verb") {
-  for (int number = static_cast<int>(Verb::prepare); number <= static_cast<int>(Verb::bootstrap); ++number) {
+  for (int number = static_cast<int>(Verb::prepare); number <= static_cast<int>(Verb::execute); ++number) {
     const auto verb = static_cast<Verb>(number);
     CAPTURE(to_string(verb));
     for (const std::size_t size : {1U, 15U, 17U, 5000U, 60000U}) {

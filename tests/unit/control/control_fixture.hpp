@@ -38,6 +38,10 @@ class FakeRunner final : public container::Runner {
   awaitable<Result<void>> remove(container::InstanceId) override { co_return unused(); }
   awaitable<Result<std::vector<container::Existing>>> list() override { co_return unused(); }
   awaitable<Result<Fd>> connect(container::InstanceId, std::uint16_t) override { co_return unused(); }
+  awaitable<Result<container::Executed>> execute(container::InstanceId, container::Process,
+                                                 std::chrono::milliseconds) override {
+    co_return unused();
+  }
   awaitable<Result<container::Usage>> usage(container::InstanceId) override { co_return unused(); }
   awaitable<Result<std::vector<container::Listening>>> listening(container::InstanceId) override { co_return unused(); }
   void on_exit(std::function<void(const container::Exit&)>) override {}

@@ -109,8 +109,13 @@ TEST_CASE("a container that breaks Knative's rules is refused with Knative's tex
       {"readinessProbe: {failureThreshold: 3}",
        "failureThreshold is disallowed when periodSeconds is zero: "
        "spec.template.spec.containers[0].readinessProbe.failureThreshold"},
-      {"readinessProbe: {exec: {command: [x]}}",
-       "must not set the field(s): spec.template.spec.containers[0].readinessProbe.exec"},
+      {"readinessProbe: {exec: {command: [x, '']}}, livenessProbe: {exec: {command: [x]}, periodSeconds: 1}", ""},
+      {"readinessProbe: {exec: {}}", "missing field(s): spec.template.spec.containers[0].readinessProbe.exec.command"},
+      {"livenessProbe: {exec: {command: [x]}, httpGet: {path: /}}",
+       "expected exactly one, got both: spec.template.spec.containers[0].livenessProbe.exec, "
+       "spec.template.spec.containers[0].livenessProbe.httpGet"},
+      {"readinessProbe: {grpc: {port: 1}}",
+       "must not set the field(s): spec.template.spec.containers[0].readinessProbe.grpc"},
       {"readinessProbe: {successThreshold: -1}",
        "expected 1 <= -1 <= 2147483647: spec.template.spec.containers[0].readinessProbe.successThreshold"},
   }));

@@ -111,6 +111,62 @@ TEST_CASE("a slow start is waited for, up to the limit") {
   CHECK_FALSE(deploy({.listens_after = 61s}, ready_within(60s)));
 }
 
+TEST_CASE("with a command as its probe an instance is ready when it listens and the command ends with 0") {
+  RevisionSpec spec;
+  spec.readiness.kind = Probe::Kind::exec;
+  spec.readiness.command = {"/check", "now"};
+  spec.instance.process = {.argv = {"/server"}, .environment = {"A=1"}, .uid = 1000};
+  PoolFixture f(spec);
+  std::vector<container::Process> asked;
+  f.launcher.behaviour = {.listens_after = 1s, .execute = [&](const container::Process& process) {
+                            asked.push_back(process);
+                            return container::Executed{.status = {.code = asked.size() < 3 ? 1 : 0}, .output = {}};
+                          }};
+  REQUIRE(f.run(f.pool->ensure_ready()));
+  REQUIRE(asked.size() == 3);
+  CHECK(asked[0].argv == spec.readiness.command);
+  CHECK(asked[0].environment == spec.instance.process.environment);
+  CHECK(asked[0].uid == 1000);
+  const auto started = f.view().instances.at(0).start_elapsed;
+  CHECK(started >= 1300ms);  // 100 ms after the first answer, 200 ms after the second
+  CHECK(started < 1400ms);
+}
+
+TEST_CASE("a command that never ends with 0 is told with its last output") {
+  auto spec = ready_within(5s);
+  spec.readiness.kind = Probe::Kind::exec;
+  spec.readiness.command = {"/check"};
+  const auto outcome = deploy({.execute =
+                                   [](const container::Process&) {
+                                     return container::Executed{.status = {.code = 3}, .output = "no database\n"};
+                                   }},
+                              spec);
+  REQUIRE_FALSE(outcome);
+  CHECK(outcome.error().slug == "E_NOT_READY");
+  CHECK(outcome.error().because == "the readiness command '/check' ended with exit 3: no database, for 5000 ms");
+  const auto missing = deploy({.execute = [](const container::Process&) -> Result<container::Executed> {
+                                return fail(Errc::not_found, "the command '/check' is not in the image");
+                              }},
+                              spec);
+  REQUIRE_FALSE(missing);
+  CHECK(missing.error().because ==
+        "the readiness command '/check': the command '/check' is not in the image, for 5000 ms");
+}
+
+TEST_CASE("a startup probe is asked before readiness is, until it succeeds once") {
+  RevisionSpec spec;
+  spec.startup = Probe{.kind = Probe::Kind::exec, .command = {"/booted"}};
+  spec.readiness.kind = Probe::Kind::exec;
+  spec.readiness.command = {"/ready"};
+  std::vector<std::string> asked;
+  FakeBehaviour behaviour{.execute = [&](const container::Process& process) {
+    asked.push_back(process.argv[0]);
+    return container::Executed{.status = {.code = asked.size() < 2 ? 1 : 0}, .output = {}};
+  }};
+  CHECK(deploy(std::move(behaviour), spec));
+  CHECK(asked == std::vector<std::string>{"/booted", "/booted", "/ready"});
+}
+
 TEST_CASE("a success threshold wants that many successes") {
   PoolFixture f([] {
     RevisionSpec spec;

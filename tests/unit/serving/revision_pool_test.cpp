@@ -686,6 +686,28 @@ TEST_CASE("an instance that fails its liveness probe three times in a row is rep
   CHECK(f.view().last_failure->because.find("failed its liveness probe 3 times in a row") != std::string::npos);
 }
 
+TEST_CASE("a command as liveness probe runs as the program does, and its failures replace the instance") {
+  auto spec = quick();
+  spec.scaling.min_scale = 1;
+  spec.instance.process.uid = 1000;
+  spec.liveness = Liveness{.kind = Probe::Kind::exec, .command = {"/alive"}, .period = 1s};
+  PoolFixture f(spec);
+  int code = 0;
+  f.launcher.behaviour.execute = [&](const container::Process& process) {
+    CHECK(process.uid == 1000);
+    CHECK(process.argv == std::vector<std::string>{"/alive"});
+    return container::Executed{.status = {.code = code}, .output = "stuck"};
+  };
+  f.clock.advance(30s);
+  CHECK(f.launcher.launches == 1);
+  code = 1;
+  f.clock.advance(5s);
+  CHECK(f.launcher.launches >= 2);
+  REQUIRE(f.view().last_failure);
+  CHECK(f.view().last_failure->because.find("3 times in a row: '/alive' ended with exit 1: stuck") !=
+        std::string::npos);
+}
+
 TEST_CASE("a program that ends soon after each start is started at once, then ever more slowly") {
   auto spec = quick();
   spec.scaling.min_scale = 1;
