@@ -91,8 +91,7 @@ TEST_CASE("a command inside a running instance is its user, sees its root, and i
   CHECK(execute({"/bin/true"}).error().code() == Errc::conflict);
   value_of(f.run(f.runner().start(spec.id)));
 
-  const auto told =
-      value_of(execute({"/bin/sh", "-c", "grep -E 'NoNewPrivs|Seccomp:' /proc/self/status; exit 7"}));
+  const auto told = value_of(execute({"/bin/sh", "-c", "grep -E 'NoNewPrivs|Seccomp:' /proc/self/status; exit 7"}));
   CHECK(told.status.code == 7);
   CHECK_THAT(told.output, Contains("NoNewPrivs:\t1") && Contains("Seccomp:\t2"));
   CHECK_THAT(value_of(execute({"/bin/sh", "-c", "id -u; grep CapBnd /proc/self/status"})).output,

@@ -160,7 +160,9 @@ TEST_CASE("a frozen instance is stopped when its time is over") {
   CHECK(f.view().instances.empty());
 }
 
-TEST_CASE("a frozen instance whose time is over, or that the budget evicts, is not replaced though the window still wants one") {
+TEST_CASE(
+    "a frozen instance whose time is over, or that the budget evicts, is not replaced though the window still wants "
+    "one") {
   auto spec = with({.freeze_after = 1s, .frozen_for = 1s});
   spec.scaling.stable_window = 60s;
   for (const std::uint64_t bytes : {std::uint64_t{1} << 30, std::uint64_t{1}}) {
