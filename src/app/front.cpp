@@ -173,15 +173,16 @@ Result<std::unique_ptr<Front>> Front::make(asio::io_context& loop, const Config&
     return fail(std::move(laid.error()).within("builders"));
   auto content = image::ContentStore::open(folders->content);
   if (!content) return fail(std::move(content.error()).within("image store"));
-  const auto open_database = [&](const char* name, std::vector<std::string_view> migrations) {
-    return store::Database::open((front_folder(config) / name).string(), std::move(migrations));
+  const auto open_database = [&](const char* name, std::vector<std::string_view> migrations,
+                                 store::DatabaseOptions options = {}) {
+    return store::Database::open((front_folder(config) / name).string(), std::move(migrations), options);
   };
   // A database counts its migrations: whatever is added goes to the end of this list, whoever adds it.
   auto control_migrations = store::Objects::migrations();
   for (const auto migration : api::migrations()) control_migrations.push_back(migration);
   auto control_database = open_database("control.db", std::move(control_migrations));
   if (!control_database) return fail(std::move(control_database.error()).within("control.db"));
-  auto event_database = open_database("events.db", eventing::Eventing::migrations());
+  auto event_database = open_database("events.db", eventing::Eventing::migrations(), {.log_bytes = 18 << 20});
   if (!event_database) return fail(std::move(event_database.error()).within("events.db"));
   auto front =
       std::unique_ptr<Front>(new Front(loop, config, std::move(sockets), std::move(*folders), std::move(*content),

@@ -144,10 +144,15 @@ class FileDatabase final : public Database {
     std::unique_lock lock(mutex_);
     const auto ready = [this] { return closing_ || !queue_.empty(); };
     sleeping_ = true;
-    if (writer_.wal_pages() > 0 && !wake_.wait_for(lock, idle_before_checkpoint, ready)) {
+    if ((writer_.wal_pages() > 0 || log_is_short_) && !wake_.wait_for(lock, idle_before_checkpoint, ready)) {
       lock.unlock();
-      writer_.checkpoint();
+      if (writer_.wal_pages() > 0) writer_.checkpoint();
       lock.lock();
+      while (log_is_short_ && !ready()) {
+        lock.unlock();
+        log_is_short_ = writer_.lengthen_log(static_cast<std::int64_t>(options_.log_bytes));
+        lock.lock();
+      }
     }
     wake_.wait(lock, ready);
     sleeping_ = false;
@@ -196,6 +201,7 @@ class FileDatabase final : public Database {
   std::deque<Job> queue_;
   bool sleeping_ = false;
   bool closing_ = false;
+  bool log_is_short_ = options_.log_bytes > 0;  // the thread's
   std::thread thread_;
 };
 

@@ -1,5 +1,7 @@
 #include "writer.hpp"
 
+#include <algorithm>
+
 #include "wick/base/log.hpp"
 
 namespace wick::store {
@@ -86,6 +88,25 @@ void Writer::checkpoint() {
   if (code != SQLITE_OK && code != SQLITE_BUSY)
     log::warn("checkpoint failed", {{"error", sqlite3_errmsg(connection_.get())}, {"code", code}});
   wal_pages_ = 0;  // counted again by the next commit
+}
+
+/// Zeros past the end are no frames to SQLite: each frame, and the header, has a checksum.
+bool Writer::lengthen_log(std::int64_t bytes) {
+  static constexpr char zeros[64 << 10] = {};  // SQLite's unix VFS writes less than 128 KiB at a time
+  constexpr int zeros_a_step = 16;
+  sqlite3_file* file = nullptr;
+  if (broken_) return false;
+  if (sqlite3_file_control(connection_.get(), "main", SQLITE_FCNTL_JOURNAL_POINTER, &file) != SQLITE_OK) return false;
+  sqlite3_int64 size = 0;
+  if (file == nullptr || file->pMethods == nullptr || file->pMethods->xFileSize(file, &size) != SQLITE_OK) return false;
+  if (size >= bytes) return false;
+  // No room for this is no error: commits append as far as they can.
+  for (int i = 0; i < zeros_a_step && size < bytes; ++i) {
+    const auto count = static_cast<int>(std::min<sqlite3_int64>(bytes - size, sizeof zeros));
+    if (file->pMethods->xWrite(file, zeros, count, size) != SQLITE_OK) return false;
+    size += count;
+  }
+  return file->pMethods->xSync(file, SQLITE_SYNC_NORMAL) == SQLITE_OK;
 }
 
 }  // namespace wick::store

@@ -29,6 +29,8 @@ class Writer {
   void commit(std::span<Job> jobs);
   /// Moves what the WAL holds into the database file as far as readers allow. Failure is logged: the WAL stays valid.
   void checkpoint();
+  /// Makes the WAL file longer by a step, up to `bytes`; false when it is as long, or cannot be.
+  bool lengthen_log(std::int64_t bytes);
   /// Pages in the WAL since the last complete checkpoint.
   int wal_pages() const { return wal_pages_; }
   sqlite3* connection() { return connection_.get(); }

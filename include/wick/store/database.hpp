@@ -65,6 +65,9 @@ Error to_error(const DatabaseError& error);
 struct DatabaseOptions {
   std::size_t queue_max = 10'000;  // writes waiting; past it Errc::overloaded
   std::size_t group_max = 512;     // writes a commit
+  // The WAL file is made so long while there is nothing to do: a commit that overwrites costs the disk one sync, a
+  // commit that appends two.
+  std::size_t log_bytes = 0;
 };
 
 class Database {
