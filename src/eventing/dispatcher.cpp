@@ -15,6 +15,7 @@ namespace wick::eventing {
 namespace {
 
 constexpr int scan_count = 256;           // places looked at between two turns of the loop
+constexpr int start_count = 4;            // deliveries a trigger begins
 constexpr int due_count = 64;             // rows looked at
 constexpr std::size_t rows_max = 10'000;  // that wait for a retry; past it a trigger begins nothing new
 constexpr std::size_t explained_max = 8;  // triggers of a broker whose refusals the journal shows
@@ -225,7 +226,7 @@ void Dispatcher::offer(Trigger& trigger, const StoredEvent& event) {
 
 /// True while there is more to look at.
 bool Dispatcher::catch_up(Trigger& trigger) {
-  if (trigger.live || trigger.queue.is_full() || trigger.rows > rows_max) return false;
+  if (trigger.live || !trigger.queue.wants_more() || trigger.rows > rows_max) return false;
   const auto places = log_.scan(trigger.looked_at, scan_count);
   bool at_head = places.empty();
   for (const Log::Place& place : places) {
@@ -260,7 +261,7 @@ awaitable<void> Dispatcher::run(TriggerPointer trigger) {
     try {
       again = start_due(trigger);
       more = !stopping_ && catch_up(*trigger);
-      start_ready(trigger);
+      more |= start_ready(trigger);
     } catch (const store::DatabaseError& error) {
       log::error("event log not readable, trying again", {{"trigger", trigger->name}, {"error", error.what()}});
       again = clock_.wall() + read_retry_interval;
@@ -303,30 +304,46 @@ bool Dispatcher::has_room(const Trigger& trigger) const {
 
 /// Starts what is due while there is room; the time of the next row that is not.
 std::optional<WallTime> Dispatcher::start_due(const TriggerPointer& trigger) {
-  if (!has_room(*trigger)) return std::nullopt;  // an attempt that ends wakes us
-  if (!trigger->next_due || *trigger->next_due > clock_.wall()) return trigger->next_due;
-  trigger->next_due.reset();
-  // Rows under way are still due, and a row just written may belong to an attempt that has not ended yet: look past
-  // them.
-  const auto rows = log_.due(trigger->name, due_count + static_cast<int>(trigger->under_way));
-  for (const DeliveryRow& row : rows) {
-    if (trigger->busy.contains(row.position) || trigger->queue.contains(row.position)) continue;
-    if (row.due > clock_.wall() || !has_room(*trigger)) {
+  while (has_room(*trigger)) {
+    if (trigger->due.empty()) look_for_due(*trigger);
+    if (trigger->due.empty()) return trigger->next_due;
+    DeliveryRow row = std::move(trigger->due.front());
+    trigger->due.pop_front();
+    if (trigger->busy.contains(row.position) || trigger->queue.contains(row.position)) {
       trigger->expect_row(row.due);
-      break;
+      continue;
     }
     trigger->busy.insert(row.position);
-    start(trigger, {.event = log_.read(row.position), .lane = row.lane, .row = row});
+    auto event = log_.read(row.position);
+    std::string lane = row.lane;
+    start(trigger, {.event = std::move(event), .lane = std::move(lane), .row = std::move(row)});
   }
-  // A full answer may have left some out.
-  if (!trigger->next_due && rows.size() >= due_count) trigger->next_due = clock_.wall();
-  return has_room(*trigger) ? trigger->next_due : std::nullopt;
+  return std::nullopt;  // an attempt that ends wakes us
 }
 
-void Dispatcher::start_ready(const TriggerPointer& trigger) {
-  while (has_room(*trigger)) {
+/// A read for many attempts: a subscriber that is away has thousands of rows due.
+void Dispatcher::look_for_due(Trigger& trigger) {
+  const WallTime now = clock_.wall();
+  if (!trigger.next_due || *trigger.next_due > now) return;
+  trigger.next_due.reset();
+  // Rows under way are still due, and a row just written may belong to an attempt that has not ended yet: look past
+  // them.
+  const auto count = due_count + static_cast<int>(trigger.under_way);
+  auto rows = log_.due(trigger.name, count);
+  for (DeliveryRow& row : rows) {
+    if (trigger.busy.contains(row.position) || trigger.queue.contains(row.position)) continue;
+    if (row.due > now) return trigger.expect_row(row.due);
+    trigger.due.push_back(std::move(row));
+  }
+  if (rows.size() >= static_cast<std::size_t>(count)) trigger.expect_row(now);  // it may have left some out
+}
+
+/// True when there is more to begin. One trigger's deliveries must not hold up publishers and other triggers.
+bool Dispatcher::start_ready(const TriggerPointer& trigger) {
+  for (int begun = 0; has_room(*trigger); ++begun) {
+    if (begun == start_count) return true;
     auto ready = trigger->queue.next();
-    if (!ready) return;
+    if (!ready) return false;
     auto event = log_.read(ready->position);
     if (event) {
       start(trigger, {.event = std::move(event), .lane = std::move(ready->lane)});
@@ -337,6 +354,7 @@ void Dispatcher::start_ready(const TriggerPointer& trigger) {
     trigger->queue.release(ready->lane);
     trigger->dirty = true;
   }
+  return false;
 }
 
 awaitable<void> Dispatcher::wait(TriggerPointer trigger, std::optional<WallTime> until) {

@@ -98,8 +98,9 @@ class Dispatcher {
   awaitable<void> activate(TriggerPointer trigger);
   bool has_room(const Trigger& trigger) const;
   std::optional<WallTime> start_due(const TriggerPointer& trigger);
+  void look_for_due(Trigger& trigger);
   bool catch_up(Trigger& trigger);
-  void start_ready(const TriggerPointer& trigger);
+  bool start_ready(const TriggerPointer& trigger);
   awaitable<void> wait(TriggerPointer trigger, std::optional<WallTime> until);
   void start(const TriggerPointer& trigger, Attempt attempt);
 

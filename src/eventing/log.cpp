@@ -156,12 +156,12 @@ awaitable<void> Log::flush(std::shared_ptr<Batch> batch) {
   batch->outcome = written;
   failed_commits_ = !written && written.error().code() == Errc::io ? failed_commits_ + 1 : 0;
   if (failed_commits_ == failed_commits_max && broken_) broken_();
+  batch->ended.cancel();  // the callers go on after this, but before the deliveries that are begun here
   if (written && !batch->events.empty()) {
     std::vector<EventPointer> stored(batch->events.begin(), batch->events.end());
     for (const auto& event : stored) remember(event);
     if (stored_) stored_(stored);
   }
-  batch->ended.cancel();
 }
 
 awaitable<void> Log::stop() { co_await tasks_.join(); }
@@ -179,6 +179,11 @@ void Log::remember(EventPointer event) {
 
 std::vector<Log::Place> Log::scan(Position after, int count) {
   std::vector<Place> places;
+  if (!recent_.empty() && recent_.begin()->first <= after + 1) {
+    for (auto next = recent_.upper_bound(after); next != recent_.end() && std::ssize(places) < count; ++next)
+      places.push_back({next->first, next->second->broker});
+    return places;
+  }
   try {
     scan_.reset().bind(static_cast<std::int64_t>(after)).bind(count);
     while (scan_.step()) places.push_back({static_cast<Position>(scan_.integer(0)), scan_.text(1)});

@@ -1,6 +1,7 @@
 // A trigger as the dispatcher runs it.
 #pragma once
 
+#include <deque>
 #include <set>
 
 #include "dispatcher.hpp"
@@ -26,7 +27,8 @@ struct Dispatcher::Trigger {
   std::size_t under_way = 0;
   std::set<Position> busy;           // rows under way
   std::size_t rows = 0;              // that wait for an attempt, as far as known
-  std::optional<WallTime> next_due;  // no row is due earlier; nullopt: none is
+  std::deque<DeliveryRow> due;       // read, and waiting for room: until its attempt a row does not change
+  std::optional<WallTime> next_due;  // no other row is due earlier; nullopt: none is
   bool replaying = false;
   Histogram* dispatch_seconds = nullptr;
 

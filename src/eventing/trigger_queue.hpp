@@ -27,6 +27,8 @@ class TriggerQueue {
   };
 
   bool is_full() const { return waiting_ >= waiting_max; }
+  /// A read of the log is worth its cost: it has place for much, or nothing of what it holds may be started.
+  bool wants_more() const { return waiting_ <= waiting_max / 2 || (ready_.empty() && !is_full()); }
   /// `lane` empty: no order.
   void offer(Position position, std::string lane);
   std::optional<Ready> next();

@@ -162,7 +162,10 @@ awaitable<void> Dispatcher::run_replay(TriggerPointer trigger, Position next, Po
     };
     co_await persist(trigger, make);
     trigger->rows += rows.size();
-    if (!rows.empty()) trigger->expect_row(rows.front().due);
+    if (!rows.empty()) {
+      trigger->due.clear();  // one of these may have replaced a row that was read
+      trigger->expect_row(rows.front().due);
+    }
     trigger->wake.notify();
   }
   trigger->replaying = false;
