@@ -75,14 +75,14 @@ CoreEvents::CoreEvents(store::Objects& objects, Clock& clock) : objects_(objects
     if (kind.stored && is_told_of(kind))
       for (const auto& object : objects_.list(kind.resource()))
         before_[{kind.resource(), model::text_at(*object, {"metadata", "namespace"}),
-                 model::text_at(*object, {"metadata", "name"})}] = object;
+                 model::text_at(*object, {"metadata", "name"})}] = seen_in(*object);
   subscription_ = objects_.subscribe([this](const store::Change& change) { on_change(change); });
 }
 
 std::vector<json::object> CoreEvents::list() {
   forget_old();
   std::vector<json::object> events;
-  for (const auto& told : told_) events.push_back(told.event);
+  for (const auto& told : told_) events.push_back(event_of(told));
   return events;
 }
 
@@ -98,12 +98,17 @@ void CoreEvents::on_change(const store::Change& change) {
     before_.erase(change.key);
     return;
   }
-  auto& before = before_[change.key];
-  if (before)
-    on_modified(*kind, *before, *change.object);
-  else
+  const auto [before, is_new] = before_.try_emplace(change.key);
+  if (is_new)
     on_created(*kind, *change.object);
-  before = change.object;
+  else
+    on_modified(*kind, before->second, *change.object);
+  before->second = seen_in(*change.object);
+}
+
+CoreEvents::Seen CoreEvents::seen_in(const json::object& object) {
+  return {.ready = model::find_condition(object, "Ready").status,
+          .latest_ready = model::text_at(object, {"status", "latestReadyRevisionName"})};
 }
 
 /// Its controller says that it made it.
@@ -123,14 +128,13 @@ void CoreEvents::on_created(const model::Kind& kind, const json::object& object)
          fmt::format("Created {} \"{}\"", kind.kind, model::text_at(object, {"metadata", "name"})));
 }
 
-void CoreEvents::on_modified(const model::Kind& kind, const json::object& before, const json::object& after) {
-  const auto was = model::find_condition(before, "Ready");
+void CoreEvents::on_modified(const model::Kind& kind, const Seen& before, const json::object& after) {
   const auto is = model::find_condition(after, "Ready");
   const auto latest = model::text_at(after, {"status", "latestReadyRevisionName"});
   const bool is_configuration = &kind == &model::configuration_kind();
-  if (is_configuration && !latest.empty() && latest != model::text_at(before, {"status", "latestReadyRevisionName"}))
+  if (is_configuration && !latest.empty() && latest != before.latest_ready)
     tell(kind, after, "Normal", "LatestReadyUpdate", fmt::format("LatestReadyRevisionName updated to \"{}\"", latest));
-  if (was.status == is.status) return;
+  if (before.ready == is.status) return;
   if (is.status == model::Truth::yes && &kind == &model::revision_kind())
     tell(kind, after, "Normal", "RevisionReady", "Revision becomes ready upon all resources being ready");
   else if (is.status == model::Truth::yes && is_configuration)
@@ -145,36 +149,46 @@ void CoreEvents::on_modified(const model::Kind& kind, const json::object& before
 
 void CoreEvents::tell(const model::Kind& kind, const json::object& about, std::string_view type,
                       std::string_view reason, std::string message) {
-  const auto now = clock_.wall();
-  const auto when = to_rfc3339(now);
-  const auto name = model::text_at(about, {"metadata", "name"});
-  const auto name_space = model::text_at(about, {"metadata", "namespace"});
-  // Kubernetes' own way of naming an event: the object and a number in hex that no other has.
-  const auto number = static_cast<std::uint64_t>(now.time_since_epoch().count()) + ++count_;
-  told_.push_back({now,
-                   {{"apiVersion", "v1"},
-                    {"kind", "Event"},
-                    {"metadata",
-                     {{"name", fmt::format("{}.{:x}", name, number)},
-                      {"namespace", name_space},
-                      {"uid", fmt::format("{:08x}-0000-4000-8002-{:012x}", count_, number & 0xffffffffffff)},
-                      {"creationTimestamp", when}}},
-                    {"involvedObject",
-                     {{"apiVersion", kind.api_version()},
-                      {"kind", kind.kind},
-                      {"namespace", name_space},
-                      {"name", name},
-                      {"uid", model::text_at(about, {"metadata", "uid"})},
-                      {"resourceVersion", model::text_at(about, {"metadata", "resourceVersion"})}}},
-                    {"reason", reason},
-                    {"message", std::move(message)},
-                    {"type", type},
-                    {"count", 1},
-                    {"firstTimestamp", when},
-                    {"lastTimestamp", when},
-                    {"source", {{"component", component_of(kind)}}},
-                    {"reportingComponent", component_of(kind)}}});
+  told_.push_back({.when = clock_.wall(),
+                   .count = ++count_,
+                   .kind = &kind,
+                   .name_space = std::string(model::text_at(about, {"metadata", "namespace"})),
+                   .name = std::string(model::text_at(about, {"metadata", "name"})),
+                   .uid = std::string(model::text_at(about, {"metadata", "uid"})),
+                   .version = std::string(model::text_at(about, {"metadata", "resourceVersion"})),
+                   .type = std::string(type),
+                   .reason = std::string(reason),
+                   .message = std::move(message)});
   forget_old();
+}
+
+json::object CoreEvents::event_of(const Told& told) {
+  const auto when = to_rfc3339(told.when);
+  // Kubernetes' own way of naming an event: the object and a number in hex that no other has.
+  const auto number = static_cast<std::uint64_t>(told.when.time_since_epoch().count()) + told.count;
+  const auto component = component_of(*told.kind);
+  return {{"apiVersion", "v1"},
+          {"kind", "Event"},
+          {"metadata",
+           {{"name", fmt::format("{}.{:x}", told.name, number)},
+            {"namespace", told.name_space},
+            {"uid", fmt::format("{:08x}-0000-4000-8002-{:012x}", told.count, number & 0xffffffffffff)},
+            {"creationTimestamp", when}}},
+          {"involvedObject",
+           {{"apiVersion", told.kind->api_version()},
+            {"kind", told.kind->kind},
+            {"namespace", told.name_space},
+            {"name", told.name},
+            {"uid", told.uid},
+            {"resourceVersion", told.version}}},
+          {"reason", told.reason},
+          {"message", told.message},
+          {"type", told.type},
+          {"count", 1},
+          {"firstTimestamp", when},
+          {"lastTimestamp", when},
+          {"source", {{"component", component}}},
+          {"reportingComponent", component}};
 }
 
 }  // namespace wick::api

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "wick/model/condition.hpp"
 #include "wick/model/resource.hpp"
 #include "wick/os/clock.hpp"
 #include "wick/store/objects.hpp"
@@ -28,21 +29,31 @@ class CoreEvents {
   std::vector<boost::json::object> list();
 
  private:
+  struct Seen {
+    model::Truth ready = model::Truth::unknown;
+    std::string latest_ready;
+  };
+
   void on_change(const store::Change& change);
   void on_created(const model::Kind& kind, const boost::json::object& object);
-  void on_modified(const model::Kind& kind, const boost::json::object& before, const boost::json::object& after);
+  void on_modified(const model::Kind& kind, const Seen& before, const boost::json::object& after);
   void tell(const model::Kind& kind, const boost::json::object& about, std::string_view type, std::string_view reason,
             std::string message);
   void forget_old();
 
   struct Told {
     WallTime when;
-    boost::json::object event;
+    std::uint64_t count;  // of all that were told
+    const model::Kind* kind;
+    std::string name_space, name, uid, version;  // of whom
+    std::string type, reason, message;
   };
+  static boost::json::object event_of(const Told& told);
+  static Seen seen_in(const boost::json::object& object);
 
   store::Objects& objects_;
   Clock& clock_;
-  std::map<store::ObjectKey, store::ObjectValue> before_;  // the last state of what events are told of
+  std::map<store::ObjectKey, Seen> before_;  // the last state of what events are told of
   std::deque<Told> told_;
   std::uint64_t count_ = 0;
   store::Objects::Subscription subscription_;

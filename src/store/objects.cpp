@@ -16,6 +16,7 @@
 #include <boost/json/serialize.hpp>
 #include <deque>
 
+#include "packed.hpp"
 #include "wick/base/text.hpp"
 
 namespace wick::store {
@@ -182,7 +183,7 @@ void store(Table& table, const ObjectKey& key, Change::Type type, json::object o
     return;
   }
   table.write(key, version, body);
-  outcome.object = std::make_shared<const json::object>(std::move(object));
+  outcome.object = packed(object);
   outcome.change = Change{type, key, version, outcome.object, body.size()};
 }
 
@@ -191,7 +192,7 @@ void store_if_changed(Table& table, const ObjectKey& key, json::object next, con
   // The second look forgives Boost.JSON 1.81, whose parser may miss a double by its last bit: what was stored compares
   // as parsed.
   if (next == previous || parse_object(json::serialize(next)) == previous)
-    outcome.object = std::make_shared<const json::object>(previous);
+    outcome.object = packed(previous);
   else
     store(table, key, Change::Type::modified, std::move(next), outcome);
 }
@@ -213,7 +214,7 @@ void drop(Table& table, const ObjectKey& key, json::object last, Outcome& outcom
   const std::uint64_t version = table.next_version();
   metadata_of(last)["resourceVersion"] = std::to_string(version);
   const auto bytes = json::serialize(last).size();
-  outcome.object = std::make_shared<const json::object>(std::move(last));
+  outcome.object = packed(last);
   outcome.change = Change{Change::Type::deleted, key, version, outcome.object, bytes};
 }
 
@@ -269,7 +270,7 @@ Result<std::unique_ptr<Objects>> Objects::open(Database& database, Clock& clock,
     Statement rows(database.reader(), "SELECT resource, namespace, name, body FROM object");
     while (rows.step()) {
       const ObjectKey key{rows.text(0), rows.text(1), rows.text(2)};
-      impl->objects[key] = std::make_shared<const json::object>(decode(impl->vault.get(), key, rows.text(3)));
+      impl->objects[key] = packed(decode(impl->vault.get(), key, rows.text(3)));
     }
   } catch (const DatabaseError& error) {
     return fail(to_error(error).within("object table"));
