@@ -66,9 +66,17 @@ Result<void> Cgroups::set_frozen(const InstanceId& id, bool frozen) const {
   if (!fs::exists(freezer, error))
     return fail(Errc::unsupported, "there is no cgroup freezer here: " + freezer.string(),
                 "mount the freezer controller, or use cgroup v2");
+  if (frozen && !unified_) keep_freezing();
   const std::string_view word = unified_ ? (frozen ? "1" : "0") : (frozen ? "FROZEN" : "THAWED");
   return write_file_in_place(freezer, word);
 }
+
+void Cgroups::keep_freezing() const {
+  std::error_code error;
+  if (fs::create_directory(freezing(), error)) (void)write_file_in_place(freezing() / "freezer.state", "FROZEN");
+}
+
+void Cgroups::forget_freezing() const { ::rmdir(freezing().c_str()); }
 
 bool Cgroups::is_frozen(const InstanceId& id) const {
   const auto freezer = group("freezer", id);

@@ -184,7 +184,10 @@ Instances::Instances(Executor executor, Roots& roots, LayerFolders& layers, Work
 
 Instances::~Instances() = default;
 
-awaitable<void> Instances::stop() { return watchers_.stop(); }
+awaitable<void> Instances::stop() {
+  co_await watchers_.stop();
+  cgroups_.forget_freezing();
+}
 
 const RuntimeCommand& Instances::runtime_of(const Entry& entry) const {
   const auto& name = entry.record.runtime;
