@@ -316,7 +316,8 @@ awaitable<Result<Network>> Networks::adopt(pid_t pid, std::uint32_t number, Egre
   if (number == 0) co_return network;
   network.link = static_cast<int>(::if_nametoindex(link_name(number).c_str()));
   network.is_default = false;
-  co_await rules_loaded();
+  // A link keeps its group, and the table is there since before us. Only a list is set again, which may have been lost.
+  if (group_of(policy) == listed) co_await rules_loaded();
   auto applied = co_await apply(network, policy);
   if (!applied) log::warn("egress of an adopted instance is not set", {{"error", applied.error().what()}});
   co_return network;

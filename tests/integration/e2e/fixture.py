@@ -23,7 +23,7 @@ sys.path.insert(0, str(TOP / "tests/support"))
 import git_server  # noqa: E402
 
 
-def eventually(what, check, limit=60.0):
+def eventually(what, check, limit=60.0, pause=0.02):
     """Waits for `check` to give something true; fails with `what` at the limit."""
     end = time.monotonic() + limit
     while True:
@@ -32,7 +32,7 @@ def eventually(what, check, limit=60.0):
             return value
         if time.monotonic() > end:
             raise AssertionError(f"not within {limit:g} s: {what}")
-        time.sleep(0.02)
+        time.sleep(pause)
 
 
 class Daemon:
@@ -47,13 +47,16 @@ class Daemon:
         self.process = None
 
     def start(self):
+        self.spawn()
+        self.wait_ready()
+        return self
+
+    def spawn(self):
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 [WICK, "serve", "--state", self.state, "--run", self.run, "--listen", "127.0.0.1:0",
                  "--events-listen", "127.0.0.1:0", *self.flags],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        self.wait_ready()
-        return self
 
     def wait_ready(self):
         def ready():

@@ -127,9 +127,10 @@ class KillLoop(DaemonTest):
                     os.kill(worker, signal.SIGKILL)
                 if kill % 3 != 0 or kill % 7 == 0:
                     wick.kill()
-                    wick.start()
-                eventually("it answers again", lambda: self.answers(wick, "steady"), 30)
+                    wick.spawn()
+                eventually("it answers again", lambda: self.answers(wick, "steady"), 30, pause=0.002)
                 outages.append((time.monotonic() - begin) * 1000)
+                wick.wait_ready()
                 self.assertEqual([i["pid"] for i in wick.instances("steady")], [pid], f"kill {kill}: another process serves")
         finally:
             stop.set()
