@@ -15,7 +15,6 @@ namespace wick::eventing {
 namespace {
 
 constexpr int scan_count = 256;           // places looked at between two turns of the loop
-constexpr int start_count = 4;            // deliveries a trigger begins
 constexpr int due_count = 64;             // rows looked at
 constexpr std::size_t rows_max = 10'000;  // that wait for a retry; past it a trigger begins nothing new
 constexpr std::size_t explained_max = 8;  // triggers of a broker whose refusals the journal shows
@@ -338,16 +337,16 @@ void Dispatcher::look_for_due(Trigger& trigger) {
   if (rows.size() >= static_cast<std::size_t>(count)) trigger.expect_row(now);  // it may have left some out
 }
 
-/// True when there is more to begin. One trigger's deliveries must not hold up publishers and other triggers.
+/// Begins one delivery, if there is one: publishers and other triggers have their turn before the next. False when
+/// there is none.
 bool Dispatcher::start_ready(const TriggerPointer& trigger) {
-  for (int begun = 0; has_room(*trigger); ++begun) {
-    if (begun == start_count) return true;
+  while (has_room(*trigger)) {
     auto ready = trigger->queue.next();
     if (!ready) return false;
     auto event = log_.read(ready->position);
     if (event) {
       start(trigger, {.event = std::move(event), .lane = std::move(ready->lane)});
-      continue;
+      return true;
     }
     // Damaged, or trimmed: there is nothing to send.
     trigger->queue.settled(ready->position);

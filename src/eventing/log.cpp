@@ -117,10 +117,16 @@ awaitable<Result<void>> Log::append(std::vector<StoredEvent> events, Work with) 
   ++batch->callers;
   const bool full = batch->events.size() >= bounds_.batch_events_max || batch->bytes >= bounds_.batch_bytes_max;
   if (full && gathering_ == batch) gathering_.reset();
-  if (full || batch->callers >= expected_callers_) batch->complete.cancel();
+  if (full || batch->callers >= awaited_callers()) batch->complete.cancel();
   if (!batch->outcome) co_await batch->ended.async_wait(asio::as_tuple(use_awaitable));
   if (!batch->outcome) co_return fail(Errc::internal, "the commit was given up");
   co_return *batch->outcome;
+}
+
+/// All of a few. Of many the half: while it syncs, the loop reads what the other half sends.
+std::size_t Log::awaited_callers() const {
+  constexpr std::size_t few = 8;
+  return expected_callers_ <= few ? expected_callers_ : expected_callers_ / 2;
 }
 
 /// With one publisher nobody is waited for. With many, a commit that takes them all is worth a short wait: else the
@@ -128,7 +134,7 @@ awaitable<Result<void>> Log::append(std::vector<StoredEvent> events, Work with) 
 awaitable<void> Log::gather(Batch& batch) {
   co_await asio::post(use_awaitable);  // what is ready in this turn joins
   const auto limit = std::min<Duration>(last_commit_ / 4, gather_max);
-  if (limit <= Duration(0) || batch.callers >= expected_callers_) co_return;
+  if (limit <= Duration(0) || batch.callers >= awaited_callers()) co_return;
   batch.complete.expires_after(limit);
   co_await batch.complete.async_wait(asio::as_tuple(use_awaitable));
 }

@@ -168,6 +168,7 @@ class Log {
   struct Insert;
   struct Batch;
   awaitable<void> flush(std::shared_ptr<Batch> batch);
+  std::size_t awaited_callers() const;
   awaitable<void> gather(Batch& batch);
   void remember(EventPointer event);
   EventPointer decode(Position position);
