@@ -47,7 +47,7 @@ bool is_damage(const store::DatabaseError& error) {
 
 }  // namespace
 
-/// What one commit will hold: callers join it until it is flushed.
+/// What one commit will hold: callers join it until it is committed.
 struct Log::Batch {
   explicit Batch(Executor executor)
       : complete(executor, asio::steady_timer::time_point::max()),
@@ -57,7 +57,7 @@ struct Log::Batch {
   std::vector<Work> works;
   std::size_t callers = 0;
   std::size_t bytes = 0;
-  asio::steady_timer complete;  // cancelled when everyone expected has joined
+  asio::steady_timer complete;  // cancelled when its commit begins
   asio::steady_timer ended;     // cancelled when the outcome is there
   std::optional<Result<void>> outcome;
 };
@@ -105,44 +105,48 @@ awaitable<Result<void>> Log::append(std::vector<StoredEvent> events, Work with) 
   // A reply's work frees what is held, so it is never turned away.
   if (!with && waiting_bytes_ + bytes > bounds_.waiting_bytes_max)
     co_return fail(Errc::overloaded, fmt::format("{} bytes of events already wait for the disk", waiting_bytes_));
-  if (!gathering_) {
-    gathering_ = std::make_shared<Batch>(executor_);
-    tasks_.spawn("commit events", flush(gathering_));
-  }
+  const bool first = !gathering_;
+  if (first) gathering_ = std::make_shared<Batch>(executor_);
   const auto batch = gathering_;
   for (StoredEvent& event : events) batch->events.push_back(std::make_shared<StoredEvent>(std::move(event)));
   if (with) batch->works.push_back(std::move(with));
   batch->bytes += bytes;
   waiting_bytes_ += bytes;
   ++batch->callers;
+  ++callers_;
   const bool full = batch->events.size() >= bounds_.batch_events_max || batch->bytes >= bounds_.batch_bytes_max;
-  if (full && gathering_ == batch) gathering_.reset();
-  if (full || batch->callers >= awaited_callers()) batch->complete.cancel();
+  if (full || batch->callers >= awaited_callers())
+    tasks_.spawn("commit events", commit(std::move(gathering_)));
+  else if (first)
+    tasks_.spawn("gather events", gather(batch));
   if (!batch->outcome) co_await batch->ended.async_wait(asio::as_tuple(use_awaitable));
   if (!batch->outcome) co_return fail(Errc::internal, "the commit was given up");
   co_return *batch->outcome;
 }
 
-/// All of a few. Of many the half: while it syncs, the loop reads what the other half sends.
+/// All of a few. Of many the half: while it syncs, the loop reads what the other half sends. So its commit begins at
+/// once, and not when the loop has read all that has come.
 std::size_t Log::awaited_callers() const {
   constexpr std::size_t few = 8;
   return expected_callers_ <= few ? expected_callers_ : expected_callers_ / 2;
 }
 
-/// With one publisher nobody is waited for. With many, a commit that takes them all is worth a short wait: else the
-/// first one to come has a sync of its own, and all others wait for two.
-awaitable<void> Log::gather(Batch& batch) {
-  co_await asio::post(use_awaitable);  // what is ready in this turn joins
+/// With one publisher nobody is waited for. With many, a commit that takes them together is worth a short wait: else
+/// the first one to come has a sync of its own, and all others wait for two.
+awaitable<void> Log::gather(std::shared_ptr<Batch> batch) {
+  co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
   const auto limit = std::min<Duration>(last_commit_ / 4, gather_max);
-  if (limit <= Duration(0) || batch.callers >= awaited_callers()) co_return;
-  batch.complete.expires_after(limit);
-  co_await batch.complete.async_wait(asio::as_tuple(use_awaitable));
+  co_await asio::post(use_awaitable);  // what is ready in this turn joins
+  if (limit > Duration(0) && gathering_ == batch) {
+    batch->complete.expires_after(limit);
+    co_await batch->complete.async_wait(asio::as_tuple(use_awaitable));
+  }
+  if (gathering_ == batch) co_await commit(std::move(gathering_));
 }
 
-awaitable<void> Log::flush(std::shared_ptr<Batch> batch) {
+awaitable<void> Log::commit(std::shared_ptr<Batch> batch) {
   co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
-  co_await gather(*batch);
-  if (gathering_ == batch) gathering_.reset();
+  batch->complete.cancel();
   // From here on nobody joins. Positions are given in the order of commits, which the writer keeps.
   for (auto& event : batch->events) event->position = next_++;
   auto work = [batch, insert = insert_](sqlite3* connection) {
@@ -157,7 +161,8 @@ awaitable<void> Log::flush(std::shared_ptr<Batch> batch) {
     written = fail(Errc::internal, error.what());
   }
   last_commit_ = clock_.now() - started;
-  expected_callers_ = std::max<std::size_t>(1, batch->callers + (gathering_ ? gathering_->callers : 0));
+  expected_callers_ = std::max<std::size_t>(1, callers_);
+  callers_ -= batch->callers;
   waiting_bytes_ -= batch->bytes;
   batch->outcome = written;
   failed_commits_ = !written && written.error().code() == Errc::io ? failed_commits_ + 1 : 0;

@@ -167,9 +167,9 @@ class Log {
  private:
   struct Insert;
   struct Batch;
-  awaitable<void> flush(std::shared_ptr<Batch> batch);
   std::size_t awaited_callers() const;
-  awaitable<void> gather(Batch& batch);
+  awaitable<void> gather(std::shared_ptr<Batch> batch);
+  awaitable<void> commit(std::shared_ptr<Batch> batch);
   void remember(EventPointer event);
   EventPointer decode(Position position);
   std::optional<Position> next_readable(Position after);
@@ -188,6 +188,7 @@ class Log {
 
   std::shared_ptr<Batch> gathering_;
   std::size_t waiting_bytes_ = 0;
+  std::size_t callers_ = 0;           // that wait for a commit
   std::size_t expected_callers_ = 1;  // how many published at the same time of late
   Duration last_commit_{0};
 
