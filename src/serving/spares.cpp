@@ -13,7 +13,7 @@ namespace wick::serving {
 namespace {
 
 constexpr Duration settle_time = 500ms;  // after a wake: what has just been started has the processors first
-constexpr Duration retry_first = 1s;
+constexpr Duration make_again_after = 1s;
 constexpr int attempts_max = 5;  // then not before the revision is used again
 
 }  // namespace
@@ -88,7 +88,7 @@ awaitable<void> Spares::refill() {
   while (missing() && failures < attempts_max) {
     const bool added = co_await add_one();
     failures = added ? 0 : failures + 1;
-    if (!added) co_await clock_.sleep(retry_first * (1 << failures));
+    if (!added) co_await clock_.sleep(make_again_after * (1 << failures));
   }
   refilling_ = false;
 }
@@ -137,7 +137,7 @@ awaitable<void> Spares::watch(SparePointer spare) {
   if (std::erase(spares_, spare) == 0) co_return;
   spare->place.reset();
   count();
-  co_await clock_.sleep(retry_first);
+  co_await clock_.sleep(make_again_after);
   tend();
 }
 
