@@ -14,7 +14,7 @@ namespace wick::eventing {
 
 namespace {
 
-constexpr int scan_count = 256;           // places looked at between two turns of the loop
+constexpr int scan_count = 32;            // places looked at between two turns of the loop: 1 ms where all are read
 constexpr int due_count = 64;             // rows looked at
 constexpr std::size_t rows_max = 10'000;  // that wait for a retry; past it a trigger begins nothing new
 constexpr std::size_t explained_max = 8;  // triggers of a broker whose refusals the journal shows
