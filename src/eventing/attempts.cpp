@@ -146,7 +146,7 @@ awaitable<void> Dispatcher::delivered(TriggerPointer trigger, Attempt attempt, J
   if (attempt.to_sink()) record.kind = EventRecord::Kind::dead_lettered;  // what a sink answers goes nowhere
   // Only what failed before has a history on disk.
   Log::Work history;
-  if (attempt.row) history = Log::note(attempt_row(record, trigger->name, attempt.position(), attempt.to_sink()));
+  if (attempt.row) history = log_.note(attempt_row(record, trigger->name, attempt.position(), attempt.to_sink()));
   note(std::move(record));
   if (attempt.to_sink() || judgement.replies.empty())
     co_await settle(trigger, attempt, std::move(history));
@@ -163,12 +163,12 @@ awaitable<void> Dispatcher::failed(TriggerPointer trigger, Attempt attempt, Judg
     const milliseconds wait = next_wait(delivery, row.attempts, judgement.retry_after, share);
     row.due = clock_.wall() + wait;
     row.detail = judgement.detail;
-    auto history = Log::note(attempt_row(record, trigger->name, row.position, attempt.to_sink()));
+    auto history = log_.note(attempt_row(record, trigger->name, row.position, attempt.to_sink()));
     record.detail += fmt::format("; next attempt in {} ms", wait.count());
     note(std::move(record));
     co_return co_await put(trigger, attempt, std::move(row), std::move(history));
   }
-  auto history = Log::note(attempt_row(record, trigger->name, row.position, attempt.to_sink()));
+  auto history = log_.note(attempt_row(record, trigger->name, row.position, attempt.to_sink()));
   const bool to_sink = !attempt.to_sink() && delivery.dead_letter;
   row.due = clock_.wall();
   if (!attempt.to_sink()) {  // a dead letter says what the subscriber answered, not what the sink did
@@ -198,7 +198,7 @@ awaitable<void> Dispatcher::settle(TriggerPointer trigger, const Attempt& attemp
   if (attempt.row) {
     const Position position = attempt.row->position;
     const auto make = [&] {
-      return both(both(Log::erase(trigger->name, position), with), Log::save({state_without(*trigger, position)}));
+      return both(both(log_.erase(trigger->name, position), with), log_.save({state_without(*trigger, position)}));
     };
     co_await persist(trigger, make);
     if (trigger->rows > 0) --trigger->rows;
@@ -207,7 +207,7 @@ awaitable<void> Dispatcher::settle(TriggerPointer trigger, const Attempt& attemp
 }
 
 awaitable<void> Dispatcher::put(TriggerPointer trigger, const Attempt& attempt, DeliveryRow row, Log::Work with) {
-  const auto make = [&] { return both(both(Log::put(row), with), Log::save({state_without(*trigger, row.position)})); };
+  const auto make = [&] { return both(both(log_.put(row), with), log_.save({state_without(*trigger, row.position)})); };
   co_await persist(trigger, make);
   if (row.state == DeliveryRow::State::dead) {
     if (attempt.row && trigger->rows > 0) --trigger->rows;
@@ -248,7 +248,7 @@ awaitable<void> Dispatcher::store_replies(TriggerPointer trigger, const Attempt&
   const Position position = attempt.position();
   while (!trigger->removed) {
     auto settled =
-        both(both(Log::erase(trigger->name, position), with), Log::save({state_without(*trigger, position)}));
+        both(both(log_.erase(trigger->name, position), with), log_.save({state_without(*trigger, position)}));
     auto stored = co_await log_.append(events, std::move(settled));
     if (stored) break;
     log::warn("reply not stored, trying again", {{"trigger", trigger->name}, {"error", stored.error().what()}});

@@ -40,6 +40,18 @@ http::Fields fields_from_text(const std::string& text) {
 
 std::size_t size_of(const StoredEvent& stored) { return stored.event.data.value_or("").size() + 512; }
 
+void insert(Statement& statement, const StoredEvent& event) {
+  const std::string attributes = attributes_to_json(event.event);
+  const std::string fields = fields_to_text(event.fields);
+  statement.reset().bind(static_cast<std::int64_t>(event.position)).bind(event.broker);
+  statement.bind(to_microseconds(event.received)).bind(attributes).bind(fields);
+  event.event.data ? statement.bind_blob(*event.event.data) : statement.bind_null();
+  statement.bind(checksum(event.position, event.broker, to_microseconds(event.received), event.parent, attributes,
+                          fields, event.event.data.value_or("")));
+  event.parent != 0 ? statement.bind(static_cast<std::int64_t>(event.parent)) : statement.bind_null();
+  statement.run();
+}
+
 bool is_damage(const store::DatabaseError& error) {
   const int code = error.code() & 0xff;
   return code == 11 || code == 26;  // SQLITE_CORRUPT, SQLITE_NOTADB
@@ -62,27 +74,6 @@ struct Log::Batch {
   std::optional<Result<void>> outcome;
 };
 
-/// Prepared once; used by the writer thread only, and finalised after the last write.
-struct Log::Insert {
-  std::optional<Statement> statement;
-
-  void run(sqlite3* connection, const StoredEvent& event) {
-    if (!statement)
-      statement.emplace(connection,
-                        "INSERT INTO event(seq, broker, received, attributes, fields, body, crc, parent) "
-                        "VALUES(?,?,?,?,?,?,?,?)");
-    const std::string attributes = attributes_to_json(event.event);
-    const std::string fields = fields_to_text(event.fields);
-    statement->reset().bind(static_cast<std::int64_t>(event.position)).bind(event.broker);
-    statement->bind(to_microseconds(event.received)).bind(attributes).bind(fields);
-    event.event.data ? statement->bind_blob(*event.event.data) : statement->bind_null();
-    statement->bind(checksum(event.position, event.broker, to_microseconds(event.received), event.parent, attributes,
-                             fields, event.event.data.value_or("")));
-    event.parent != 0 ? statement->bind(static_cast<std::int64_t>(event.parent)) : statement->bind_null();
-    statement->run();
-  }
-};
-
 Log::Log(Executor executor, Clock& clock, store::Database& database, Bounds bounds)
     : executor_(executor),
       clock_(clock),
@@ -93,7 +84,7 @@ Log::Log(Executor executor, Clock& clock, store::Database& database, Bounds boun
             "SELECT broker, attributes, fields, body, crc, received, parent FROM event WHERE seq = ?"),
       due_(database.reader(),
            select_rows("INDEXED BY delivery_due WHERE trigger = ? AND state IN (1,2) ORDER BY due LIMIT ?")),
-      insert_(std::make_shared<Insert>()),
+      prepared_(std::make_shared<Prepared>()),
       next_(newest_in(database.reader()) + 1),
       tasks_(executor) {}
 
@@ -149,8 +140,11 @@ awaitable<void> Log::commit(std::shared_ptr<Batch> batch) {
   batch->complete.cancel();
   // From here on nobody joins. Positions are given in the order of commits, which the writer keeps.
   for (auto& event : batch->events) event->position = next_++;
-  auto work = [batch, insert = insert_](sqlite3* connection) {
-    for (const auto& event : batch->events) insert->run(connection, *event);
+  auto work = [batch, prepared = prepared_](sqlite3* connection) {
+    auto& statement = Prepared::of(prepared->insert, connection,
+                                   "INSERT INTO event(seq, broker, received, attributes, fields, body, crc, parent) "
+                                   "VALUES(?,?,?,?,?,?,?,?)");
+    for (const auto& event : batch->events) insert(statement, *event);
     for (const Work& with : batch->works) with(connection);
   };
   const TimePoint started = clock_.now();

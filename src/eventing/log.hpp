@@ -141,10 +141,10 @@ class Log {
   static Work start_trigger(std::string trigger, std::string broker, std::function<Position(sqlite3*)> first,
                             std::shared_ptr<Start> start);
   static Work remove_trigger(std::string trigger);
-  static Work put(DeliveryRow row);
-  static Work note(AttemptRow row);
-  static Work erase(std::string trigger, Position position);
-  static Work save(std::vector<TriggerState> states);
+  Work put(DeliveryRow row) const;
+  Work note(AttemptRow row) const;
+  Work erase(std::string trigger, Position position) const;
+  Work save(std::vector<TriggerState> states) const;
   static Work put_replay(std::string trigger, Position next, Position last);  // next > last: it is done
   static Work purge(std::string trigger, std::optional<Position> position, std::shared_ptr<int> count);
   static Work redrive(std::string trigger, std::optional<Position> position, WallTime now, std::shared_ptr<int> count);
@@ -165,7 +165,7 @@ class Log {
   static Position first_received_at(sqlite3* connection, WallTime time);
 
  private:
-  struct Insert;
+  struct Prepared;
   struct Batch;
   std::size_t awaited_callers() const;
   awaitable<void> gather(std::shared_ptr<Batch> batch);
@@ -179,7 +179,7 @@ class Log {
   store::Database& database_;
   Bounds bounds_;
   store::Statement scan_, read_, due_;
-  std::shared_ptr<Insert> insert_;  // the writer thread's
+  std::shared_ptr<Prepared> prepared_;  // the writer thread's
   std::function<void(const std::vector<EventPointer>&)> stored_;
   std::function<void()> broken_;
   int failed_commits_ = 0;

@@ -31,6 +31,17 @@ inline std::int64_t first_checksum(std::string_view attributes, std::string_view
   return checksum_of({attributes, fields, body});
 }
 
+/// The statements of each event and each failed attempt: preparing them takes SQLite longer than running them. Used by
+/// the writer thread only, and finalised with the log, after the last write.
+struct Log::Prepared {
+  std::optional<store::Statement> insert, put, last_attempt, note, erase, save;
+
+  static store::Statement& of(std::optional<store::Statement>& kept, sqlite3* connection, std::string_view sql) {
+    if (!kept) kept.emplace(connection, sql);
+    return kept->reset();
+  }
+};
+
 /// A query for rows_in.
 std::string select_rows(const std::string& condition);
 /// Steps `query` to its end, and resets it.

@@ -309,25 +309,28 @@ Log::Work Log::remove_trigger(std::string trigger) {
   };
 }
 
-Log::Work Log::put(DeliveryRow row) {
-  return [row = std::move(row)](sqlite3* connection) {
-    Statement statement(connection,
-                        fmt::format("INSERT OR REPLACE INTO delivery({}) VALUES(?,?,?,?,?,?,?,?,?,?,?)", row_columns));
+Log::Work Log::put(DeliveryRow row) const {
+  return [prepared = prepared_, row = std::move(row)](sqlite3* connection) {
+    static const std::string sql =
+        fmt::format("INSERT OR REPLACE INTO delivery({}) VALUES(?,?,?,?,?,?,?,?,?,?,?)", row_columns);
+    auto& statement = Prepared::of(prepared->put, connection, sql);
     statement.bind(row.trigger).bind(static_cast<std::int64_t>(row.position)).bind(static_cast<int>(row.state));
     statement.bind(row.attempts).bind(to_microseconds(row.due)).bind(row.status).bind(row.destination);
     statement.bind_blob(row.body).bind(row.detail).bind(row.lane).bind(row.replayed ? 1 : 0).run();
   };
 }
 
-Log::Work Log::note(AttemptRow row) {
-  return [row = std::move(row)](sqlite3* connection) {
+Log::Work Log::note(AttemptRow row) const {
+  return [prepared = prepared_, row = std::move(row)](sqlite3* connection) {
     // A redriven delivery counts from 1 again: its attempts come after those that are there.
-    Statement last(connection,
-                   "SELECT coalesce(max(number), 0) FROM attempt WHERE seq = ? AND trigger = ? AND to_sink = ?");
+    auto& last =
+        Prepared::of(prepared->last_attempt, connection,
+                     "SELECT coalesce(max(number), 0) FROM attempt WHERE seq = ? AND trigger = ? AND to_sink = ?");
     last.bind(static_cast<std::int64_t>(row.position)).bind(row.trigger).bind(row.to_sink ? 1 : 0);
     const std::int64_t number = integer_of(last) + 1;
-    Statement statement(
-        connection,
+    last.reset();
+    auto& statement = Prepared::of(
+        prepared->note, connection,
         "INSERT INTO attempt(seq, trigger, number, at, elapsed, status, detail, to_sink) VALUES(?,?,?,?,?,?,?,?)");
     statement.bind(static_cast<std::int64_t>(row.position)).bind(row.trigger).bind(number);
     statement.bind(to_microseconds(row.when)).bind(row.elapsed.count()).bind(row.status).bind(row.detail);
@@ -335,16 +338,17 @@ Log::Work Log::note(AttemptRow row) {
   };
 }
 
-Log::Work Log::erase(std::string trigger, Position position) {
-  return [trigger = std::move(trigger), position](sqlite3* connection) {
-    Statement statement(connection, "DELETE FROM delivery WHERE trigger = ? AND seq = ?");
+Log::Work Log::erase(std::string trigger, Position position) const {
+  return [prepared = prepared_, trigger = std::move(trigger), position](sqlite3* connection) {
+    auto& statement = Prepared::of(prepared->erase, connection, "DELETE FROM delivery WHERE trigger = ? AND seq = ?");
     statement.bind(trigger).bind(static_cast<std::int64_t>(position)).run();
   };
 }
 
-Log::Work Log::save(std::vector<TriggerState> states) {
-  return [states = std::move(states)](sqlite3* connection) {
-    Statement move(connection, "UPDATE trigger_state SET position = ?, floor = ?, open = ? WHERE trigger = ?");
+Log::Work Log::save(std::vector<TriggerState> states) const {
+  return [prepared = prepared_, states = std::move(states)](sqlite3* connection) {
+    auto& move = Prepared::of(prepared->save, connection,
+                              "UPDATE trigger_state SET position = ?, floor = ?, open = ? WHERE trigger = ?");
     for (const TriggerState& state : states)
       move.reset()
           .bind(static_cast<std::int64_t>(state.position))

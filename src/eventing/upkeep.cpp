@@ -35,7 +35,7 @@ awaitable<void> Dispatcher::write_states(bool all) {
   }
   measure_backlog();
   if (states.empty()) co_return;
-  auto work = Log::save(states);
+  auto work = log_.save(states);
   auto written = co_await database_.write(std::move(work));
   if (!written) log::warn("positions of triggers not saved", {{"error", written.error().what()}});
   for (const TriggerState& state : states) {
@@ -155,8 +155,8 @@ awaitable<void> Dispatcher::run_replay(TriggerPointer trigger, Position next, Po
     }
     next = places.empty() ? last + 1 : places.back().position + 1;
     const auto make = [&]() -> Log::Work {
-      return [rows, moved = Log::put_replay(trigger->name, next, last)](sqlite3* connection) {
-        for (const DeliveryRow& row : rows) Log::put(row)(connection);
+      return [&log = log_, rows, moved = Log::put_replay(trigger->name, next, last)](sqlite3* connection) {
+        for (const DeliveryRow& row : rows) log.put(row)(connection);
         moved(connection);
       };
     };
