@@ -195,6 +195,8 @@ class FullDisk(unittest.TestCase):
         wick = Daemon(state).start()
         self.addCleanup(wick.close)
         free = lambda: os.statvfs(state).f_bavail * os.statvfs(state).f_frsize
+        log = os.path.join(state, "front/events.db-wal")  # made long while the daemon is idle
+        eventually("the log of events has its length", lambda: os.path.exists(log) and os.stat(log).st_size >= 18 << 20)
         before = free()
         archive = os.path.join(wick.run, "archive.tar")
 
