@@ -126,7 +126,6 @@ class Server::Impl {
 
   void listen(Fd listener) {
     accepting_.spawn("http accept", accept_from(std::make_unique<Stream>(state_.poller, std::move(listener))));
-    if (!std::exchange(sweeping_, true)) accepting_.spawn("http limits", sweep());
   }
 
   awaitable<void> stop(std::chrono::milliseconds grace) {
@@ -217,23 +216,31 @@ class Server::Impl {
       std::list<Connection*>::iterator place;
     };
     const Listed listed(state_, &connection);
+    keep_sweeping();
     co_await connection.run();
   }
 
+  /// A server without a connection has no timer: there are as many servers as instances.
+  void keep_sweeping() {
+    if (std::exchange(sweeping_, true)) return;
+    look_at_memory();  // before the first request after a pause
+    serving_.spawn("http limits", sweep());
+  }
+
   awaitable<void> sweep() {
-    auto memory_due = state_.clock.now();
-    while (true) {
+    while (!state_.connections.empty()) {
       co_await state_.clock.sleep(sweep_interval);
+      look_at_memory();
       const auto now = state_.clock.now();
-      if (state_.limits.memory_percent_max > 0 && now >= memory_due) {
-        memory_due = now + memory_interval;
-        look_at_memory();
-      }
       for (auto* connection : state_.connections) connection->check_limits(now);
     }
+    sweeping_ = false;
   }
 
   void look_at_memory() {
+    const auto now = state_.clock.now();
+    if (state_.limits.memory_percent_max == 0 || now < memory_due_) return;
+    memory_due_ = now + memory_interval;
     const auto percent = memory_percent();
     const bool shedding = percent && static_cast<std::size_t>(*percent) >= state_.limits.memory_percent_max;
     if (shedding != std::exchange(state_.shedding, shedding))
@@ -243,6 +250,7 @@ class Server::Impl {
 
   ServerState state_;
   bool sweeping_ = false;
+  TimePoint memory_due_{};
   TaskGroup accepting_;
   TaskGroup serving_;
 };

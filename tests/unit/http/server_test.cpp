@@ -149,6 +149,21 @@ TEST_CASE("a slow head gets 408 at its limit, an idle connection is closed silen
   CHECK(f.server->connections() == 0);
 }
 
+TEST_CASE("a server without a connection has no timer") {
+  HttpFixture f;
+  f.serve(echo);
+  f.settle();
+  CHECK(f.clock.sleepers() == 0);
+  {
+    auto client = f.connect();
+    CHECK_THAT(f.talk(client, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"), StartsWith("HTTP/1.1 200"));
+    CHECK(f.clock.sleepers() > 0);
+  }
+  f.clock.advance(200ms);
+  CHECK(f.server->connections() == 0);
+  CHECK(f.clock.sleepers() == 0);
+}
+
 TEST_CASE("a body that stops coming is an error for the handler after its limit") {
   HttpFixture f;
   f.serve(echo);
