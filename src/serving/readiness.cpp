@@ -25,9 +25,7 @@ constexpr std::size_t probe_answer_bytes_max = 64 << 10;
 
 /// What the probe saw, for the failure's sentence.
 struct Notes {
-  std::optional<int> answered;
-  std::string last_error;
-  std::string command_failed;
+  LastProbe last;
   std::vector<container::Listening> elsewhere;  // set when that is the verdict
 };
 
@@ -63,10 +61,10 @@ awaitable<bool> answers(Clock& clock, container::Instance& instance, const Probe
   auto request = contract::readiness_request(probe.path, port);
   auto response = co_await http::call(upstream, clock, std::move(request), probe.timeout, probe_answer_bytes_max);
   if (!response) {
-    notes.last_error = response.error().what();
+    notes.last.error = response.error().what();
     co_return false;
   }
-  notes.answered = response->head.status;
+  notes.last.answered = response->head.status;
   co_return contract::is_ready_status(response->head.status);
 }
 
@@ -86,10 +84,10 @@ awaitable<Fd> probe_until_well(Clock& clock, container::Instance& instance, cons
       auto connected = co_await instance.await_listening(port, patience);
       success = connected.has_value();
       if (connected) connection = std::move(*connected);
-      if (!connected) notes.last_error = connected.error().message();
+      if (!connected) notes.last.error = connected.error().message();
       if (connected && exec) {
-        notes.command_failed = co_await ask_exec(instance, spec.instance.process, probe.command, probe.timeout);
-        success = notes.command_failed.empty();
+        notes.last.command_failed = co_await ask_exec(instance, spec.instance.process, probe.command, probe.timeout);
+        success = notes.last.command_failed.empty();
       }
     } else {
       success = co_await answers(clock, instance, probe, port, notes);
@@ -108,6 +106,7 @@ awaitable<Fd> probe_until_well(Clock& clock, container::Instance& instance, cons
 
 awaitable<Fd> probe_until_ready(Clock& clock, container::Instance& instance, const RevisionSpec& spec, Notes& notes) {
   if (spec.startup) {
+    notes.last.startup = true;
     auto connection = co_await probe_until_well(clock, instance, spec, *spec.startup, notes);
     if (!notes.elsewhere.empty()) co_return Fd();
     notes = {};
@@ -157,10 +156,7 @@ awaitable<std::expected<Fd, model::Failure>> await_ready(Clock& clock, container
     auto sockets = co_await instance.listening();
     const auto port = spec.readiness.port ? spec.readiness.port : spec.port;
     if (sockets && !sockets->empty() && !listens_on(*sockets, port)) notes.elsewhere = std::move(*sockets);
-    if (notes.elsewhere.empty())
-      co_return std::unexpected(notes.command_failed.empty()
-                                    ? never_ready(spec, notes.answered, notes.last_error, elapsed)
-                                    : never_well(notes.command_failed, elapsed));
+    if (notes.elsewhere.empty()) co_return std::unexpected(never_ready(spec, notes.last, elapsed));
   }
   if (!notes.elsewhere.empty()) co_return std::unexpected(listens_elsewhere(notes.elsewhere, spec, elapsed));
   co_return std::move(outcome.connection);

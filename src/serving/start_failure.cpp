@@ -109,27 +109,23 @@ model::Failure listens_elsewhere(const std::vector<container::Listening>& socket
       .elapsed = elapsed};
 }
 
-model::Failure never_ready(const RevisionSpec& spec, std::optional<int> answered, const std::string& last_error,
-                           milliseconds elapsed) {
+model::Failure never_ready(const RevisionSpec& spec, const LastProbe& last, milliseconds elapsed) {
+  const auto& probe = last.startup && spec.startup ? *spec.startup : spec.readiness;
+  const std::string_view name = last.startup ? "startup" : "readiness";
   model::Failure failure{.step = "probe", .slug = "E_NOT_READY", .elapsed = elapsed};
-  if (answered) {
-    failure.because = fmt::format("GET {} answered {}, for {}", spec.readiness.path, *answered, duration_text(elapsed));
-    failure.hint = "the readiness probe wants a status from 200 to 399; fix the path or the program";
+  if (!last.command_failed.empty()) {
+    failure.because = fmt::format("the {} command {}, for {}", name, last.command_failed, duration_text(elapsed));
+    failure.hint = fmt::format("the {} probe wants the command to end with 0; fix the command or the program", name);
+  } else if (last.answered) {
+    failure.because = fmt::format("GET {} answered {}, for {}", probe.path, *last.answered, duration_text(elapsed));
+    failure.hint = fmt::format("the {} probe wants a status from 200 to 399; fix the path or the program", name);
   } else {
-    const auto port = spec.readiness.port ? spec.readiness.port : spec.port;
+    const auto port = probe.port ? probe.port : spec.port;
     failure.because = fmt::format("nothing answered on port {} within {}{}", port, duration_text(elapsed),
-                                  last_error.empty() ? "" : " (" + last_error + ")");
+                                  last.error.empty() ? "" : " (" + last.error + ")");
     failure.hint = "the program runs but does not listen: see its log, or raise serving.knative.dev/progress-deadline";
   }
   return failure;
-}
-
-model::Failure never_well(const std::string& why, milliseconds elapsed) {
-  return {.step = "probe",
-          .slug = "E_NOT_READY",
-          .because = fmt::format("the readiness command {}, for {}", why, duration_text(elapsed)),
-          .hint = "the readiness probe wants the command to end with 0; fix the command or the program",
-          .elapsed = elapsed};
 }
 
 model::Failure launch_failed(const Error& error, milliseconds elapsed) {

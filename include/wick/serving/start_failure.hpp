@@ -18,9 +18,15 @@ model::Failure ended_early(const container::Exit& exit, const container::Usage& 
 /// It listens, but not where requests go.
 model::Failure listens_elsewhere(const std::vector<container::Listening>& sockets, const RevisionSpec& spec,
                                  milliseconds elapsed);
-/// `startup_limit` passed. `answered`: what the HTTP probe saw last.
-model::Failure never_ready(const RevisionSpec& spec, std::optional<int> answered, const std::string& last_error,
-                           milliseconds elapsed);
+/// What the probe that was asked last saw.
+struct LastProbe {
+  bool startup = false;         // else readiness
+  std::optional<int> answered;  // HTTP
+  std::string command_failed;   // how the command ended
+  std::string error;            // nobody listened
+};
+/// `startup_limit` passed.
+model::Failure never_ready(const RevisionSpec& spec, const LastProbe& last, milliseconds elapsed);
 model::Failure launch_failed(const Error& error, milliseconds elapsed);
 /// An instance that was ready ended by itself.
 model::Failure ended_while_serving(const container::Exit& exit, const container::Usage& usage, const RevisionSpec& spec,
@@ -30,8 +36,5 @@ model::Failure not_alive(const std::string& why, milliseconds elapsed);
 
 /// Whether the port that requests go to is among `sockets`, reachable through the loopback address.
 bool listens_on(const std::vector<container::Listening>& sockets, std::uint16_t port);
-
-/// The command that is its readiness probe never ended with 0; `why` is how it ended last.
-model::Failure never_well(const std::string& why, milliseconds elapsed);
 
 }  // namespace wick::serving

@@ -167,6 +167,21 @@ TEST_CASE("a startup probe is asked before readiness is, until it succeeds once"
   CHECK(asked == std::vector<std::string>{"/booted", "/booted", "/ready"});
 }
 
+TEST_CASE("a startup probe that never succeeds is told as that, with its own path or command") {
+  auto spec = ready_within(5s);
+  spec.startup = Probe{.kind = Probe::Kind::exec, .command = {"/booted"}};
+  const auto command = deploy(
+      {.execute = [](const container::Process&) { return container::Executed{.status = {.code = 3}, .output = {}}; }},
+      spec);
+  REQUIRE_FALSE(command);
+  CHECK(command.error().because.starts_with("the startup command '/booted' ended with exit 3"));
+  CHECK(command.error().hint.starts_with("the startup probe wants"));
+  spec.startup = Probe{.kind = Probe::Kind::http, .path = "/booted"};
+  const auto path = never_ready(spec, {.startup = true, .answered = 503}, 5s);
+  CHECK(path.because == "GET /booted answered 503, for 5000 ms");
+  CHECK(path.hint.starts_with("the startup probe wants"));
+}
+
 TEST_CASE("a success threshold wants that many successes") {
   PoolFixture f([] {
     RevisionSpec spec;
