@@ -73,7 +73,8 @@ Result<void> Cgroups::set_frozen(const InstanceId& id, bool frozen) const {
 
 void Cgroups::keep_freezing() const {
   std::error_code error;
-  if (fs::create_directory(freezing(), error)) (void)write_file_in_place(freezing() / "freezer.state", "FROZEN");
+  fs::create_directory(freezing(), error);
+  (void)write_file_in_place(freezing() / "freezer.state", "FROZEN");
 }
 
 void Cgroups::forget_freezing() const { ::rmdir(freezing().c_str()); }
