@@ -192,7 +192,7 @@ void store_if_changed(Table& table, const ObjectKey& key, json::object next, con
   // The second look forgives Boost.JSON 1.81, whose parser may miss a double by its last bit: what was stored compares
   // as parsed.
   if (next == previous || parse_object(json::serialize(next)) == previous)
-    outcome.object = packed(previous);
+    outcome.object = std::make_shared<const json::object>(previous);  // for the answer only
   else
     store(table, key, Change::Type::modified, std::move(next), outcome);
 }
