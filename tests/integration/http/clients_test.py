@@ -80,6 +80,9 @@ class Instance:
         stream.readline()
 
 
+LISTEN, NO_FILE = "0A", "0"  # of /proc/net/tcp
+
+
 class Proxy:
     def __init__(self, program, instance, limits=("1000", "1000", "20000"), files=None):
         def set_files():
@@ -106,6 +109,11 @@ class Proxy:
 
     def files(self):
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    def accepted(self):
+        """Connections of clients it holds. Its files are more: connections to the instance are kept for the next request."""
+        rows = [line.split() for line in open(f"/proc/{self.process.pid}/net/tcp")][1:]
+        return sum(row[1].endswith(f":{self.address[1]:04X}") and row[3] != LISTEN and row[9] != NO_FILE for row in rows)
 
     def connect(self):
         client = socket.create_connection(self.address, 20)
