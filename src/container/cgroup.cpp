@@ -67,8 +67,14 @@ Result<void> Cgroups::set_frozen(const InstanceId& id, bool frozen) const {
     return fail(Errc::unsupported, "there is no cgroup freezer here: " + freezer.string(),
                 "mount the freezer controller, or use cgroup v2");
   if (frozen && !unified_) keep_freezing();
-  const std::string_view word = unified_ ? (frozen ? "1" : "0") : (frozen ? "FROZEN" : "THAWED");
+  const std::string_view word = unified_ ? (frozen ? "1" : "0") : (frozen ? "FROZEN" : thawed_word);
   return write_file_in_place(freezer, word);
+}
+
+Fd Cgroups::quick_freezer(const InstanceId& id) const {
+  if (unified_) return {};
+  auto file = open_file((group("freezer", id) / "freezer.state").string(), O_WRONLY);
+  return file ? std::move(*file) : Fd();
 }
 
 void Cgroups::keep_freezing() const {

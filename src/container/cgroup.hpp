@@ -24,6 +24,9 @@ class Cgroups {
   /// Asks the kernel to hold or to let go every process of the group. Holding takes the kernel a moment: is_frozen()
   /// tells. Errors: unsupported where there is no freezer.
   Result<void> set_frozen(const InstanceId& id, bool frozen) const;
+  /// Version 1: freezer.state, open for writing. Empty with version 2, whose cgroup.freeze waits for whoever is making
+  /// or removing a group.
+  Fd quick_freezer(const InstanceId& id) const;
   bool is_frozen(const InstanceId& id) const;
   /// At the runner's end: gives back what set_frozen() made beside the groups.
   void forget_freezing() const;

@@ -492,7 +492,7 @@ awaitable<Result<void>> Instances::wait_for_exec(EntryPointer entry, Executable 
 
 // --- freeze, thaw
 
-awaitable<Result<void>> Instances::freeze(InstanceId id) {
+awaitable<Result<Fd>> Instances::freeze(InstanceId id) {
   auto turn = co_await begin(id, LifeVerb::freeze);
   if (!turn) co_return fail(std::move(turn.error()));
   const EntryPointer entry = turn->entry;
@@ -505,7 +505,7 @@ awaitable<Result<void>> Instances::freeze(InstanceId id) {
     co_return fail(Errc::timed_out, fmt::format("a process of instance {} does not freeze", id.text()),
                    "it waits in the kernel, most often for a disk");
   watchers_.spawn("reclaim " + std::string(id.text()), reclaim(entry));
-  co_return Result<void>{};
+  co_return cgroups_.quick_freezer(id);
 }
 
 awaitable<bool> Instances::wait_frozen(EntryPointer entry) {

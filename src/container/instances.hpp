@@ -65,7 +65,7 @@ class Instances {
   awaitable<Result<Prepared>> prepare(InstanceSpec spec, Fd log);
   awaitable<Result<void>> park(InstanceId id);
   awaitable<Result<void>> start(InstanceId id);
-  awaitable<Result<void>> freeze(InstanceId id);
+  awaitable<Result<Fd>> freeze(InstanceId id);
   awaitable<Result<void>> thaw(InstanceId id);
   Result<void> signal(const InstanceId& id, int number);
   awaitable<Result<void>> remove(InstanceId id);

@@ -11,6 +11,7 @@
 #include "log_files.hpp"
 #include "wick/base/log.hpp"
 #include "wick/os/deadline.hpp"
+#include "wick/os/files.hpp"
 #include "wick/os/task_group.hpp"
 
 namespace wick::container {
@@ -54,11 +55,17 @@ class RunnerInstance final : public Instance {
   }
   awaitable<Result<void>> freeze() override {
     auto frozen = co_await runner_.freeze(id_);
-    frozen_ = frozen.has_value();
-    co_return frozen;
+    if (!frozen) co_return fail(std::move(frozen.error()));
+    frozen_ = true;
+    freezer_ = std::move(*frozen);
+    co_return Result<void>{};
   }
   awaitable<Result<void>> thaw() override {
     frozen_ = false;
+    if (const Fd freezer = std::move(freezer_); freezer && write_all(freezer.get(), thawed_word)) {
+      on_thawed_ahead();
+      co_return Result<void>{};
+    }
     auto thawed = co_await runner_.thaw(id_);
     co_return settled(std::move(thawed));
   }
@@ -67,7 +74,8 @@ class RunnerInstance final : public Instance {
     if (!std::exchange(started_, true) && on_started) on_started();
   }
   std::function<void()> on_started;
-  std::function<void()> on_failure;  // a rung was missed: the runner has removed it
+  std::function<void()> on_thawed_ahead;  // it runs, and the runner does not know
+  std::function<void()> on_failure;       // a rung was missed: the runner has removed it
 
   awaitable<Result<Executed>> execute(Process process, std::chrono::milliseconds limit) override {
     if (ended_) co_return fail(Errc::unavailable, "the instance has ended");
@@ -140,6 +148,7 @@ class RunnerInstance final : public Instance {
   asio::steady_timer changed_;
   bool started_ = false;
   bool frozen_ = false;
+  Fd freezer_;  // while frozen, where the runner gave one
   bool ended_ = false;
   bool stopping_ = false;
   bool given_back_ = false;
@@ -236,6 +245,9 @@ class RunnerLauncher::Impl {
     instance->on_started = [this, id] {
       if (!tasks_.closed()) tasks_.spawn("record of " + std::string(id.text()), begin_log(id));
     };
+    instance->on_thawed_ahead = [this, id] {
+      if (!tasks_.closed()) tasks_.spawn("thaw " + std::string(id.text()), tell_thawed(id));
+    };
     instance->on_failure = [this, id] { abandon(id); };
     running_.emplace(id, instance);
     return instance;
@@ -244,6 +256,12 @@ class RunnerLauncher::Impl {
   awaitable<void> begin_log(InstanceId id) {
     co_await asio::post(executor_, use_awaitable);
     logs_.begin(id, wall_now());
+  }
+
+  awaitable<void> tell_thawed(InstanceId id) {
+    auto thawed = co_await runner_.thaw(id);
+    // A runner that died under it has a next one, and that one looks at the kernel's state.
+    if (!thawed && thawed.error().code() != Errc::io) abandon(id);
   }
 
   awaitable<Result<void>> prepare(std::shared_ptr<RunnerInstance> instance, InstanceSpec spec, Fd log) {

@@ -230,8 +230,11 @@ awaitable<Result<void>> RunnerClient::listen_inside(InstanceId id) {
 
 awaitable<Result<void>> RunnerClient::start(InstanceId id) { return impl_->call_for_nothing(with_id(Verb::start, id)); }
 awaitable<Result<void>> RunnerClient::park(InstanceId id) { return impl_->call_for_nothing(with_id(Verb::park, id)); }
-awaitable<Result<void>> RunnerClient::freeze(InstanceId id) {
-  return impl_->call_for_nothing(with_id(Verb::freeze, id));
+awaitable<Result<Fd>> RunnerClient::freeze(InstanceId id) {
+  auto reply = co_await impl_->call(with_id(Verb::freeze, id));
+  if (!reply) co_return fail(std::move(reply.error()));
+  if (reply->fds.size() > 1) co_return fail(Errc::corrupt, "the runner's answer to freeze is none");
+  co_return reply->fds.empty() ? Fd() : std::move(reply->fds.front());
 }
 awaitable<Result<void>> RunnerClient::thaw(InstanceId id) { return impl_->call_for_nothing(with_id(Verb::thaw, id)); }
 awaitable<Result<void>> RunnerClient::signal(InstanceId id, int number) {

@@ -222,8 +222,11 @@ class Server {
     co_return empty_answer(std::move(done));
   }
   awaitable<Result<Answer>> act(Freeze verb) {
-    auto done = co_await instances_.freeze(verb.id);
-    co_return empty_answer(std::move(done));
+    auto freezer = co_await instances_.freeze(verb.id);
+    if (!freezer) co_return fail(std::move(freezer.error()));
+    Answer answer;
+    if (*freezer) answer.fds.push_back(std::move(*freezer));
+    co_return answer;
   }
   awaitable<Result<Answer>> act(Thaw verb) {
     auto done = co_await instances_.thaw(verb.id);

@@ -168,6 +168,7 @@ struct Executed {
   ExitStatus status;
   std::string output;  // stdout and stderr, the last execute_output_bytes_max bytes
 };
+inline constexpr std::string_view thawed_word = "THAWED";
 inline constexpr std::size_t execute_output_bytes_max = 1024;
 inline constexpr std::chrono::milliseconds execute_limit_max = std::chrono::minutes(10);
 
@@ -193,8 +194,10 @@ class Runner {
   /// Lets a prepared or parked one go. Returns when argv[0] was exec'd.
   virtual awaitable<Result<void>> start(InstanceId id) = 0;
   /// Holds every process of a running one (cgroup freezer; timers stop, clocks go on, connections stay) and then gives
-  /// its memory back to the machine, as far as the kernel can, until it is thawed.
-  virtual awaitable<Result<void>> freeze(InstanceId id) = 0;
+  /// its memory back to the machine, as far as the kernel can, until it is thawed. Where writing waits for nobody
+  /// (cgroup version 1) the freezer's file comes along: `thawed_word` written to it lets the instance go on while the
+  /// `thaw` that must follow is still on its way. Otherwise the Fd is empty.
+  virtual awaitable<Result<Fd>> freeze(InstanceId id) = 0;
   virtual awaitable<Result<void>> thaw(InstanceId id) = 0;
   virtual awaitable<Result<void>> signal(InstanceId id, int number) = 0;
   /// Kills what is left, then gives back cgroup, mounts, bundle. Unknown ids are fine.

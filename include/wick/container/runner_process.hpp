@@ -56,7 +56,7 @@ class RunnerClient final : public Runner {
   awaitable<Result<Prepared>> prepare(InstanceSpec spec, Fd log) override;
   awaitable<Result<void>> park(InstanceId id) override;
   awaitable<Result<void>> start(InstanceId id) override;
-  awaitable<Result<void>> freeze(InstanceId id) override;
+  awaitable<Result<Fd>> freeze(InstanceId id) override;
   awaitable<Result<void>> thaw(InstanceId id) override;
   awaitable<Result<void>> signal(InstanceId id, int number) override;
   awaitable<Result<void>> remove(InstanceId id) override;

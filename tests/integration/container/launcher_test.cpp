@@ -60,6 +60,20 @@ TEST_CASE("stop asks first and kills after the grace") {
   CHECK(f.leftovers().empty());
 }
 
+TEST_CASE("a frozen instance that thaws is told to the runner too: it freezes and thaws again") {
+  RunnerFixture f;
+  Front front(f);
+  const auto instance = front.launch(f.spec({"/bin/httpd", "-f", "-p", "8080", "-h", "/www"}));
+  for (int i = 0; i < 3; ++i) {
+    value_of(f.run(instance->freeze()));
+    value_of(f.run(instance->thaw()));
+    CHECK(f.run(instance->connect(8080)));
+  }
+  CHECK_FALSE(instance->ended());
+  f.run(instance->stop(1ms));
+  CHECK(f.leftovers().empty());
+}
+
 TEST_CASE("a launch that fails says why and leaves only its log") {
   RunnerFixture f;
   Front front(f);

@@ -199,8 +199,10 @@ class KillLoop(DaemonTest):
         waves = -(-COLD_STARTS // len(names))
         wake_each(waves)
         after, memory_after = counts(), resident()
-        self.assertEqual(after, before)
-        print(f"\n{waves * len(names)} cold starts: {memory_before} KiB before, {memory_after} KiB after", flush=True)
+        print(f"\nbefore {before}, after {after}", flush=True)
+        # Fewer is fine: links and namespaces that nobody has needed for a while are given back.
+        self.assertEqual({name: count for name, count in after.items() if count > before[name]}, {})
+        print(f"{waves * len(names)} cold starts: {memory_before} KiB before, {memory_after} KiB after", flush=True)
         self.assertLessEqual(memory_after, memory_before * 1.05 + 512)
 
 
