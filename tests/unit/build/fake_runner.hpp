@@ -61,7 +61,7 @@ class FakeRunner final : public container::Runner {
     co_return Result<void>{};
   }
   awaitable<Result<void>> park(Id) override { co_return fail(Errc::unsupported, "steps are not parked"); }
-  awaitable<Result<void>> freeze(Id) override { co_return fail(Errc::unsupported, "steps are not frozen"); }
+  awaitable<Result<Fd>> freeze(Id) override { co_return fail(Errc::unsupported, "steps are not frozen"); }
   awaitable<Result<void>> thaw(Id) override { co_return fail(Errc::unsupported, "steps are not frozen"); }
   awaitable<Result<Fd>> await_listening(Id, std::uint16_t, std::chrono::milliseconds) override {
     co_return fail(Errc::unavailable, "nobody listens");

@@ -29,7 +29,7 @@ class FakeRunner final : public container::Runner {
   awaitable<Result<container::Prepared>> prepare(container::InstanceSpec, Fd) override { co_return unused(); }
   awaitable<Result<void>> park(container::InstanceId) override { co_return unused(); }
   awaitable<Result<void>> start(container::InstanceId) override { co_return unused(); }
-  awaitable<Result<void>> freeze(container::InstanceId) override { co_return unused(); }
+  awaitable<Result<Fd>> freeze(container::InstanceId) override { co_return unused(); }
   awaitable<Result<void>> thaw(container::InstanceId) override { co_return unused(); }
   awaitable<Result<Fd>> await_listening(container::InstanceId, std::uint16_t, std::chrono::milliseconds) override {
     co_return unused();
