@@ -10,7 +10,6 @@ namespace wick::eventing {
 namespace {
 
 constexpr auto write_retry_interval = seconds(1);
-constexpr auto overload_interval = seconds(1);  // until a service whose queue was full is asked again
 
 Log::Work both(Log::Work first, Log::Work second) {
   if (!first) return second;

@@ -284,8 +284,8 @@ awaitable<void> Dispatcher::activate(TriggerPointer trigger) {
   for (const DeliveryRow& row : rows) {
     have_rows.insert(row.position);
     trigger->queue.hold(row.lane);
-    trigger->expect_row(row.due);
   }
+  if (!rows.empty()) trigger->expect_row(clock_.wall());
   trigger->rows = rows.size();
   for (const Position position : start->state.open)
     if (!have_rows.contains(position))
@@ -323,18 +323,42 @@ std::optional<WallTime> Dispatcher::start_due(const TriggerPointer& trigger) {
 /// A read for many attempts: a subscriber that is away has thousands of rows due.
 void Dispatcher::look_for_due(Trigger& trigger) {
   const WallTime now = clock_.wall();
+  notice_clock_set_back(now);
   if (!trigger.next_due || *trigger.next_due > now) return;
   trigger.next_due.reset();
   // Rows under way are still due, and a row just written may belong to an attempt that has not ended yet: look past
   // them.
   const auto count = due_count + static_cast<int>(trigger.under_way);
   auto rows = log_.due(trigger.name, count);
+  bool all_due = true;
   for (DeliveryRow& row : rows) {
     if (trigger.busy.contains(row.position) || trigger.queue.contains(row.position)) continue;
-    if (row.due > now) return trigger.expect_row(row.due);
-    trigger.due.push_back(std::move(row));
+    if (is_due(trigger, row, now)) {
+      trigger.due.push_back(std::move(row));
+    } else {
+      all_due = false;
+      trigger.expect_row(row.due);
+    }
   }
-  if (rows.size() >= static_cast<std::size_t>(count)) trigger.expect_row(now);  // it may have left some out
+  if (all_due && rows.size() >= static_cast<std::size_t>(count)) trigger.expect_row(now);  // it may have left some out
+}
+
+/// A row that is further away than any repetition waits was written before the clock was set back. Only what was asked
+/// to come later may be that far.
+bool Dispatcher::is_due(const Trigger& trigger, const DeliveryRow& row, WallTime now) {
+  if (row.due <= now) return true;
+  if (row.due - now <= std::max<Duration>(longest_wait(delivery_of(trigger)), overload_interval)) return false;
+  if (row.attempts > 0 || row.state == DeliveryRow::State::sink) return true;
+  const auto event = log_.read(row.position);
+  return !event || !deliver_at(event->event, event->received);
+}
+
+/// The time of the next row is then no reason not to look.
+void Dispatcher::notice_clock_set_back(WallTime now) {
+  if (now < latest_wall_)
+    for (const auto& [name, trigger] : triggers_)
+      if (trigger->next_due) trigger->expect_row(now);
+  latest_wall_ = now;
 }
 
 /// Begins one delivery, if there is one: publishers and other triggers have their turn before the next. False when

@@ -73,6 +73,8 @@ class Dispatcher {
   awaitable<void> stop(milliseconds grace);
 
  private:
+  static constexpr seconds overload_interval{1};  // until a service whose queue was full is asked again
+
   using TriggerPointer = std::shared_ptr<Trigger>;
   struct BrokerState;
   /// One attempt: a first one (`row` empty), or the next one of a row.
@@ -99,6 +101,8 @@ class Dispatcher {
   bool has_room(const Trigger& trigger) const;
   std::optional<WallTime> start_due(const TriggerPointer& trigger);
   void look_for_due(Trigger& trigger);
+  bool is_due(const Trigger& trigger, const DeliveryRow& row, WallTime now);
+  void notice_clock_set_back(WallTime now);
   bool catch_up(Trigger& trigger);
   bool start_ready(const TriggerPointer& trigger);
   awaitable<void> wait(TriggerPointer trigger, std::optional<WallTime> until);
@@ -150,6 +154,7 @@ class Dispatcher {
   Position head_ = 0;  // everything up to it was matched
   bool log_is_full_ = false;
   bool stopping_ = false;
+  WallTime latest_wall_{};  // at the last look for what is due
   std::minstd_rand random_{std::random_device{}()};
   Signal dirty_;  // a trigger's state changed
   TaskGroup attempts_;

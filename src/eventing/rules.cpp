@@ -76,6 +76,10 @@ milliseconds next_wait(const Delivery& delivery, int failed, std::optional<milli
   return std::max(wait, std::min(*retry_after, *delivery.retry_after_max));
 }
 
+milliseconds longest_wait(const Delivery& delivery) {
+  return std::max({delivery.backoff_max, delivery.backoff_delay, delivery.retry_after_max.value_or(milliseconds(0))});
+}
+
 Judgement judge(Result<http::Response> response, WallTime now, Replies replies) {
   if (!response) {
     const Errc code = response.error().code();

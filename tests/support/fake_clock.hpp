@@ -52,6 +52,9 @@ class FakeClock final : public Clock {
     loop_.poll();
   }
 
+  /// As an administrator or NTP does: the wall clock only.
+  void set_back(Duration step) { wall_ -= std::chrono::duration_cast<WallTime::duration>(step); }
+
   std::size_t sleepers() const { return sleepers_.size(); }
 
  private:

@@ -20,6 +20,8 @@ milliseconds backoff(const Delivery& delivery, int failed);
 /// The backoff with a `share` of it added, so that what failed together is not tried together again; at the cap the
 /// share is taken off. A Retry-After makes it longer, up to the delivery's retry_after_max.
 milliseconds next_wait(const Delivery& delivery, int failed, std::optional<milliseconds> retry_after, double share);
+/// No wait before a repetition is longer than this.
+milliseconds longest_wait(const Delivery& delivery);
 
 struct Judgement {
   enum class Verdict {

@@ -64,6 +64,45 @@ TEST_CASE("attempts and due times survive a kill") {
   CHECK(f.subscriber.calls[2].when - f.subscriber.calls[1].when == 20s);
 }
 
+TEST_CASE("a clock that is set back holds up no repetition, with a kill meanwhile or without") {
+  for (const bool killed : {false, true}) {
+    BrokerFixture f;
+    auto spec = f.trigger();
+    spec.delivery = Delivery{.retry = 3, .backoff_delay = 10s, .backoff_max = 1min};
+    f.set(spec);
+    f.subscriber.behaviour = [](const Call&) { return answer(500); };
+    f.accept("1");
+    f.clock.advance(5s);
+    REQUIRE(f.subscriber.calls.size() == 1);
+    f.clock.set_back(2h);
+    if (killed) {
+      f.kill();
+      f.start();
+      f.set(spec);
+    }
+    f.clock.advance(6s);
+    CHECK(f.subscriber.calls.size() == 2);
+    f.clock.advance(1min);
+    CHECK(f.subscriber.calls.size() == 4);  // at their distances again
+    CHECK(f.subscriber.calls[2].when - f.subscriber.calls[1].when == 20s);
+  }
+}
+
+TEST_CASE("a clock that is set back brings no event that was asked to come later") {
+  BrokerFixture f;
+  f.set(f.trigger());
+  auto later = event_request("/default/b", "later");
+  later.head.fields.add("ce-delay", "PT1H");
+  REQUIRE(f.send(std::move(later)).head.status == 202);
+  f.clock.advance(1s);
+  f.clock.set_back(2h);
+  f.accept("now");
+  f.clock.advance(2h);
+  CHECK(f.subscriber.calls.size() == 1);
+  f.clock.advance(1h + 1s);
+  CHECK(f.subscriber.calls.size() == 2);
+}
+
 TEST_CASE("a dead letter on its way survives a kill") {
   BrokerFixture f;
   auto spec = f.trigger();
