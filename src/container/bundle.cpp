@@ -91,8 +91,10 @@ std::string join_numbers(const std::vector<std::uint32_t>& numbers) {
   return fmt::format("[{}]", fmt::join(numbers, ","));
 }
 
-std::string fill_process(const Process& process, const HostFacts& host, std::string_view capabilities) {
+std::string fill_process(const Process& process, const HostFacts& host, std::string_view capabilities,
+                         bool terminal = false) {
   const Values values{
+      {"TERMINAL", terminal ? "true" : "false"},
       {"UID", std::to_string(process.uid)},
       {"GID", std::to_string(process.gid)},
       {"GROUPS", join_numbers(process.groups)},
@@ -142,7 +144,9 @@ HostFacts HostFacts::look() {
   return facts;
 }
 
-std::string compose_process(const Process& process, const HostFacts& host) { return fill_process(process, host, "[]"); }
+std::string compose_process(const Process& process, const HostFacts& host, bool terminal) {
+  return fill_process(process, host, "[]", terminal);
+}
 
 std::string compose_config(const InstanceSpec& spec, const Bundle& bundle, const HostFacts& host) {
   const bool build = spec.privileges == Privileges::build;

@@ -34,7 +34,7 @@ struct Bundle {
 std::string compose_config(const InstanceSpec& spec, const Bundle& bundle, const HostFacts& host);
 
 /// The process of such an instance, also for one more inside it: without any capability.
-std::string compose_process(const Process& process, const HostFacts& host);
+std::string compose_process(const Process& process, const HostFacts& host, bool terminal = false);
 
 /// `text` as a JSON string with its quotes. Bytes that are not UTF-8 stay as they are (the runtime replaces them).
 std::string json_string(std::string_view text);

@@ -126,6 +126,14 @@ Result<Usage> Cgroups::usage(const InstanceId& id) const {
   return usage;
 }
 
+std::vector<pid_t> Cgroups::processes(const InstanceId& id) const {
+  std::vector<pid_t> found;
+  if (auto members = read_file(group("pids", id) / "cgroup.procs", file_bytes_max))
+    for (const auto line : split(*members, '\n'))
+      if (const auto pid = parse_unsigned(line); pid && *pid > 1) found.push_back(static_cast<pid_t>(*pid));
+  return found;
+}
+
 void Cgroups::remove(const InstanceId& id) const {
   std::error_code error;
   std::vector<fs::path> groups;

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "wick/container/runner.hpp"
 
@@ -21,6 +22,8 @@ class Cgroups {
   /// How many processes of the group the kernel killed for want of memory; 0 when the group is gone.
   std::uint64_t oom_kills(const InstanceId& id) const;
   bool exists(const InstanceId& id) const;
+  /// Numbers of its processes, as the host counts them.
+  std::vector<pid_t> processes(const InstanceId& id) const;
   /// Asks the kernel to hold or to let go every process of the group. Holding takes the kernel a moment: is_frozen()
   /// tells. Errors: unsupported where there is no freezer.
   Result<void> set_frozen(const InstanceId& id, bool frozen) const;

@@ -180,11 +180,13 @@ Instances::Instances(Executor executor, Roots& roots, LayerFolders& layers, Work
       folder_(std::move(folder)),
       host_(HostFacts::look()),
       executing_(executor, executing_max, turns_waiting_max),
+      commands_(executor, cgroups_),
       watchers_(executor) {}
 
 Instances::~Instances() = default;
 
 awaitable<void> Instances::stop() {
+  co_await commands_.stop();
   co_await watchers_.stop();
   cgroups_.forget_freezing();
 }
@@ -540,24 +542,51 @@ awaitable<Result<void>> Instances::thaw(InstanceId id) {
 
 // --- the other verbs
 
+/// One that runs, for a command of its own user.
+Result<Instances::EntryPointer> Instances::find_for_command(const InstanceId& id, const Process& process) const {
+  auto found = find(id);
+  if (!found) return found;
+  const auto& entry = **found;
+  if (entry.life.rung() != Rung::running)
+    return fail(Errc::conflict, fmt::format("instance {} is {}, a command needs a running one", id.text(),
+                                            to_string(entry.life.rung())));
+  if (entry.record.has_step != 0) return fail(Errc::denied, "no command runs beside a build step");
+  const auto user = user_of(entry.record.pid);
+  if (user != first_id(entry.record.id_range) + process.uid)
+    return fail(Errc::denied, fmt::format("a command runs as the user of its instance, not as {}", process.uid));
+  return found;
+}
+
 awaitable<Result<Executed>> Instances::execute(InstanceId id, Process process, std::chrono::milliseconds limit) {
   auto slot = co_await executing_.acquire();
   if (!slot) co_return fail(std::move(slot.error()));
-  auto found = find(id);
+  auto found = find_for_command(id, process);
   if (!found) co_return fail(std::move(found.error()));
   const EntryPointer entry = *found;
-  if (entry->life.rung() != Rung::running)
-    co_return fail(Errc::conflict, fmt::format("instance {} is {}, a command needs a running one", id.text(),
-                                               to_string(entry->life.rung())));
-  if (entry->record.has_step != 0) co_return fail(Errc::denied, "no command runs beside a build step");
-  const auto user = user_of(entry->record.pid);
-  if (user != first_id(entry->record.id_range) + process.uid)
-    co_return fail(Errc::denied, fmt::format("a command runs as the user of its instance, not as {}", process.uid));
   auto folder = TemporaryFolder::make(folder_of(id), "command-");
   if (!folder) co_return fail(std::move(folder.error()));
   auto written = write_file(folder->path() / "process.json", compose_process(process, host_));
   if (!written) co_return fail(std::move(written.error()));
   co_return co_await runtime_of(*entry).execute(id, folder->path(), process, path_of(entry->network.name_space), limit);
+}
+
+awaitable<Result<BegunCommand>> Instances::begin_command(InstanceId id, Process process, CommandOptions options) {
+  if (auto known = find(id)) {
+    // A thaw may be under way: the front lets an instance go on before it tells us.
+    const EntryPointer waited = *known;
+    auto turn = co_await waited->turn.acquire();
+    if (!turn) co_return fail(std::move(turn.error()));
+  }
+  auto found = find_for_command(id, process);
+  if (!found) co_return fail(std::move(found.error()));
+  const EntryPointer entry = *found;
+  CommandPlace place{.id = id,
+                     .folder = folder_of(id),
+                     .network = path_of(entry->network.name_space),
+                     .uid = first_id(entry->record.id_range) + process.uid,
+                     .gid = first_id(entry->record.id_range) + process.gid};
+  auto json = compose_process(process, host_, options.terminal);
+  co_return co_await commands_.begin(std::move(place), runtime_of(*entry), process, std::move(json), options);
 }
 
 Result<void> Instances::signal(const InstanceId& id, int number) {
@@ -747,6 +776,7 @@ awaitable<void> Instances::recover_one(fs::path folder) {
   }
   if (auto made = make_folders(roots_.place_of(id->text()), 0711); !made)
     log::warn("no command can run in an instance", {{"instance", id->text()}, {"error", made.error().what()}});
+  commands_.end_strays({.id = *id, .folder = folder});
   auto policy = protocol::parse_egress_body(record->egress);
   auto network = co_await networks_.adopt(record->pid, record->link, policy ? std::move(*policy) : EgressPolicy{});
   if (network) entry->network = std::move(*network);

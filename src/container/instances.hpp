@@ -17,6 +17,7 @@
 
 #include "bundle.hpp"
 #include "cgroup.hpp"
+#include "commands.hpp"
 #include "layer_folders.hpp"
 #include "life.hpp"
 #include "networks.hpp"
@@ -75,6 +76,7 @@ class Instances {
   /// The front's listeners inside the instance, made anew, and what it may reach beside them.
   Result<std::pair<Inside, protocol::EgressBody>> listen_inside(const InstanceId& id) const;
   awaitable<Result<Executed>> execute(InstanceId id, Process process, std::chrono::milliseconds limit);
+  awaitable<Result<BegunCommand>> begin_command(InstanceId id, Process process, CommandOptions options);
   Result<Usage> usage(const InstanceId& id) const;
   Result<std::vector<Listening>> listening(const InstanceId& id) const;
   bool uses(const Digest& layer) const;
@@ -89,6 +91,7 @@ class Instances {
   std::filesystem::path scratch_of(const InstanceId& id) const { return roots_.area() / "s" / id.text(); }
   const RuntimeCommand& runtime_of(const Entry& entry) const;
   Result<EntryPointer> find(const InstanceId& id) const;
+  Result<EntryPointer> find_for_command(const InstanceId& id, const Process& process) const;
   struct Turn;
   awaitable<Result<Turn>> begin(InstanceId id, LifeVerb verb);
   awaitable<Result<void>> finish_or_give_back(EntryPointer entry, Result<void> done);
@@ -122,6 +125,7 @@ class Instances {
   std::function<void(const Exit&)> on_exit_;
   std::map<InstanceId, EntryPointer> entries_;
   Slots executing_;
+  Commands commands_;
   int looking_ = 0;  // who looks for a port or an exec now: they share the time there is for looking
   TaskGroup watchers_;
 };

@@ -81,6 +81,10 @@ class RunnerInstance final : public Instance {
     if (ended_) co_return fail(Errc::unavailable, "the instance has ended");
     co_return co_await runner_.execute(id_, std::move(process), limit);
   }
+  awaitable<Result<Command>> begin_command(Process process, CommandOptions options) override {
+    if (ended_) co_return fail(Errc::unavailable, "the instance has ended");
+    co_return co_await runner_.begin_command(id_, std::move(process), options);
+  }
   awaitable<Result<Usage>> usage() override { return runner_.usage(id_); }
   awaitable<Result<std::vector<Listening>>> listening() override { return runner_.listening(id_); }
   std::vector<std::string> log_tail(std::size_t lines) const override { return tail_of(log_, lines); }

@@ -67,6 +67,8 @@ std::optional<ProcessStat> parse_stat(std::string_view text) {
   stat.name = text.substr(open + 1, close - open - 1);
   stat.state = fields[0][0];
   stat.start_time = *ticks;
+  stat.parent = static_cast<pid_t>(parse_unsigned(fields[4 - 3]).value_or(0));
+  stat.session = static_cast<pid_t>(parse_unsigned(fields[6 - 3]).value_or(0));
   constexpr std::size_t exit_code = 52 - 3;
   if (fields.size() > exit_code) stat.wait_status = static_cast<int>(parse_unsigned(fields[exit_code]).value_or(0));
   return stat;

@@ -22,6 +22,8 @@ bool has_ended(const Fd& pidfd);
 struct ProcessStat {
   std::string name;  // "comm"
   char state = '?';
+  pid_t parent = 0;
+  pid_t session = 0;
   std::uint64_t start_time = 0;  // clock ticks since boot
   int wait_status = 0;           // of a zombie ('Z'); only root may read it
 };

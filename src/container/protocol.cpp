@@ -305,6 +305,22 @@ Result<Request> parse_execute(string_view bytes, std::vector<Fd>& fds) {
   return Execute{.id = *id, .process = std::move(*process), .limit = std::chrono::milliseconds(body->limit_ms)};
 }
 
+Result<Request> parse_begin_command(string_view bytes, std::vector<Fd>& fds) {
+  auto body = value_of<BeginCommandBody>(bytes);
+  if (!body) return fail(std::move(body.error()));
+  auto id = parse_id(body->id);
+  if (!id) return fail(std::move(id.error()));
+  if (body->terminal > 1 || body->input > 1) return fail(Errc::invalid, "a flag out of bounds");
+  auto memory = read_sealed(fds[0], process_bytes_max);
+  if (!memory) return fail(std::move(memory.error()));
+  std::vector<std::string> nothing;
+  auto process = parse_process(*body, *memory, 0, nothing);
+  if (!process) return fail(std::move(process.error()));
+  return BeginCommand{.id = *id,
+                      .process = std::move(*process),
+                      .options = {.terminal = body->terminal == 1, .input = body->input == 1}};
+}
+
 Result<Request> parse_pack_step(string_view bytes, std::vector<Fd>& fds) {
   constexpr std::int64_t year_9999 = 253402300799;
   auto value = parse_number(bytes, -1, year_9999, "clamp time");
@@ -403,6 +419,7 @@ std::size_t fds_expected(Verb verb) {
     case Verb::pack_layer:
     case Verb::bootstrap:
     case Verb::execute:
+    case Verb::begin_command:
       return 1;
     default:
       return 0;
@@ -468,6 +485,8 @@ Result<Request> parse_body(Verb verb, string_view bytes, std::vector<Fd>& fds) {
       return parse_with_id<ListenInside>(bytes);
     case Verb::execute:
       return parse_execute(bytes, fds);
+    case Verb::begin_command:
+      return parse_begin_command(bytes, fds);
     case Verb::exit_notice:
     case Verb::restart_notice:
       break;
@@ -506,6 +525,7 @@ std::string_view to_string(Verb verb) {
                                     "await_listening",
                                     "listen_inside",
                                     "execute",
+                                    "begin_command",
                                     "exit_notice",
                                     "restart_notice"};
   const auto index = static_cast<std::size_t>(verb);
@@ -603,6 +623,22 @@ Result<Outgoing> encode_execute(const InstanceId& id, const Process& process, st
   auto memory = seal(*strings);
   if (!memory) return fail(std::move(memory.error()));
   Outgoing out{.verb = Verb::execute, .body = std::string(bytes_of(body)), .fds = {}};
+  out.fds.push_back(std::move(*memory));
+  return out;
+}
+
+Result<Outgoing> encode_begin_command(const InstanceId& id, const Process& process, CommandOptions options) {
+  if (auto checked = check_process(process); !checked) return fail(std::move(checked.error()));
+  BeginCommandBody body;
+  put_id(body.id, id);
+  put_process(body, process);
+  body.terminal = options.terminal ? 1 : 0;
+  body.input = options.input ? 1 : 0;
+  auto strings = process_strings(process, {});
+  if (!strings) return fail(std::move(strings.error()));
+  auto memory = seal(*strings);
+  if (!memory) return fail(std::move(memory.error()));
+  Outgoing out{.verb = Verb::begin_command, .body = std::string(bytes_of(body)), .fds = {}};
   out.fds.push_back(std::move(*memory));
   return out;
 }

@@ -7,6 +7,7 @@
 //
 //   request = RequestHead, body of the verb        (+ descriptors)
 //   reply   = ReplyHead, body of the verb, or the error's "message\0hint"
+//   command = its end, from the runner, on the socket that came with the reply to begin_command: ExecutedBody, once
 //   notice  = ReplyHead with Verb::exit_notice and request 0, ExitBody; or Verb::restart_notice, nothing
 #pragma once
 
@@ -23,7 +24,7 @@
 
 namespace wick::container::protocol {
 
-inline constexpr std::uint32_t magic = 0x354b4357;  // "WCK5"; changes with the layout of any struct below
+inline constexpr std::uint32_t magic = 0x364b4357;  // "WCK6"; changes with the layout of any struct below
 
 inline constexpr std::size_t process_bytes_max = 256 << 10;
 inline constexpr std::size_t process_strings_max = 4096;
@@ -68,6 +69,7 @@ enum class Verb : std::uint16_t {
   await_listening,
   listen_inside,
   execute,
+  begin_command,
   exit_notice,     // runner to front only:
   restart_notice,  // the runner before this one died; what was asked of it is not answered
 };
@@ -114,6 +116,20 @@ struct ExecuteBody {
   std::uint32_t arguments = 0;    // strings in the memfd: these,
   std::uint32_t environment = 0;  // then these, then the working folder
   std::uint32_t limit_ms = 0;
+};
+
+/// The reply has no body but descriptors: the leash, then the terminal, or standard output, error and, where asked for,
+/// input.
+struct BeginCommandBody {
+  char id[InstanceId::size] = {};
+  std::uint32_t uid = 0;
+  std::uint32_t gid = 0;
+  std::uint32_t group_count = 0;
+  std::uint32_t groups[groups_max] = {};
+  std::uint32_t arguments = 0;    // strings in the memfd: these,
+  std::uint32_t environment = 0;  // then these, then the working folder
+  std::uint16_t terminal = 0;
+  std::uint16_t input = 0;
 };
 
 struct DigestBody {
@@ -369,10 +385,16 @@ struct Execute {
   std::chrono::milliseconds limit{0};
 };
 
+struct BeginCommand {
+  InstanceId id;
+  Process process;
+  CommandOptions options;
+};
+
 using Request =
     std::variant<Prepare, Start, Signal, Remove, List, Connect, GetUsage, GetListening, HasLayer, ImportLayer,
                  ListLayers, RemoveLayer, Pack, ResolveUser, OpenStep, UnpackInto, PackStep, PublishStep, DiscardStep,
-                 PackLayer, Bootstrap, Park, Freeze, Thaw, AwaitListening, ListenInside, Execute>;
+                 PackLayer, Bootstrap, Park, Freeze, Thaw, AwaitListening, ListenInside, Execute, BeginCommand>;
 
 struct Received {
   std::uint64_t number = 0;  // the front's name for the request, echoed in the reply
@@ -399,6 +421,7 @@ Result<Outgoing> encode_open_step(const InstanceId& step, const std::vector<Dige
 Result<Outgoing> encode_bootstrap(std::string_view suite, Fd out);
 Result<Outgoing> encode_await_listening(const InstanceId& id, std::uint16_t port, std::chrono::milliseconds patience);
 Result<Outgoing> encode_execute(const InstanceId& id, const Process& process, std::chrono::milliseconds limit);
+Result<Outgoing> encode_begin_command(const InstanceId& id, const Process& process, CommandOptions options);
 EgressBody egress_body(const EgressPolicy& policy);
 Result<EgressPolicy> parse_egress_body(const EgressBody& body);
 IdBody id_body(const InstanceId& id);

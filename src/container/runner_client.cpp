@@ -292,6 +292,45 @@ awaitable<Result<Executed>> RunnerClient::execute(InstanceId id, Process process
   co_return executed;
 }
 
+namespace {
+
+class SocketLeash final : public CommandLeash {
+ public:
+  SocketLeash(Executor executor, Fd socket) : socket_(executor, std::move(socket)) {}
+
+  awaitable<Result<ExitStatus>> wait_end() override {
+    auto packet = co_await socket_.receive();
+    if (!packet) co_return fail(Errc::io, "the runner died, and the command with it");
+    auto body = value_of<ExecutedBody>(packet->bytes);
+    if (!body) co_return fail(Errc::corrupt, "the runner tells no end of the command");
+    co_return ExitStatus{.code = body->code, .signal = body->signal};
+  }
+
+ private:
+  Seqpacket socket_;
+};
+
+}  // namespace
+
+awaitable<Result<Command>> RunnerClient::begin_command(InstanceId id, Process process, CommandOptions options) {
+  auto request = encode_begin_command(id, process, options);
+  auto reply = co_await impl_->call(std::move(request));
+  if (!reply) co_return fail(std::move(reply.error()));
+  auto& fds = reply->fds;
+  const std::size_t expected = options.terminal ? 2 : options.input ? 4 : 3;
+  if (fds.size() != expected) co_return fail(Errc::corrupt, "the runner's answer to begin_command is none");
+  Command command;
+  command.leash = std::make_unique<SocketLeash>(co_await asio::this_coro::executor, std::move(fds[0]));
+  if (options.terminal) {
+    command.terminal = std::move(fds[1]);
+    co_return command;
+  }
+  command.out = std::move(fds[1]);
+  command.err = std::move(fds[2]);
+  if (options.input) command.in = std::move(fds[3]);
+  co_return command;
+}
+
 awaitable<Result<Usage>> RunnerClient::usage(InstanceId id) {
   auto request = with_id(Verb::usage, id);
   auto reply = co_await impl_->call(std::move(request));

@@ -270,6 +270,14 @@ class Server {
     answer.body += executed->output;
     co_return answer;
   }
+  awaitable<Result<Answer>> act(BeginCommand verb) {
+    auto begun = co_await instances_.begin_command(verb.id, std::move(verb.process), verb.options);
+    if (!begun) co_return fail(std::move(begun.error()));
+    Answer answer;
+    for (auto* fd : {&begun->leash, &begun->terminal, &begun->out, &begun->err, &begun->in})
+      if (*fd) answer.fds.push_back(std::move(*fd));
+    co_return answer;
+  }
   awaitable<Result<Answer>> act(GetUsage verb) {
     auto usage = instances_.usage(verb.id);
     if (!usage) co_return fail(std::move(usage.error()));

@@ -203,29 +203,66 @@ awaitable<Result<pid_t>> RuntimeCommand::create(Executor executor, InstanceId id
   co_return static_cast<pid_t>(*pid);
 }
 
+/// The command line of an exec of folder/process.json, and what runc is shown in place of root_ while it runs.
+Result<std::optional<TemporaryFolder>> RuntimeCommand::compose_exec(ProcessOptions& options, const InstanceId& id,
+                                                                    const fs::path& folder, const std::string& network,
+                                                                    std::vector<std::string> flags) const {
+  std::vector<std::string> verb{
+      "--log",      (folder / "runtime.log").string(), "exec", "--process", (folder / "process.json").string(),
+      "--pid-file", (folder / "pid").string()};
+  verb.insert(verb.end(), std::make_move_iterator(flags.begin()), std::make_move_iterator(flags.end()));
+  verb.emplace_back(id.text());
+  options.environment = runtime_environment();
+  std::optional<TemporaryFolder> view;
+  if (has_start_fifo()) {
+    auto made = view_for_exec(root_ / id.text(), id);
+    if (!made) return fail(std::move(made.error()));
+    view.emplace(std::move(*made));
+    options.argv = command(view->path(), std::move(verb));
+    options.argv.insert(options.argv.begin(), {"nsenter", "--net=" + network, "--"});
+  } else {
+    options.argv = command(std::move(verb));
+  }
+  return view;
+}
+
+awaitable<Result<pid_t>> RuntimeCommand::begin_exec(InstanceId id, fs::path folder, const Process& process,
+                                                    std::string network, ExecStreams streams) const {
+  std::vector<std::string> flags{"--detach"};
+  if (!streams.console.empty()) flags.insert(flags.end(), {"--tty", "--console-socket", streams.console});
+  ProcessOptions options;
+  auto view = compose_exec(options, id, folder, network, std::move(flags));
+  if (!view) co_return fail(std::move(view.error()));
+  options.stdin_fd = streams.in;
+  options.stdout_fd = streams.out;
+  options.stderr_fd = streams.err;
+  auto child = ChildProcess::spawn(co_await asio::this_coro::executor, options);
+  if (!child) co_return fail(std::move(child.error()));
+  SteadyClock clock;
+  ExitStatus status;
+  try {
+    auto ended = child->wait();
+    status = co_await with_deadline(clock, command_limit, std::move(ended));
+  } catch (const DeadlineExceeded&) {
+    kill_inside(id, folder / "pid");
+    co_return fail(Errc::timed_out, fmt::format("'{} exec' did not end within {} s", program_, command_limit.count()));
+  }
+  if (!status.ok()) {
+    auto text = read_file(folder / "runtime.log", log_bytes_max);
+    co_return fail(explain_runtime_failure(text ? *text : status.text(), process));
+  }
+  auto text = read_file(folder / "pid", 64);
+  const auto pid = text ? parse_unsigned(trim(*text)) : std::nullopt;
+  if (!pid || *pid < 2) co_return fail(Errc::io, fmt::format("'{} exec' gave no process id", program_));
+  co_return static_cast<pid_t>(*pid);
+}
+
 awaitable<Result<Executed>> RuntimeCommand::execute(InstanceId id, fs::path folder, const Process& process,
                                                     std::string network, std::chrono::milliseconds limit) const {
   const auto log = folder / "runtime.log";
-  const std::vector<std::string> verb{"--log",
-                                      log.string(),
-                                      "exec",
-                                      "--process",
-                                      (folder / "process.json").string(),
-                                      "--pid-file",
-                                      (folder / "pid").string(),
-                                      std::string(id.text())};
   ProcessOptions options;
-  std::optional<TemporaryFolder> view;  // what runc is shown in place of root_
-  if (has_start_fifo()) {
-    auto made = view_for_exec(root_ / id.text(), id);
-    if (!made) co_return fail(std::move(made.error()));
-    view.emplace(std::move(*made));
-    options.argv = command(view->path(), verb);
-    options.argv.insert(options.argv.begin(), {"nsenter", "--net=" + network, "--"});
-  } else {
-    options.argv = command(verb);
-  }
-  options.environment = runtime_environment();
+  auto view = compose_exec(options, id, folder, network, {});
+  if (!view) co_return fail(std::move(view.error()));
   const auto too_late = [limit] {
     return fail(Errc::timed_out, fmt::format("the command did not end within {} ms", limit.count()));
   };

@@ -2,12 +2,22 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 
 #include "wick/container/runner.hpp"
 #include "wick/os/clock.hpp"
+#include "wick/os/files.hpp"
 
 namespace wick::container {
+
+/// What a command in a container has for its streams: descriptors, or the socket that its terminal is sent to.
+struct ExecStreams {
+  int in = -1;  // -1: /dev/null
+  int out = -1;
+  int err = -1;
+  std::string console;  // path of a listening socket; empty: no terminal
+};
 
 class RuntimeCommand {
  public:
@@ -25,6 +35,10 @@ class RuntimeCommand {
   /// of explain_runtime_failure().
   awaitable<Result<Executed>> execute(InstanceId id, std::filesystem::path folder, const Process& process,
                                       std::string network, std::chrono::milliseconds limit) const;
+  /// The same for one that goes on by itself, as a child of the nearest subreaper, in a session of its own. Returns its
+  /// process id once it was executed.
+  awaitable<Result<pid_t>> begin_exec(InstanceId id, std::filesystem::path folder, const Process& process,
+                                      std::string network, ExecStreams streams) const;
   /// For an instance whose processes are dead. Unknown ids are fine.
   awaitable<Result<void>> remove(InstanceId id) const;
   awaitable<Result<void>> remove_by_force(InstanceId id) const;  // kills it first
@@ -40,6 +54,9 @@ class RuntimeCommand {
  private:
   std::vector<std::string> command(std::vector<std::string> rest) const { return command(root_, std::move(rest)); }
   std::vector<std::string> command(const std::filesystem::path& root, std::vector<std::string> rest) const;
+  Result<std::optional<TemporaryFolder>> compose_exec(ProcessOptions& options, const InstanceId& id,
+                                                      const std::filesystem::path& folder, const std::string& network,
+                                                      std::vector<std::string> flags) const;
   awaitable<Result<void>> run(std::vector<std::string> verb, InstanceId id) const;
   std::string program_;
   std::filesystem::path root_;

@@ -42,6 +42,11 @@ void check(const protocol::Execute& execute) {
   require(execute.limit >= std::chrono::milliseconds(1) && execute.limit <= execute_limit_max);
 }
 
+void check(const protocol::BeginCommand& begin) {
+  require(!begin.id.empty() && !begin.process.argv.empty() && !begin.process.argv.front().empty());
+  require(begin.process.working_folder.starts_with('/') && begin.process.uid < id_range_size);
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -57,5 +62,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (!received || !received->request) return 0;
   if (const auto* prepare = std::get_if<protocol::Prepare>(&*received->request)) check(*prepare);
   if (const auto* execute = std::get_if<protocol::Execute>(&*received->request)) check(*execute);
+  if (const auto* begin = std::get_if<protocol::BeginCommand>(&*received->request)) check(*begin);
   return 0;
 }

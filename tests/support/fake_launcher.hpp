@@ -34,6 +34,8 @@ struct FakeBehaviour {
   std::vector<std::string> output;
   /// What a command inside it answers; empty: it ends with 0.
   std::function<Result<container::Executed>(const container::Process&)> execute;
+  /// What begin_command() gives; empty: there is no such command.
+  std::function<Result<container::Command>(container::Process, container::CommandOptions)> command;
   std::function<awaitable<Result<Fd>>()>
       connector;  // a real server; empty: one end of a socketpair whose other end stays open
 };
@@ -112,6 +114,12 @@ class FakeInstance final : public container::Instance {
     if (ended()) co_return fail(Errc::unavailable, "the instance has ended");
     if (!behaviour_.execute) co_return container::Executed{};
     co_return behaviour_.execute(process);
+  }
+  awaitable<Result<container::Command>> begin_command(container::Process process,
+                                                      container::CommandOptions options) override {
+    if (ended()) co_return fail(Errc::unavailable, "the instance has ended");
+    if (!behaviour_.command) co_return fail(Errc::not_found, "the command is not in the image");
+    co_return behaviour_.command(std::move(process), options);
   }
   awaitable<Result<container::Usage>> usage() override { co_return behaviour_.usage; }
 

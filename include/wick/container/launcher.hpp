@@ -39,6 +39,8 @@ class Instance {
   virtual awaitable<void> stop(std::chrono::milliseconds grace) = 0;
   /// As Runner::execute.
   virtual awaitable<Result<Executed>> execute(Process process, std::chrono::milliseconds limit) = 0;
+  /// As Runner::begin_command.
+  virtual awaitable<Result<Command>> begin_command(Process process, CommandOptions options) = 0;
   virtual awaitable<Result<Usage>> usage() = 0;
   virtual awaitable<Result<std::vector<Listening>>> listening() = 0;
   /// The last `lines` lines of stdout and stderr, at most 64 KiB.

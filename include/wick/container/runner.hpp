@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -172,6 +173,29 @@ inline constexpr std::string_view thawed_word = "THAWED";
 inline constexpr std::size_t execute_output_bytes_max = 1024;
 inline constexpr std::chrono::milliseconds execute_limit_max = std::chrono::minutes(10);
 
+/// What holds a command inside an instance: dropping it kills the command and what that has started.
+class CommandLeash {
+ public:
+  virtual ~CommandLeash() = default;
+  /// Returns when the command has ended; once. Errors: io when the runner died meanwhile, and the command with it.
+  virtual awaitable<Result<ExitStatus>> wait_end() = 0;
+};
+
+/// A command that runs beside an instance's own program, and our ends of what it reads and writes. Reading from
+/// `terminal` fails with EIO once nobody has the other end.
+struct Command {
+  Fd in;        // it reads what is written here; none without CommandOptions::input, or with a terminal
+  Fd out;       // what it writes; none with a terminal
+  Fd err;       //
+  Fd terminal;  // the master of its terminal
+  std::unique_ptr<CommandLeash> leash;
+};
+struct CommandOptions {
+  bool terminal = false;
+  bool input = false;  // without it, and without a terminal, it reads nothing
+};
+inline constexpr std::size_t commands_max = 16;  // at once, of all instances
+
 struct UserIds {
   std::uint32_t uid = 0;
   std::uint32_t gid = 0;
@@ -215,6 +239,10 @@ class Runner {
   /// step, timed_out after `limit` (1 ms to execute_limit_max; it is killed), not_found for a command that is not
   /// there.
   virtual awaitable<Result<Executed>> execute(InstanceId id, Process process, std::chrono::milliseconds limit) = 0;
+  /// The same for a command that somebody talks with, for as long as he holds it; a command's terminal is made inside
+  /// the instance. Returns when it was executed. Errors: as execute(), and overloaded past commands_max. What it leaves
+  /// running when it ends by itself goes on.
+  virtual awaitable<Result<Command>> begin_command(InstanceId id, Process process, CommandOptions options) = 0;
   virtual awaitable<Result<Usage>> usage(InstanceId id) = 0;
   virtual awaitable<Result<std::vector<Listening>>> listening(InstanceId id) = 0;
   /// Adds a callback: each is called once for every instance that ends by itself or by a signal, remove()'s included.

@@ -76,6 +76,9 @@ class FakeRunner final : public container::Runner {
   awaitable<Result<container::Executed>> execute(Id, container::Process, std::chrono::milliseconds) override {
     co_return container::Executed{};
   }
+  awaitable<Result<container::Command>> begin_command(Id, container::Process, container::CommandOptions) override {
+    co_return fail(Errc::unsupported, "the fake runs no command");
+  }
   awaitable<Result<container::Usage>> usage(Id) override { co_return container::Usage{}; }
   awaitable<Result<std::vector<container::Listening>>> listening(Id) override {
     co_return std::vector<container::Listening>{};

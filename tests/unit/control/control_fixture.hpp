@@ -42,6 +42,10 @@ class FakeRunner final : public container::Runner {
                                                  std::chrono::milliseconds) override {
     co_return unused();
   }
+  awaitable<Result<container::Command>> begin_command(container::InstanceId, container::Process,
+                                                      container::CommandOptions) override {
+    co_return unused();
+  }
   awaitable<Result<container::Usage>> usage(container::InstanceId) override { co_return unused(); }
   awaitable<Result<std::vector<container::Listening>>> listening(container::InstanceId) override { co_return unused(); }
   void on_exit(std::function<void(const container::Exit&)>) override {}
