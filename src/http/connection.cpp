@@ -1,5 +1,7 @@
 #include "connection.hpp"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -165,7 +167,7 @@ void Connection::begin_exchange() {
   input_.begin_body(parser_.framing());
   continue_wanted_ = parser_.expects_continue() && parser_.framing().kind != BodyKind::none;
   served_ = true;
-  started_ = answered_ = tunnelled_ = false;
+  started_ = answered_ = tunnelled_ = upgraded_ = false;
   body_pace_ = answer_pace_ = {};
   keep_ = parser_.keep_alive();
   id_.assign(server_.id_prefix);
@@ -215,6 +217,7 @@ bool Connection::too_slow(Pace& pace, TimePoint since, std::size_t bytes) {
 }
 
 awaitable<Result<std::size_t>> Connection::read_some(std::span<char> into) {
+  if (upgraded_) co_return co_await read_upgraded(into);
   while (true) {
     const auto slice = buffered_body();
     if (!slice.empty()) {
@@ -227,6 +230,32 @@ awaitable<Result<std::size_t>> Connection::read_some(std::span<char> into) {
     auto filled = co_await fill_body();
     if (!filled) co_return fail(std::move(filled.error()));
   }
+}
+
+// ---- after 101
+
+/// Both ends may be silent for as long as they like: what tells that the client is gone without a word is the kernel.
+void Connection::begin_upgraded() {
+  upgraded_ = true;
+  keep_ = false;
+  const int on = 1, idle_seconds = 30, probe_seconds = 10, probes = 6;
+  setsockopt(stream_.fd(), SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);  // on a unix socket they do nothing
+  setsockopt(stream_.fd(), IPPROTO_TCP, TCP_KEEPIDLE, &idle_seconds, sizeof idle_seconds);
+  setsockopt(stream_.fd(), IPPROTO_TCP, TCP_KEEPINTVL, &probe_seconds, sizeof probe_seconds);
+  setsockopt(stream_.fd(), IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
+}
+
+awaitable<Result<std::size_t>> Connection::read_upgraded(std::span<char> into) {
+  if (input_.empty()) {
+    const auto got = co_await stream_.read_some(into);
+    if (!got.ok()) co_return fail(Errc::unavailable, "the client went away");
+    co_return got.bytes;
+  }
+  const auto received = input_.received();  // with the request
+  const auto size = std::min(received.size(), into.size());
+  std::memcpy(into.data(), received.data(), size);
+  input_.take(size);
+  co_return size;
 }
 
 // ---- the life of an exchange
@@ -261,7 +290,7 @@ void Connection::log_failure(const std::exception_ptr& failure) {
 
 /// The usual end: everything read, answered and sent, and the connection may go on.
 bool Connection::ends_at_once() {
-  if (tunnelled_ || !answered_ || !keep_ || needs_flush() || !body_finished()) return false;
+  if (tunnelled_ || upgraded_ || !answered_ || !keep_ || needs_flush() || !body_finished()) return false;
   if (out_.capacity() > kept_output_bytes || scratch_.capacity() > kept_output_bytes) return false;
   stream_.resume();
   return true;
@@ -269,6 +298,10 @@ bool Connection::ends_at_once() {
 
 awaitable<bool> Connection::end_exchange() {
   if (tunnelled_) co_return false;
+  if (upgraded_) {
+    if (!stream_.hung_up() && !stream_.interrupted()) co_await linger();
+    co_return false;
+  }
   stream_.resume();
   if (!started_) {
     ResponseHead head{.status = 500,

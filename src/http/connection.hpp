@@ -71,6 +71,8 @@ class Connection final : public WireExchange {
   HeadStep step_head();
   void begin_exchange();
   awaitable<bool> answer_about_server();
+  void begin_upgraded();
+  awaitable<Result<std::size_t>> read_upgraded(std::span<char> into);
   void log_failure(const std::exception_ptr& failure);
   bool ends_at_once();
   awaitable<bool> end_exchange();
@@ -105,6 +107,7 @@ class Connection final : public WireExchange {
   bool answered_ = false;
   bool keep_ = false;  // the connection may serve another request
   bool tunnelled_ = false;
+  bool upgraded_ = false;  // the connection's bytes are the handler's
 
   bool idle_ = true;
   bool served_ = false;

@@ -234,11 +234,17 @@ awaitable<Result<void>> Connection::start(ResponseHead head) {
   if (started_) co_return fail(Errc::internal, "the exchange is answered already");
   begin_own(head, std::nullopt, {}, false);
   if (answered_ && !head_request_ && head.status >= 200) answered_ = false;  // finish() is still to come
+  if (head.status == 101) begin_upgraded();
   co_return co_await flush();
 }
 
 awaitable<Result<void>> Connection::write(std::string_view bytes) {
   if (!started_) co_return fail(Errc::internal, "write before start");
+  if (upgraded_) {
+    const auto sent = co_await stream_.write_all(bytes);  // no limit: a terminal may be paused for hours
+    if (!sent.ok()) co_return fail(Errc::unavailable, "the client went away");
+    co_return Result<void>();
+  }
   if (answer_kind_ == BodyKind::none || bytes.empty()) co_return Result<void>();
   put(bytes, false);
   co_return co_await flush();

@@ -38,6 +38,7 @@ class Exchange {
   /// A complete answer; Content-Length is set from the body.
   virtual awaitable<Result<void>> respond(ResponseHead head, std::string body = {}) = 0;
   /// Begins a streamed answer: chunked unless the head has Content-Length. Errors: unavailable (client gone).
+  /// With 101 the connection is the handler's from then on: read_some() and write() are its bytes, finish() closes it.
   virtual awaitable<Result<void>> start(ResponseHead head) = 0;
   virtual awaitable<Result<void>> write(std::string_view bytes) = 0;
   virtual awaitable<Result<void>> finish() = 0;

@@ -365,3 +365,24 @@ TEST_CASE("addresses are checked before anything is bound") {
   auto all = listen_on(":0");
   CHECK(all);
 }
+
+TEST_CASE("after 101 the connection's bytes are the handler's, those that came with the request too") {
+  HttpFixture f;
+  f.serve([](Exchange& exchange) -> awaitable<void> {
+    ResponseHead head{.status = 101, .fields = {{"Upgrade", "echo"}}};
+    auto started = co_await exchange.start(std::move(head));
+    CHECK(started);
+    char buffer[4];
+    while (true) {
+      auto got = co_await exchange.read_some(buffer);
+      if (!got || *got == 0) break;
+      co_await exchange.write("<" + std::string(buffer, *got) + ">");
+    }
+  });
+  auto client = f.connect();
+  const auto text = f.talk(client, get("/", "Connection: Upgrade\r\nUpgrade: echo\r\n") + "abcdef");
+  CHECK(text.starts_with("HTTP/1.1 101 Switching Protocols\r\n"));
+  CHECK(count(text, "Connection: Upgrade\r\n") == 1);
+  CHECK(text.find("Content-Length") == text.npos);
+  CHECK(text.ends_with("\r\n\r\n<abcd><ef>"));
+}
