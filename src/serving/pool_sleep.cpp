@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <boost/asio/as_tuple.hpp>
+#include <boost/system/system_error.hpp>
 
 #include "wick/base/log.hpp"
 #include "wick/os/deadline.hpp"
@@ -12,7 +13,7 @@ namespace wick::serving {
 
 bool RevisionPool::may_freeze(const PooledInstance& member) const {
   return spec_->ladder.freeze_after > milliseconds(0) && options_.budget && reachable_ && !closed_ &&
-         member.state == PooledInstance::State::ready && member.in_flight == 0;
+         member.state == PooledInstance::State::ready && member.in_flight == 0 && member.held == 0;
 }
 
 /// Once there was no request for long enough, all but the minimum sleep.
@@ -42,11 +43,54 @@ bool RevisionPool::wake_one() {
   const auto frozen = std::ranges::find_if(
       members_, [](const Member& member) { return member->state == PooledInstance::State::frozen; });
   if (frozen == members_.end()) return false;
-  set_state(**frozen, PooledInstance::State::starting);
-  (*frozen)->launched = clock_.now();
-  (*frozen)->from = WakeSteps::From::frozen;
-  (*frozen)->asleep->cancel();
+  wake(**frozen);
   return true;
+}
+
+void RevisionPool::wake(PooledInstance& member) {
+  set_state(member, PooledInstance::State::starting);
+  member.launched = clock_.now();
+  member.from = WakeSteps::From::frozen;
+  member.asleep->cancel();
+}
+
+awaitable<Result<InstanceHold>> RevisionPool::hold(container::InstanceId id, std::shared_ptr<void> owner) {
+  using State = PooledInstance::State;
+  const auto found = std::ranges::find_if(members_, [&](const Member& each) { return each->id == id; });
+  if (found == members_.end())
+    co_return fail(Errc::not_found, fmt::format("there is no instance {} of {}", id.text(), spec_->key.name));
+  const Member member = *found;
+  const auto does_not_run = [&] {
+    return fail(Errc::not_ready, fmt::format("instance {} does not run: it is {}", id.text(),
+                                             member->state == State::starting ? "starting" : "stopping"));
+  };
+  if (!member->instance || member->spare || member->instance->ended() || member->stop_sent) co_return does_not_run();
+  // From here on it does not go to sleep, and is woken when it does so already.
+  ++member->held;
+  InstanceHold hold(member->instance, member->spec->instance.process,
+                    [this, member, owner = std::move(owner)] { give_back(*member); });
+  const bool asleep = member->state == State::frozen;
+  if (asleep) wake(*member);
+  if (asleep || (member->state == State::starting && member->from == WakeSteps::From::frozen)) {
+    keep_ticking();
+    if (!member->waking)
+      member->waking = std::make_shared<asio::steady_timer>(executor_, asio::steady_timer::time_point::max());
+    const auto waking = member->waking;
+    while (member->state == State::starting && !member->ended && !member->instance->ended()) {
+      auto waited = co_await waking->async_wait(asio::as_tuple(use_awaitable));
+      if (member->waking == waking) throw boost::system::system_error(std::get<0>(waited));  // we were cancelled
+    }
+  }
+  if (member->instance->ended() || member->ended) co_return does_not_run();
+  co_return std::move(hold);
+}
+
+void RevisionPool::give_back(PooledInstance& member) {
+  --member.held;
+  member.idle_since = clock_.now();
+  if (member.held > 0 || member.in_flight > 0 || member.ended) return;
+  if (member.state == PooledInstance::State::stopping) return retire(member);
+  if (member.state == PooledInstance::State::ready && options_.box) options_.box->idle();
 }
 
 awaitable<void> RevisionPool::sleep(Member member) {
@@ -85,6 +129,7 @@ awaitable<void> RevisionPool::sleep(Member member) {
 }
 
 void RevisionPool::rejoin(const Member& member) {
+  if (auto waking = std::exchange(member->waking, nullptr)) waking->cancel();
   if (member->state != PooledInstance::State::starting || member->instance->ended()) return;
   member->started = member->listening = clock_.now();
   set_state(*member, PooledInstance::State::ready);

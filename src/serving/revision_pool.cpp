@@ -7,6 +7,7 @@
 #include <boost/asio/error.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/system/system_error.hpp>
+#include <limits>
 
 #include "liveness.hpp"
 #include "request_log.hpp"
@@ -325,14 +326,19 @@ void RevisionPool::scale_down(int surplus) {
   for (auto i = ready_.size(); i-- > 0 && surplus > 0;)
     if (ready_[i]->in_flight == 0) {
       --surplus;
-      if (auto& member = *ready_[i]; may_freeze(member)) {
+      if (auto& member = *ready_[i]; member.held > 0) {
+        continue;  // it goes when it is given back
+      } else if (may_freeze(member)) {
         freeze(member);
       } else {
         retire(member);
       }
     }
-  for (; surplus > 0 && !ready_.empty(); --surplus)
-    retire(**std::ranges::min_element(ready_, {}, [](const auto* member) { return member->in_flight; }));
+  const auto is_busy = [](const auto* member) { return member->in_flight > 0; };
+  for (; surplus > 0 && std::ranges::any_of(ready_, is_busy); --surplus)
+    retire(**std::ranges::min_element(ready_, {}, [](const auto* member) {
+      return member->in_flight > 0 ? member->in_flight : std::numeric_limits<int>::max();
+    }));
 }
 
 void RevisionPool::retry_later() {
@@ -391,7 +397,8 @@ const PooledInstance* RevisionPool::longest_idle_member() const {
   if (!waiting_.empty() || !ensuring_.empty()) return nullptr;
   const PooledInstance* longest = nullptr;
   const auto consider = [&](const PooledInstance& member) {
-    if (member.in_flight == 0 && (!longest || member.idle_since < longest->idle_since)) longest = &member;
+    if (member.in_flight == 0 && member.held == 0 && (!longest || member.idle_since < longest->idle_since))
+      longest = &member;
   };
   for (const auto& member : members_)
     if (member->state == PooledInstance::State::frozen) consider(*member);
@@ -619,7 +626,7 @@ void RevisionPool::retire(PooledInstance& member) {
   if (member.state == PooledInstance::State::ready) leave_ready(member);
   if (member.state != PooledInstance::State::stopping) set_state(member, PooledInstance::State::stopping);
   member.share.leaving();
-  if (member.in_flight > 0 || member.stop_sent || !member.instance) return;
+  if (member.in_flight > 0 || (member.held > 0 && !closed_) || member.stop_sent || !member.instance) return;
   member.stop_sent = true;
   const auto found = std::ranges::find_if(members_, [&](const Member& each) { return each.get() == &member; });
   tasks_.spawn(fmt::format("stop {}", member.id.text()), stop_now(*found));
@@ -631,6 +638,7 @@ void RevisionPool::forget(PooledInstance& member) {
   leave_ready(member);
   if (member.state != PooledInstance::State::stopping) set_state(member, PooledInstance::State::stopping);
   member.ended = true;
+  if (auto waking = std::exchange(member.waking, nullptr)) waking->cancel();
   left_.cancel();
   if (member.in_flight > 0) return;
   metrics_.stopping.add(-1);

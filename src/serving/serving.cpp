@@ -89,6 +89,7 @@ class Serving::Impl {
   void publish(std::shared_ptr<const RouteTable> table);
   bool adopt(const RevisionKey& key, std::shared_ptr<container::Instance> instance);
   awaitable<std::expected<void, model::Failure>> ensure_ready(RevisionKey key);
+  awaitable<Result<InstanceHold>> hold(RevisionKey key, container::InstanceId id);
   awaitable<void> handle(http::Exchange& exchange);
   awaitable<Result<http::Response>> call(std::string name_space, std::string service, http::Request request,
                                          milliseconds limit);
@@ -204,6 +205,12 @@ awaitable<std::expected<void, model::Failure>> Serving::Impl::ensure_ready(Revis
     co_return std::unexpected(std::move(unknown));
   }
   co_return co_await entry->pool.ensure_ready();
+}
+
+awaitable<Result<InstanceHold>> Serving::Impl::hold(RevisionKey key, container::InstanceId id) {
+  const auto entry = find(key);
+  if (!entry) co_return fail(Errc::not_found, fmt::format("there is no revision {}", key.text()));
+  co_return co_await entry->pool.hold(std::move(id), entry);
 }
 
 // --- requests
@@ -373,6 +380,9 @@ bool Serving::adopt(const RevisionKey& key, std::shared_ptr<container::Instance>
 }
 awaitable<std::expected<void, model::Failure>> Serving::ensure_ready(RevisionKey key) {
   return impl_->ensure_ready(std::move(key));
+}
+awaitable<Result<InstanceHold>> Serving::hold(RevisionKey key, container::InstanceId id) {
+  return impl_->hold(std::move(key), std::move(id));
 }
 http::Handler Serving::handler() {
   return [impl = impl_.get()](http::Exchange& exchange) { return impl->handle(exchange); };

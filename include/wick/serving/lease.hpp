@@ -26,6 +26,7 @@ struct PooledInstance {
   std::unique_ptr<http::Upstream> upstream;       // from ready on
   Fd probe_connection;                            // the probe's, for the first request
   int in_flight = 0;
+  int held = 0;           // by InstanceHolds
   TimePoint launched{};   // its start, or its last wake, began
   TimePoint started{};    // it was exec'd or thawed
   TimePoint listening{};  // its port was seen open
@@ -38,6 +39,7 @@ struct PooledInstance {
   bool stop_sent = false;
   bool spare = false;                          // `instance` was made ahead and waits for its start
   std::shared_ptr<asio::steady_timer> asleep;  // while it is frozen; cancelled when that is over
+  std::shared_ptr<asio::steady_timer> waking;  // of who waits until it is awake; cancelled then
   bool ended = false;                          // nothing is left of it; kept only for its leases
 };
 

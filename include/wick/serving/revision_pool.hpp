@@ -28,6 +28,7 @@
 //  timer but the ones that end its sleepers.
 //  10. A frozen instance has no request in flight, is no part of desired or ready, and is woken before another is
 //  launched.
+//  11. An instance that is held is not frozen, and not sent SIGTERM unless its revision is removed.
 #pragma once
 
 #include <boost/asio/steady_timer.hpp>
@@ -44,6 +45,7 @@
 #include "wick/os/clock.hpp"
 #include "wick/os/task_group.hpp"
 #include "wick/serving/autoscaler.hpp"
+#include "wick/serving/instance_hold.hpp"
 #include "wick/serving/keep_warm.hpp"
 #include "wick/serving/lease.hpp"
 #include "wick/serving/serving.hpp"
@@ -104,6 +106,8 @@ class RevisionPool final : private Box::Tenant {
   /// As Serving::ensure_ready.
   awaitable<std::expected<void, model::Failure>> ensure_ready();
   void adopt(std::shared_ptr<container::Instance> instance);
+  /// As Serving::hold; `owner` keeps this pool.
+  awaitable<Result<InstanceHold>> hold(container::InstanceId id, std::shared_ptr<void> owner);
 
   void set_spec(RevisionSpec spec);
   const RevisionSpec& spec() const { return *spec_; }
@@ -144,6 +148,8 @@ class RevisionPool final : private Box::Tenant {
   void freeze_idle(TimePoint now);
   void freeze(PooledInstance& member);
   bool wake_one();
+  void wake(PooledInstance& member);
+  void give_back(PooledInstance& member);
   awaitable<void> sleep(Member member);
   void rejoin(const Member& member);
   Member shared(const PooledInstance& member) const;

@@ -14,6 +14,7 @@
 #include "wick/model/failure.hpp"
 #include "wick/os/clock.hpp"
 #include "wick/serving/box.hpp"
+#include "wick/serving/instance_hold.hpp"
 #include "wick/serving/route_table.hpp"
 
 namespace wick::serving {
@@ -102,6 +103,10 @@ class Serving {
   /// An instance that was running before we were: joins its revision's pool after a readiness probe. False when the
   /// revision is unknown.
   bool adopt(const RevisionKey& key, std::shared_ptr<container::Instance> instance);
+
+  /// Wakes one instance and keeps it from being frozen or scaled away while the hold lives: for a command beside its
+  /// program. Errors: not_found; not_ready for one that does not run yet, or no more.
+  awaitable<Result<InstanceHold>> hold(RevisionKey key, container::InstanceId id);
 
   /// Starts one instance if none is ready and waits until one is: what a deploy waits for. The failure follows the
   /// failed-deploy contract (trust-and-ux.md 2.3): exited, exit 0, wrong port, out of memory, never ready.

@@ -41,6 +41,15 @@ struct LadderFixture : Budget, PoolFixture {
 
 using Calls = std::vector<FakeCall>;
 
+awaitable<void> hold_into(RevisionPool& pool, container::InstanceId id, std::optional<Result<InstanceHold>>& held) {
+  held.emplace(co_await pool.hold(std::move(id), nullptr));
+}
+std::optional<Result<InstanceHold>> hold(LadderFixture& f, container::InstanceId id) {
+  std::optional<Result<InstanceHold>> held;
+  f.run(hold_into(*f.pool, std::move(id), held));
+  return held;
+}
+
 }  // namespace
 
 TEST_CASE("a spare is made once the revision was ready, and the next start is only a start") {
@@ -305,4 +314,42 @@ TEST_CASE("the timeline of a wake names the rung it came from, in the order of i
   CHECK(steps.listening <= steps.leased);
   const auto later = woken.lease.wake_steps(f.clock.now() + 1s, f.clock.now() + 1s, f.clock.now() + 2s);
   CHECK(later.from == WakeSteps::From::other);
+}
+
+TEST_CASE("a held instance neither sleeps nor goes until it is given back") {
+  LadderFixture f({.freeze_after = 2s, .frozen_for = 10min});
+  f.request_and_finish();
+  const auto id = f.launcher.instances.front()->id();
+  auto held = hold(f, id);
+  REQUIRE(held->has_value());
+  CHECK(&(*held)->instance() == f.launcher.instances.front().get());
+  f.pass(120s);
+  CHECK(f.asleep() == 0);
+  CHECK(f.view().ready == 1);
+  CHECK(f.launcher.instances.front()->calls.empty());
+  held.reset();
+  f.pass(10s);
+  CHECK(f.asleep() == 1);
+}
+
+TEST_CASE("a sleeping instance that is held is woken first") {
+  LadderFixture f({.freeze_after = 2s, .frozen_for = 10min});
+  f.request_and_finish();
+  f.pass(20s);
+  REQUIRE(f.asleep() == 1);
+  auto held = hold(f, f.launcher.instances.front()->id());
+  REQUIRE(held->has_value());
+  CHECK(f.launcher.instances.front()->calls == Calls{FakeCall::freeze, FakeCall::thaw});
+  f.pass(120s);
+  CHECK(f.view().ready == 1);
+  CHECK(f.launcher.instances.front()->stops == 0);
+}
+
+TEST_CASE("an instance that does not wake cannot be held, and one that is unknown neither") {
+  LadderFixture f({.freeze_after = 2s, .frozen_for = 10min});
+  f.request_and_finish();
+  f.pass(20s);
+  f.launcher.instances.front()->fails_at = FakeCall::thaw;
+  CHECK(hold(f, f.launcher.instances.front()->id())->error().code() == Errc::not_ready);
+  CHECK(hold(f, container::InstanceId::random())->error().code() == Errc::not_found);
 }
