@@ -37,12 +37,24 @@ std::string token_of(std::string_view field) {
   return colon == std::string::npos ? std::string() : pair.substr(colon + 1);
 }
 
+constexpr std::string_view token_prefix = "/token/";
+
 bool is_loopback_name(std::string_view host) {
   const bool is_loopback_number = host.starts_with("127.") && host.find_first_not_of("0123456789.") == host.npos;
   return host == "localhost" || host == "[::1]" || is_loopback_number || host.ends_with(".localhost");
 }
 
 }  // namespace
+
+std::optional<http::RequestHead> head_without_token(const http::RequestHead& head) {
+  if (!head.target.starts_with(token_prefix)) return std::nullopt;
+  const auto end = head.target.find_first_of("/?", token_prefix.size());
+  auto same = head;
+  same.fields.set("Authorization", "Bearer " + head.target.substr(token_prefix.size(), end - token_prefix.size()));
+  same.target = end == std::string::npos ? "/" : head.target.substr(end);
+  if (!same.target.starts_with('/')) same.target.insert(0, 1, '/');
+  return same;
+}
 
 std::string refusal(const Caller& caller, const Need& need) {
   if (need.scope == Scope::none) return {};

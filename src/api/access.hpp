@@ -3,6 +3,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -29,6 +30,10 @@ struct Need {
 
 /// Pure: why the caller may not, "" when it may.
 std::string refusal(const Caller& caller, const Need& need);
+
+/// The head as if it had brought its token as a field, where its path begins with "/token/TOKEN": the one way to have
+/// client-go send a token over http with a WebSocket too, whose URL may have no user. Pure.
+std::optional<http::RequestHead> head_without_token(const http::RequestHead& head);
 
 class Access {
  public:

@@ -142,8 +142,7 @@ awaitable<void> respond_failure(http::Exchange& exchange, int status, std::strin
                     : status == 503 ? Errc::unavailable
                     : status == 403 ? Errc::denied
                                     : Errc::invalid;
-  Error error(code, std::move(message));
-  if (!hint.empty()) error = std::move(error).hint(std::move(hint));
+  const Error error = Error(code, std::move(message)).hint(std::move(hint));
   co_await respond_json(exchange, status, status_object(status, reason, error, {}));
 }
 

@@ -27,9 +27,9 @@ namespace {
 /// An exchange that remembers how it was answered and who asked.
 class ObservedExchange final : public http::Exchange {
  public:
-  explicit ObservedExchange(http::Exchange& inner) : inner_(inner) {}
+  explicit ObservedExchange(http::Exchange& inner) : inner_(inner), head_(head_without_token(inner.head())) {}
 
-  const http::RequestHead& head() const override { return inner_.head(); }
+  const http::RequestHead& head() const override { return head_ ? *head_ : inner_.head(); }
   std::string_view peer() const override { return inner_.peer(); }
   long peer_uid() const override { return inner_.peer_uid(); }
   std::string_view id() const override { return inner_.id(); }
@@ -40,7 +40,8 @@ class ObservedExchange final : public http::Exchange {
   }
   awaitable<Result<void>> start(http::ResponseHead head) override {
     status = head.status;
-    return inner_.start(std::move(head));
+    if (status == 101) co_await before_upgrade();
+    co_return co_await inner_.start(std::move(head));
   }
   awaitable<Result<void>> write(std::string_view bytes) override { return inner_.write(bytes); }
   awaitable<Result<void>> finish() override { return inner_.finish(); }
@@ -49,9 +50,11 @@ class ObservedExchange final : public http::Exchange {
 
   int status = 0;
   Caller caller;
+  std::function<awaitable<void>()> before_upgrade;
 
  private:
   http::Exchange& inner_;
+  std::optional<http::RequestHead> head_;  // where the token was in the path: nobody further in sees it
 };
 
 awaitable<void> not_found(http::Exchange& exchange) {
@@ -95,29 +98,36 @@ class Api {
     resources_.add_view(core_event_kind(), [this] { return events_.list(); });
     resources_.add_view(definition_kind(), [] { return list_definitions(); });
     for (const auto* kind : resources_.kinds())
-      served_.push_back({kind, !resources_.is_view(*kind),
-                         kind == &pod_kind() ? std::vector<std::string_view>{"log"} : std::vector<std::string_view>{}});
+      served_.push_back(
+          {kind, !resources_.is_view(*kind),
+           kind == &pod_kind() ? std::vector<std::string_view>{"exec", "log"} : std::vector<std::string_view>{}});
     add_routes();
   }
 
   awaitable<void> handle(http::Exchange& exchange) {
     ObservedExchange observed(exchange);
     const auto when = doors_.clock.wall();
+    // A command is on record before it runs: it may go on for hours, and end with us.
+    observed.before_upgrade = [&] { return record(observed, when); };
     co_await answer(observed);
-    const auto& head = exchange.head();
-    const bool reads = head.method == "GET" || head.method == "HEAD";
+    const auto& method = exchange.head().method;
+    const bool reads = method == "GET" || method == "HEAD";
     const bool refused = observed.status == 401 || observed.status == 403;
-    if (reads && !refused) co_return;
-    AuditEntry entry{.when = when,
-                     .user = observed.caller.user,
-                     .peer = std::string(exchange.peer()),
-                     .method = head.method,
-                     .path = std::string(head.path()),
-                     .status = observed.status};
-    co_await audit_.record(std::move(entry));
+    if ((reads && !refused) || observed.status == 101) co_return;
+    co_await record(observed, when);
   }
 
  private:
+  awaitable<void> record(ObservedExchange& exchange, WallTime when) {
+    AuditEntry entry{.when = when,
+                     .user = exchange.caller.user,
+                     .peer = std::string(exchange.peer()),
+                     .method = exchange.head().method,
+                     .path = std::string(exchange.head().path()),
+                     .status = exchange.status};
+    co_await audit_.record(std::move(entry));
+  }
+
   awaitable<void> answer(ObservedExchange& exchange) {
     auto segments = path_segments(exchange.head().path());
     if (!segments) {
@@ -255,6 +265,11 @@ class Api {
         {"POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", Scope::read,
          [](auto& exchange, auto&) { return review_self(caller_of(exchange), exchange); }},
     };
+    for (const auto method : {"GET", "POST"})
+      routes_.push_back(
+          {method, "/api/v1/namespaces/{ns}/pods/{name}/exec", Scope::deploy, [this](auto& exchange, auto& match) {
+             return pod_exec(doors_, exchange, match.name_space, match.names.front());
+           }});
     for (auto& route : wick_routes(doors_)) routes_.push_back(std::move(route));
     for (auto& route : image_routes(doors_)) routes_.push_back(std::move(route));
   }

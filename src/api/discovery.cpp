@@ -60,7 +60,12 @@ std::vector<std::string_view> subresources_of(const Served& served) {
 }
 
 json::array verbs_of_subresource(std::string_view name) {
+  if (name == "exec") return texts({"create", "get"});
   return name == "status" ? texts({"get", "patch", "update"}) : texts({"get"});
+}
+
+std::string_view kind_of_subresource(const model::Kind& kind, std::string_view name) {
+  return name == "exec" ? "PodExecOptions" : std::string_view(kind.kind);
 }
 
 json::object resource(const Served& served) {
@@ -86,7 +91,7 @@ std::optional<json::object> resource_list(const std::vector<Served>& kinds, cons
       resources.push_back(json::object{{"name", std::string(kind.plural) + "/" + std::string(name)},
                                        {"singularName", ""},
                                        {"namespaced", kind.namespaced},
-                                       {"kind", kind.kind},
+                                       {"kind", kind_of_subresource(kind, name)},
                                        {"verbs", verbs_of_subresource(name)}});
   }
   if (resources.empty()) return std::nullopt;
@@ -98,9 +103,11 @@ std::optional<json::object> resource_list(const std::vector<Served>& kinds, cons
 
 json::object aggregated_resource(const Served& served) {
   const auto& kind = *served.kind;
-  const json::object answer{{"group", kind.group}, {"version", kind.version}, {"kind", kind.kind}};
+  const auto response = [&](std::string_view name) {
+    return json::object{{"group", kind.group}, {"version", kind.version}, {"kind", name}};
+  };
   json::object object{{"resource", kind.plural},
-                      {"responseKind", answer},
+                      {"responseKind", response(kind.kind)},
                       {"scope", kind.namespaced ? "Namespaced" : "Cluster"},
                       {"singularResource", kind.singular},
                       {"verbs", verbs_of(served)}};
@@ -108,7 +115,9 @@ json::object aggregated_resource(const Served& served) {
   if (!kind.categories.empty()) object["categories"] = texts(kind.categories);
   json::array subresources;
   for (const auto name : subresources_of(served))
-    subresources.push_back({{"subresource", name}, {"responseKind", answer}, {"verbs", verbs_of_subresource(name)}});
+    subresources.push_back({{"subresource", name},
+                            {"responseKind", response(kind_of_subresource(kind, name))},
+                            {"verbs", verbs_of_subresource(name)}});
   if (!subresources.empty()) object["subresources"] = std::move(subresources);
   return object;
 }

@@ -161,6 +161,8 @@ Result<LogRequest> log_request_of(const http::Exchange& exchange) {
   return request;
 }
 
+}  // namespace
+
 bool has_container(const json::object& revision, const std::string& name) {
   const auto* containers = model::find_value(revision, {"spec", "containers"});
   if (name.empty() || !containers || !containers->is_array()) return true;
@@ -168,8 +170,6 @@ bool has_container(const json::object& revision, const std::string& name) {
     if (container.is_object() && model::text_at(container.get_object(), {"name"}) == name) return true;
   return false;
 }
-
-}  // namespace
 
 awaitable<void> pod_log(const Doors& doors, http::Exchange& exchange, std::string name_space, std::string name) {
   auto request = log_request_of(exchange);

@@ -32,7 +32,12 @@ struct PodName {
   static std::optional<PodName> parse(std::string_view text);
 };
 
+/// An empty name is the one container.
+bool has_container(const boost::json::object& revision, const std::string& name);
+
 /// GET …/pods/NAME/log (container, follow, tailLines, limitBytes).
 awaitable<void> pod_log(const Doors& doors, http::Exchange& exchange, std::string name_space, std::string name);
+/// GET or POST …/pods/NAME/exec (command, container, stdin, stdout, stderr, tty): a WebSocket.
+awaitable<void> pod_exec(const Doors& doors, http::Exchange& exchange, std::string name_space, std::string name);
 
 }  // namespace wick::api

@@ -228,3 +228,19 @@ TEST_CASE("routes are found by segments, namespace and rest") {
   CHECK(find_route(routes, "PUT", {"x"}).route);
   CHECK_FALSE(find_route(routes, "GET", {"a", "team", "b"}).route);
 }
+
+TEST_CASE("a token in the path is one, and is not seen further in") {
+  const auto told = [](std::string target) {
+    http::RequestHead head{.method = "GET", .target = std::move(target)};
+    head.fields = {{"Authorization", "Bearer other"}};
+    const auto same = head_without_token(head);
+    if (!same) return std::string("none");
+    return same->target + " " + std::string(*same->fields.find("Authorization"));
+  };
+  CHECK(told("/token/wick_1/api/v1/pods?watch=1") == "/api/v1/pods?watch=1 Bearer wick_1");
+  CHECK(told("/token/wick_1/") == "/ Bearer wick_1");
+  CHECK(told("/token/wick_1") == "/ Bearer wick_1");
+  CHECK(told("/token/wick_1?a=/b") == "/?a=/b Bearer wick_1");
+  CHECK(told("/api/token/x") == "none");
+  CHECK(told("/tokens") == "none");
+}

@@ -15,7 +15,7 @@ namespace json = boost::json;
 namespace {
 
 std::vector<Served> served() {
-  std::vector<Served> all{{&pod_kind(), false, {"log"}}};
+  std::vector<Served> all{{&pod_kind(), false, {"exec", "log"}}};
   for (const auto& kind : model::kinds()) all.push_back({&kind, true, {}});
   return all;
 }
@@ -33,7 +33,9 @@ TEST_CASE("discovery names every kind's group, version and resource") {
   CHECK_FALSE(get("/apis/none/v1"));
   CHECK_FALSE(get("/api/v2"));
   const auto core = get("/api/v1").value();
-  CHECK(core.at("resources").as_array().at(1).as_object().at("name") == "pods/log");
+  CHECK(core.at("resources").as_array().at(1).as_object().at("name") == "pods/exec");
+  CHECK(core.at("resources").as_array().at(1).as_object().at("kind") == "PodExecOptions");
+  CHECK(core.at("resources").as_array().at(2).as_object().at("name") == "pods/log");
 }
 
 TEST_CASE("the aggregated form has every group and is asked for by name") {

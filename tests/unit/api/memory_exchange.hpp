@@ -30,6 +30,10 @@ class MemoryExchange final : public http::Exchange {
   long peer_uid() const override { return uid; }
   std::string_view id() const override { return "test"; }
   awaitable<Result<std::size_t>> read_some(std::span<char> into) override {
+    if (status() == 101 && read_ == body_.size()) {  // an upgraded connection stays
+      co_await wait_gone();
+      co_return 0;
+    }
     if (fail_after && read_ >= *fail_after) co_return fail(Errc::unavailable, "client gone");
     const auto count = std::min({into.size(), body_.size() - read_, fail_after ? *fail_after - read_ : body_.size()});
     std::memcpy(into.data(), body_.data() + read_, count);
