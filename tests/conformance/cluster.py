@@ -7,7 +7,7 @@ import shutil
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "integration/e2e"))
-from fixture import Daemon, DaemonTest, eventually, main  # noqa: E402,F401
+from fixture import WICK, Daemon, DaemonTest, eventually, main  # noqa: E402,F401
 
 SERVING = "/apis/serving.knative.dev/v1/namespaces/default/services"
 

@@ -1,11 +1,18 @@
 """kubectl, as it comes, drives a daemon: create, get, describe, apply, patch, wait, logs -f, delete and the rest."""
+import fcntl
 import json
 import os
 import pathlib
+import pty
+import select
+import signal
+import struct
 import subprocess
 import tempfile
+import termios
+import time
 
-from cluster import ClusterTest, client, eventually, main
+from cluster import WICK, ClusterTest, client, eventually, main
 
 KUBECTL = client("kubectl")
 
@@ -134,6 +141,119 @@ spec:
         self.assertIn("not valid", self.kubectl("logs", pod, "-c", "other", fails=True))
         self.kubectl("delete", "ksvc", "logged")
         follower.communicate(timeout=60)
+
+    def pod_with_tools(self, name, *flags):
+        """A service's pod whose image has busybox."""
+        self.deploy_busybox(name, *flags)
+        self.addCleanup(self.wick.cli, "rm", name, "--yes", check=False)
+        self.wick.request(name)
+        return self.kubectl("get", "pods", "-l", f"serving.knative.dev/service={name}", "-o", "name").split()[0]
+
+    def deploy_busybox(self, name, *flags):
+        busybox = pathlib.Path("/bin/busybox")
+        if not busybox.exists():
+            self.skipTest("busybox-static is not installed")
+        folder = self.project(name, **{"Dockerfile": "FROM scratch\nCOPY --chmod=755 server /server\n"
+                                                     "COPY --chmod=755 busybox /bin/busybox\nCMD [\"/server\"]\n",
+                                       "server": self.static_program(), "busybox": busybox.read_bytes()})
+        self.wick.cli("deploy", folder, "--name", name, *flags)
+
+    def exec(self, *arguments, stdin=None, timeout=60):
+        done = subprocess.run([KUBECTL, "exec", *arguments], input=stdin, capture_output=True, timeout=timeout,
+                              env=self.environment())
+        return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+    def in_terminal(self, command, typed, until, timeout=60):
+        """What `command` shows on a terminal of 31 rows and 71 columns where `typed` is typed, and its exit code."""
+        child, master = pty.fork()
+        if child == 0:
+            os.execvpe(command[0], command, dict(self.environment(), WICK_SOCKET=os.path.join(self.wick.run, "wick.sock")))
+        fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 31, 71, 0, 0))
+        shown = b""
+        ends = time.monotonic() + timeout
+        typed = list(typed)
+        while time.monotonic() < ends:
+            if typed and typed[0][0] in shown:
+                os.write(master, typed.pop(0)[1])
+            if not select.select([master], [], [], 0.2)[0]:
+                continue
+            try:
+                got = os.read(master, 4096)
+            except OSError:
+                got = b""
+            if not got:
+                break
+            shown += got
+        os.close(master)
+        if until.encode() not in shown:
+            os.kill(child, signal.SIGKILL)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        self.assertIn(until, shown.decode(errors="replace"))
+        return code
+
+    def processes(self, pod):
+        return self.exec(pod, "--", "/bin/busybox", "ps")[1]
+
+    def test_exec_runs_a_command_beside_the_program(self):
+        pod = self.pod_with_tools("tools")
+        box = "/bin/busybox"
+        self.assertEqual(self.exec(pod, "--", box, "echo", "hello there"), (0, "hello there\n", ""))
+        code, out, err = self.exec(pod, "--", box, "sh", "-c", "echo out; echo err >&2; exit 7")
+        self.assertEqual((code, out), (7, "out\n"))
+        self.assertEqual(err.splitlines(), ["err", "command terminated with exit code 7"])
+        code, out, err = self.exec(pod, "--", "/bin/none")
+        self.assertNotEqual(code, 0)
+        self.assertIn("the command '/bin/none' is not in the image", err)
+
+        text = b"".join(b"%d\n" % i for i in range(200_000))
+        done = subprocess.run([KUBECTL, "exec", "-i", pod, "--", box, "cat"], input=text, capture_output=True, timeout=60,
+                              env=self.environment())
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(done.stdout, text)
+
+    def test_exec_says_what_is_wrong_as_kubernetes_does(self):
+        pod = self.pod_with_tools("wrong")
+        code, _, err = self.exec("pod/nobody", "--", "/bin/busybox", "true")
+        self.assertEqual((code, err.strip()), (1, 'Error from server (NotFound): pods "nobody" not found'))
+        self.assertIn("container other", self.exec(pod, "-c", "other", "--", "/bin/busybox", "true")[2])
+        spdy = subprocess.run([KUBECTL, "exec", pod, "--", "/bin/busybox", "true"], capture_output=True, text=True, timeout=60,
+                              env=dict(self.environment(), KUBECTL_REMOTE_COMMAND_WEBSOCKETS="false"))
+        self.assertIn("exec goes over WebSocket (v5.channel.k8s.io) here, not over SPDY", spdy.stderr)
+        self.assertIn("/exec", self.wick.cli("audit").stdout)
+
+    def test_exec_gives_a_terminal(self):
+        pod = self.pod_with_tools("terminal")
+        shell = [KUBECTL, "exec", "-it", pod, "--", "/bin/busybox", "sh"]
+        code = self.in_terminal(shell, [(b"/ ", b"/bin/busybox stty size; /bin/busybox tty; exit 5\r")], "31 71")
+        self.assertEqual(code, 5)
+
+    def test_a_command_dies_with_its_client(self):
+        pod = self.pod_with_tools("left")
+        client = subprocess.Popen([KUBECTL, "exec", pod, "--", "/bin/busybox", "sleep", "4321"], env=self.environment())
+        eventually("it runs", lambda: "sleep 4321" in self.processes(pod))
+        client.kill()
+        client.wait()
+        eventually("it is gone", lambda: "sleep 4321" not in self.processes(pod))
+
+    def test_a_command_hears_of_its_instance_s_end(self):
+        pod = self.pod_with_tools("kept")
+        client = subprocess.Popen([KUBECTL, "exec", pod, "--", "/bin/busybox", "sleep", "4322"], env=self.environment(),
+                                  stderr=subprocess.PIPE, text=True)
+        eventually("it runs", lambda: "sleep 4322" in self.processes(pod))
+        self.wick.cli("rm", "kept", "--yes")
+        self.assertIn("the instance was stopped", client.communicate(timeout=60)[1])
+
+    def test_wick_exec_is_the_same(self):
+        self.pod_with_tools("own")
+        box = "/bin/busybox"
+        wick = lambda *arguments, **more: self.wick.cli("exec", *arguments, check=False, **more)
+        done = wick("own", "--", box, "sh", "-c", "echo out; echo err >&2; exit 9")
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (9, "out\n", "err\n"))
+        self.assertIn("'/bin/none' is not in the image", wick("own", "--", "/bin/none").stderr)
+        self.assertEqual(wick("nobody", "--", box).returncode, 6)
+        self.assertEqual(wick("-i", "own", "--", box, "cat", stdin="typed").stdout, "typed")
+        code = self.in_terminal([WICK, "exec", "own", "-it", "--", box, "sh"], [(b"/ ", b"/bin/busybox stty size; exit 4\r")], "31 71")
+        self.assertEqual(code, 4)
 
     def test_discovery_schemas_and_questions(self):
         resources = self.kubectl("api-resources")

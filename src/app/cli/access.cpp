@@ -71,8 +71,9 @@ Outcome<void> print_kubeconfig(Session& session, const TokenOptions& options) {
   if (!made) return stop_with(std::move(made.error()).within("no token was made"));
   const auto name_space = options.limited_to.empty() ? session.name_space : options.limited_to;
   const auto token = text_at(*made, "/token");
-  // kubectl and kn send a user's token to https alone, and what stands in the URL to http too.
-  const auto server = fmt::format("http://token:{}@{}", token, listen);
+  // kubectl and kn send a user's token to https alone, and what stands in the URL to http too. As its user it would not
+  // do for kubectl exec: a WebSocket's URL may have none.
+  const auto server = fmt::format("http://{}/token/{}", listen, token);
   const json::object config{
       {"apiVersion", "v1"},
       {"kind", "Config"},

@@ -130,6 +130,14 @@ class CommandLine {
     show.add_flag("--failed", logs->failed, "of the instance that failed last");
     show.add_flag("--build", logs->build, "of the newest build");
 
+    auto exec = std::make_shared<ExecOptions>();
+    auto& beside = verb(app_, "exec", "Run a command beside a service's program",
+                        [exec](Session& session) { return run_command(session, *exec); });
+    beside.add_option("name", exec->name, "service (its newest instance), or an instance")->required();
+    beside.add_flag("-i,--stdin", exec->input, "pass on what is typed or piped in");
+    beside.add_flag("-t,--tty", exec->terminal, "with a terminal: wick exec -it hello -- sh");
+    beside.add_option("command", exec->command, "after --: the command and its arguments")->required()->take_all();
+
     auto why = std::make_shared<std::string>();
     verb(app_, "why", "Why a service is as it is, or what became of an event",
          [why](Session& session) { return explain(session, *why); })
@@ -480,7 +488,7 @@ int run(std::vector<std::string> arguments, Surroundings surroundings) {
   }
   const auto done = run_verb(line, surroundings, terminal);
   if (done) return 0;
-  terminal.say(done.error());
+  if (!done.error().what.empty()) terminal.say(done.error());  // nothing to say: a command's own exit code
   return static_cast<int>(done.error().exit);
 }
 

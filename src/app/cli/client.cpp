@@ -103,6 +103,8 @@ class Client::Impl {
         connect_(http::connect_to(loop_.get_executor(), "unix:" + socket_)),
         upstream_(loop_.get_executor(), clock_, [this] { return connect(); }) {}
 
+  const std::string& socket() const { return socket_; }
+
   Outcome<http::Response> call(http::Request request, milliseconds limit) {
     return run(http::call(upstream_, clock_, std::move(request), limit, answer_bytes_max));
   }
@@ -302,6 +304,7 @@ class LineReader {
 
 Client::Client(std::string socket) : impl_(std::make_unique<Impl>(std::move(socket))) {}
 Client::~Client() = default;
+const std::string& Client::socket() const { return impl_->socket(); }
 
 Outcome<json::value> Client::get(std::string target) {
   return document_of(impl_->call(request_for("GET", std::move(target)), call_limit));

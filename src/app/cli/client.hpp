@@ -31,6 +31,8 @@ class Client {
   explicit Client(std::string socket);
   ~Client();
 
+  const std::string& socket() const;
+
   /// A call that answers with a document; the error is the daemon's own.
   Outcome<json::value> get(std::string target);
   /// nullopt for 404.

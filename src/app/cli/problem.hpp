@@ -38,7 +38,7 @@ ExitCode exit_code(Errc code);
 
 struct Problem {
   ExitCode exit = ExitCode::failed;
-  std::string what;
+  std::string what;  // empty: nothing is said, only the exit code tells
   std::string slug;
   std::string because;
   std::vector<std::string> last_output;

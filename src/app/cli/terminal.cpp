@@ -54,6 +54,11 @@ bool Terminal::result(std::string_view line) {
   return around_.out.good();
 }
 
+void Terminal::error_bytes(std::string_view bytes) {
+  end_live_line();
+  around_.err.write(bytes.data(), static_cast<std::streamsize>(bytes.size())).flush();
+}
+
 bool Terminal::result_bytes(std::string_view bytes) {
   end_live_line();
   around_.out.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));

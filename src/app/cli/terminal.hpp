@@ -23,6 +23,8 @@ class Terminal {
   bool result(std::string_view line);
   /// Bytes of the result as they are.
   bool result_bytes(std::string_view bytes);
+  /// Somebody else's bytes for stderr as they are.
+  void error_bytes(std::string_view bytes);
   /// A line for a person, on stderr.
   void say(std::string_view line);
   /// A line that the next one replaces; only where stderr is a terminal that can.

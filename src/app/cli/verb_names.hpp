@@ -6,13 +6,14 @@
 
 namespace wick::app::cli {
 
-inline constexpr std::array<std::string_view, 30> verb_names{
-    "traffic", "rollback", "rollout", "deploy", "build",  "image",   "ps",         "logs", "why",   "invoke",
-    "open",    "rm",       "apply",   "export", "secret", "trigger", "event",      "dlq",  "token", "kubeconfig",
-    "audit",   "serve",    "runner",  "doctor", "info",   "version", "completion", "help", "up",    "ls"};
+inline constexpr std::array<std::string_view, 31> verb_names{
+    "traffic", "rollback", "rollout", "deploy",     "build",      "image", "ps",     "logs",
+    "exec",    "why",      "invoke",  "open",       "rm",         "apply", "export", "secret",
+    "trigger", "event",    "dlq",     "token",      "kubeconfig", "audit", "serve",  "runner",
+    "doctor",  "info",     "version", "completion", "help",       "up",    "ls"};
 
 /// Those whose first argument is a service.
-inline constexpr std::array<std::string_view, 8> verbs_with_service{"logs", "why",     "invoke",   "open",
+inline constexpr std::array<std::string_view, 9> verbs_with_service{"logs", "exec",    "why",      "invoke", "open",
                                                                     "rm",   "traffic", "rollback", "rollout"};
 
 }  // namespace wick::app::cli

@@ -22,6 +22,16 @@ struct LogsOptions {
 };
 Outcome<void> show_logs(Session& session, const LogsOptions& options);
 
+struct ExecOptions {
+  std::string name;  // of a service (its newest instance), a pod, or an instance's id
+  bool input = false;
+  bool terminal = false;
+  std::vector<std::string> command;
+};
+/// A command beside the program, as its user. Its exit code is ours; Ctrl-C goes to it where it has a terminal, and
+/// ends it elsewhere.
+Outcome<void> run_command(Session& session, const ExecOptions& options);
+
 /// The last failure, what waits, and the last requests of a service; or, where no service has the name, what became of
 /// the event with that id.
 Outcome<void> explain(Session& session, const std::string& name);
