@@ -197,8 +197,8 @@ class Log {
   static constexpr std::size_t recent_bytes_max = 16 << 20;
   std::map<Position, EventPointer> recent_;
   std::size_t recent_bytes_ = 0;
-  /// What was read from the file last, by position modulo its size: triggers that have fallen behind do so together, and
-  /// one of them decodes for all. Small events only, which bounds it to 4 MiB.
+  /// What was read from the file last, by position modulo its size: triggers that have fallen behind do so together,
+  /// and one of them decodes for all. Small events only, which bounds it to 4 MiB.
   static constexpr std::size_t reread_events = 1024;
   static constexpr std::size_t reread_bytes_max = 4096;
   std::vector<EventPointer> reread_ = std::vector<EventPointer>(reread_events);
