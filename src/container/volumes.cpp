@@ -234,7 +234,9 @@ Result<Volumes> Volumes::attach(const InstanceSpec& spec, const fs::path& area) 
          .source = mount.sub_path.empty() ? place.string() : (place / mount.sub_path).string(),
          .options = fmt::format(R"("bind", "nosuid", "nodev", "{}")", mount.writable ? "rw" : "ro")});
   }
-  std::ranges::stable_sort(out.entries_, {}, depth_of);
+  std::ranges::sort(out.entries_, {}, [](const BundleMount& mount) {
+    return std::pair(depth_of(mount), std::string_view(mount.target));
+  });
   return out;
 }
 

@@ -93,9 +93,9 @@ Outcome<std::vector<json::value>> list_kind(Session& session, const model::Kind&
 /// Namespaces and what others refer to first; the order is that of applying.
 std::vector<const model::Kind*> kinds_in_order() {
   std::vector<const model::Kind*> kinds;
-  for (const auto& kind : model::kinds())
-    if (kind.stored && !not_exported.contains(kind.kind)) kinds.push_back(&kind);
-  std::ranges::stable_sort(kinds, {}, [](const model::Kind* kind) { return kind->namespaced; });
+  for (const bool namespaced : {false, true})
+    for (const auto& kind : model::kinds())
+      if (kind.stored && kind.namespaced == namespaced && !not_exported.contains(kind.kind)) kinds.push_back(&kind);
   return kinds;
 }
 
