@@ -19,6 +19,9 @@ namespace json = boost::json;
 /// Limits of what one request may bring.
 inline constexpr std::size_t body_bytes_max = 3 << 20;  // Kubernetes' own
 
+/// A flag in a query, as Go's clients and people write it.
+inline bool is_true(std::string_view value) { return value == "true" || value == "1" || value == "True"; }
+
 awaitable<void> respond_json(http::Exchange& exchange, int status, const json::value& value);
 
 /// What a Status object is about.

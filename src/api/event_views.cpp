@@ -106,7 +106,7 @@ awaitable<void> tail_events(const Doors& doors, http::Exchange& exchange, std::s
   const auto value = [&](std::string_view key) {
     return http::query_value(exchange.head().query(), key).value_or(std::string());
   };
-  const bool follow = value("follow") == "true" || value("follow") == "1";
+  const bool follow = is_true(value("follow"));
   const auto count = parse_unsigned(value("tail").empty() ? (follow ? "0" : "100") : value("tail"));
   if (!count || *count > tail_max) {
     co_await respond_error(exchange, Error(Errc::invalid, fmt::format("tail must be 0..{}, not '{}'", tail_max,

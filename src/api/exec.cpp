@@ -55,8 +55,6 @@ struct ExecRequest {
   bool terminal = false;
 };
 
-bool is_true(std::string_view text) { return text == "true" || text == "1" || text == "True"; }
-
 Result<ExecRequest> exec_request_of(std::string_view query) {
   ExecRequest request;
   for (const auto pair : split(query, '&')) {

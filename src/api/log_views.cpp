@@ -24,8 +24,6 @@ std::string query(const http::Exchange& exchange, std::string_view name) {
   return http::query_value(exchange.head().query(), name).value_or(std::string());
 }
 
-bool is_true(std::string_view text) { return text == "true" || text == "1"; }
-
 /// The logs of one service's instances, with those that join while they are followed.
 class ServiceLogs {
  public:

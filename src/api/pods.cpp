@@ -148,7 +148,7 @@ Result<LogRequest> log_request_of(const http::Exchange& exchange) {
     return http::query_value(exchange.head().query(), name).value_or(std::string());
   };
   LogRequest request;
-  request.follow = query("follow") == "true" || query("follow") == "1";
+  request.follow = is_true(query("follow"));
   for (auto [name, into] : {std::pair{"tailLines", &request.tail}, {"limitBytes", &request.bytes_left}}) {
     const auto text = query(name);
     if (text.empty()) continue;
@@ -156,7 +156,7 @@ Result<LogRequest> log_request_of(const http::Exchange& exchange) {
     if (!*into) return fail(Errc::invalid, fmt::format("{} must be a number, not '{}'", name, printable(text)));
   }
   if (request.tail) request.tail = std::min(*request.tail, tail_lines_max);
-  if (query("previous") == "true")
+  if (is_true(query("previous")))
     return fail(Errc::invalid, "an instance that ended is never started again: there is no previous one");
   return request;
 }

@@ -16,10 +16,7 @@ std::string Call::query(std::string_view name) const {
   return http::query_value(exchange.head().query(), name).value_or(std::string());
 }
 
-bool Call::asks(std::string_view flag) const {
-  const auto value = query(flag);
-  return value == "true" || value == "1";
-}
+bool Call::asks(std::string_view flag) const { return is_true(query(flag)); }
 
 std::string Call::media_type() const {
   const auto field = exchange.head().fields.find("Content-Type").value_or(std::string_view());
