@@ -64,6 +64,7 @@ TEST_CASE("a frozen instance that thaws is told to the runner too: it freezes an
   RunnerFixture f;
   Front front(f);
   const auto instance = front.launch(f.spec({"/bin/httpd", "-f", "-p", "8080", "-h", "/www"}));
+  REQUIRE(f.run(instance->await_listening(8080, 5s)));
   for (int i = 0; i < 3; ++i) {
     value_of(f.run(instance->freeze()));
     value_of(f.run(instance->thaw()));
