@@ -5,10 +5,8 @@
 
 #include <catch2/catch.hpp>
 
-#include "fake_images.hpp"
+#include "api_parts.hpp"
 #include "memory_exchange.hpp"
-#include "unit/control/control_fixture.hpp"
-#include "wick/api/api.hpp"
 #include "wick/http/websocket.hpp"
 #include "wick/os/child_process.hpp"
 #include "wick/os/task_group.hpp"
@@ -54,9 +52,7 @@ class FakeLeash final : public container::CommandLeash {
   FakeCommand& command_;
 };
 
-struct ExecFixture : ControlFixture {
-  FakeImages api_images;
-  std::unique_ptr<store::Database> access_database = store::Database::open(":memory:", api::migrations()).value();
+struct ExecFixture : ApiParts {
   TaskGroup tasks{loop.get_executor()};
   FakeCommand command{loop.get_executor()};
   http::Handler handler;
@@ -64,23 +60,7 @@ struct ExecFixture : ControlFixture {
 
   ExecFixture() {
     start();
-    handler = api::make_api(
-                  api::Doors{.executor = loop.get_executor(),
-                             .clock = clock,
-                             .workers = workers,
-                             .metrics = metrics,
-                             .database = *access_database,
-                             .objects = *objects,
-                             .control = *control,
-                             .serving = *serving,
-                             .eventing = eventing,
-                             .images = api_images,
-                             .logs = [](std::string_view) { return std::vector<container::RunnerLauncher::LogFile>(); },
-                             .doctor = {},
-                             .ready = {},
-                             .uploads = options.uploads,
-                             .info = {}})
-                  .value();
+    handler = api::make_api(doors()).value();
     launcher.behaviour.command = [this](container::Process process, container::CommandOptions wanted) {
       return begin(std::move(process), wanted);
     };

@@ -1,10 +1,8 @@
 #include <catch2/catch.hpp>
 
 #include "api/tokens.hpp"
-#include "fake_images.hpp"
+#include "api_parts.hpp"
 #include "memory_exchange.hpp"
-#include "unit/control/control_fixture.hpp"
-#include "wick/api/api.hpp"
 
 using namespace wick;
 
@@ -13,10 +11,8 @@ namespace {
 const std::string all = "/apis/wick.dev/v1/images";
 const std::string archive_of = "/apis/wick.dev/v1/imagearchive?names=";
 
-struct ImagesFixture : ControlFixture {
-  std::unique_ptr<store::Database> access_database = store::Database::open(":memory:", api::migrations()).value();
+struct ImagesFixture : ApiParts {
   std::unique_ptr<api::Tokens> tokens = api::Tokens::open(*access_database).value();
-  FakeImages api_images;
   std::optional<http::Handler> handler;
 
   ImagesFixture() {
@@ -31,24 +27,7 @@ struct ImagesFixture : ControlFixture {
   }
 
   /// Tokens are read once, when the API is made.
-  void serve() {
-    handler = api::make_api({.executor = loop.get_executor(),
-                             .clock = clock,
-                             .workers = workers,
-                             .metrics = metrics,
-                             .database = *access_database,
-                             .objects = *objects,
-                             .control = *control,
-                             .serving = *serving,
-                             .eventing = eventing,
-                             .images = api_images,
-                             .logs = [](std::string_view) { return std::vector<container::RunnerLauncher::LogFile>(); },
-                             .doctor = {},
-                             .ready = {},
-                             .uploads = options.uploads,
-                             .info = {}})
-                  .value();
-  }
+  void serve() { handler = api::make_api(doors()).value(); }
 
   std::string token(api::Scope scope, std::string name_space = {}) {
     api::Token wanted{.id = {},

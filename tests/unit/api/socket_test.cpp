@@ -1,10 +1,8 @@
 // The API as a client meets it: a real server on a unix socket.
 #include <catch2/catch.hpp>
 
-#include "fake_images.hpp"
+#include "api_parts.hpp"
 #include "memory_exchange.hpp"
-#include "unit/control/control_fixture.hpp"
-#include "wick/api/api.hpp"
 #include "wick/http/server.hpp"
 #include "wick/http/upstream.hpp"
 #include "wick/os/task_group.hpp"
@@ -16,9 +14,7 @@ namespace {
 
 const std::string services_path = "/apis/serving.knative.dev/v1/namespaces/default/services";
 
-struct SocketFixture : ControlFixture {
-  std::unique_ptr<store::Database> access_database = store::Database::open(":memory:", api::migrations()).value();
-  FakeImages api_images;
+struct SocketFixture : ApiParts {
   std::unique_ptr<http::Server> server;
   std::unique_ptr<http::Upstream> client;
   TaskGroup tasks{loop.get_executor()};
@@ -26,24 +22,7 @@ struct SocketFixture : ControlFixture {
   SocketFixture() {
     start();
     const auto path = "unix:" + (folder.path() / "wick.sock").string();
-    auto handler =
-        api::make_api(
-            api::Doors{.executor = loop.get_executor(),
-                       .clock = clock,
-                       .workers = workers,
-                       .metrics = metrics,
-                       .database = *access_database,
-                       .objects = *objects,
-                       .control = *control,
-                       .serving = *serving,
-                       .eventing = eventing,
-                       .images = api_images,
-                       .logs = [](std::string_view) { return std::vector<container::RunnerLauncher::LogFile>(); },
-                       .doctor = {},
-                       .ready = {},
-                       .uploads = options.uploads,
-                       .info = {}})
-            .value();
+    auto handler = api::make_api(doors()).value();
     server = std::make_unique<http::Server>(loop.get_executor(), clock, http::ServerLimits{}, std::move(handler));
     server->listen(http::listen_on(path).value());
     client = std::make_unique<http::Upstream>(loop.get_executor(), clock, http::connect_to(loop.get_executor(), path));

@@ -1,9 +1,7 @@
 #include <catch2/catch.hpp>
 
-#include "fake_images.hpp"
+#include "api_parts.hpp"
 #include "memory_exchange.hpp"
-#include "unit/control/control_fixture.hpp"
-#include "wick/api/api.hpp"
 #include "wick/os/task_group.hpp"
 
 using namespace wick;
@@ -14,11 +12,9 @@ namespace {
 const std::string wick_api = "/apis/wick.dev/v1/";
 const std::string here = wick_api + "namespaces/default/";
 
-struct ApiFixture : ControlFixture {
+struct ApiFixture : ApiParts {
   std::map<std::string, std::vector<container::RunnerLauncher::LogFile>, std::less<>> log_files;
   std::vector<api::Check> checks;
-  FakeImages api_images;
-  std::unique_ptr<store::Database> access_database = store::Database::open(":memory:", api::migrations()).value();
   bool ready = true;
   TaskGroup tasks{loop.get_executor()};
   std::optional<http::Handler> handler;
@@ -27,26 +23,16 @@ struct ApiFixture : ControlFixture {
 
   void start() {
     ControlFixture::start();
-    handler = api::make_api(api::Doors{.executor = loop.get_executor(),
-                                       .clock = clock,
-                                       .workers = workers,
-                                       .metrics = metrics,
-                                       .database = *access_database,
-                                       .objects = *objects,
-                                       .control = *control,
-                                       .serving = *serving,
-                                       .eventing = eventing,
-                                       .images = api_images,
-                                       .logs = [this](std::string_view owner) { return log_files[std::string(owner)]; },
-                                       .doctor = [this] { return give_checks(); },
-                                       .ready = [this] { return ready; },
-                                       .uploads = options.uploads,
-                                       .info = {.version = "1",
-                                                .listen = "127.0.0.1:8080",
-                                                .events_listen = "127.0.0.1:8081",
-                                                .domain = "example.com",
-                                                .api_listen = {}}})
-                  .value();
+    auto parts = doors();
+    parts.logs = [this](std::string_view owner) { return log_files[std::string(owner)]; };
+    parts.doctor = [this] { return give_checks(); };
+    parts.ready = [this] { return ready; };
+    parts.info = {.version = "1",
+                  .listen = "127.0.0.1:8080",
+                  .events_listen = "127.0.0.1:8081",
+                  .domain = "example.com",
+                  .api_listen = {}};
+    handler = api::make_api(std::move(parts)).value();
   }
   awaitable<std::vector<api::Check>> give_checks() { co_return checks; }
 
