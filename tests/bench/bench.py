@@ -40,7 +40,7 @@ def build_upstream(folder):
 class Bench:
     """A temporary folder, a daemon on it, the static program deployed as service `bench`. Everything is gone afterwards."""
 
-    def __init__(self, flags=()):
+    def __init__(self, flags=(), deploy=()):
         build_wick()
         sys.path.insert(0, str(TOP / "tests/integration/e2e"))
         import fixture  # reads $WICK
@@ -49,6 +49,7 @@ class Bench:
         state = self.folder / "state"
         state.mkdir(mode=0o755)
         self.daemon = fixture.Daemon(state=str(state), flags=flags)
+        self.deploy_flags = deploy
         self.eventually = fixture.eventually
 
     def __enter__(self):
@@ -58,7 +59,7 @@ class Bench:
             project.mkdir()
             self.program = build_upstream(project)
             (project / "Dockerfile").write_text('FROM scratch\nCOPY --chmod=755 server /server\nCMD ["/server"]\n')
-            self.daemon.cli("deploy", str(project), "--name", "bench", "--json")
+            self.daemon.cli("deploy", str(project), "--name", "bench", "--json", *self.deploy_flags)
         except BaseException:
             self.__exit__()
             raise

@@ -1,8 +1,8 @@
 """Warm requests through Wick, nginx and HAProxy to the same program: requests a second, p50, p99 and CPU a request at 1, 64 and 256
 connections, 100-byte and 100-KB answers; the memory of 10,000 idle connections.
 
-One worker and one loop each; the runs take turns and every figure is a ratio of medians. The peers' upstream runs outside a sandbox,
-which is in their favour. WICK_BENCH_RUNS (3) and WICK_BENCH_SECONDS (2) set how long, WICK_BENCH_CELLS ("1/small 64/large memory")
+One worker and one loop each, and one process behind them all (peers.py); the runs take turns and every figure is a ratio of medians.
+WICK_BENCH_RUNS (3) and WICK_BENCH_SECONDS (2) set how long, WICK_BENCH_CELLS ("1/small 64/large memory")
 which part.
 """
 import os
@@ -21,13 +21,14 @@ SECONDS = int(os.environ.get("WICK_BENCH_SECONDS", "2"))
 PATHS = {"small": "/", "large": "/large"}
 CELLS = [f"{connections}/{size}" for size in PATHS for connections in (1, 64, 256)] + ["memory"]
 IDLE = 10_000
+UPSTREAM_PORT = 8080  # what an instance is told by default
 UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 
 
 def measure(side, connections, path):
     before = side.cpu_seconds()
-    done = subprocess.run(["wrk", "-t1", f"-c{connections}", f"-d{SECONDS}s", "--latency", "-H", "Host: bench.localhost",
-                           f"http://{side.address}{path}"], check=True, capture_output=True, text=True).stdout
+    done = subprocess.run([*side.network.prefix, "wrk", "-t1", f"-c{connections}", f"-d{SECONDS}s", "--latency", "-H",
+                           "Host: bench.localhost", f"http://{side.address}{path}"], check=True, capture_output=True, text=True).stdout
     cpu = side.cpu_seconds() - before
     bad = re.search(r"Non-2xx.*|Socket errors: .*", done)
     if bad:
@@ -69,12 +70,13 @@ def idle_memory(side):
     before = side.memory_kb()
     clients = []
     try:
-        for _ in range(IDLE):
-            client = socket.create_connection((host, int(port)), 20)
-            clients.append(client)
-            client.sendall(request)
-            if not client.recv(4096).startswith(b"HTTP/1.1 200"):
-                raise RuntimeError(f"{side.name} did not answer connection {len(clients)}")
+        with side.network:
+            for _ in range(IDLE):
+                client = socket.create_connection((host, int(port)), 20)
+                clients.append(client)
+                client.sendall(request)
+                if not client.recv(4096).startswith(b"HTTP/1.1 200"):
+                    raise RuntimeError(f"{side.name} did not answer connection {len(clients)}")
         time.sleep(0.5)
         return (side.memory_kb() - before) / IDLE
     finally:
@@ -92,10 +94,12 @@ def run_memory(sides):
 
 def run():
     cells = os.environ.get("WICK_BENCH_CELLS", " ".join(CELLS)).split()
-    with Bench() as bench, Peers(bench.folder, bench.program) as sides:
-        for side in sides:
-            bench.eventually(f"{side.name} listens", lambda port=int(side.address.rsplit(":", 1)[1]): answers(port), 10)
+    with Bench(deploy=["--min", "1"]) as bench:
         pid = bench.daemon.process.pid
-        sides.append(Side("wick", bench.daemon.listen, pid, only=os.readlink(f"/proc/{pid}/exe")))
-        for cell in cells:
-            run_memory(sides) if cell == "memory" else run_cell(cell, sides)
+        wick = Side("wick", bench.daemon.listen, pid, only=os.readlink(f"/proc/{pid}/exe"))
+        instance = bench.eventually("an instance is ready", bench.instances)[0]
+        with Peers(bench.folder, instance["pid"], UPSTREAM_PORT) as sides:
+            for side in sides:
+                bench.eventually(f"{side.name} listens", lambda side=side: answers(side), 10)
+            for cell in cells:
+                run_memory([*sides, wick]) if cell == "memory" else run_cell(cell, [*sides, wick])

@@ -1,4 +1,10 @@
-"""The proxies Wick's edge is measured against, tuned as their manuals say: keep-alive to the upstream, one worker, no access log."""
+"""The proxies Wick's edge is measured against, tuned as their manuals say: keep-alive to the upstream, one worker, no access log.
+
+They stand as Wick does: the listening socket is the host's, the connections to the program are made within the network namespace of
+Wick's own instance. One process answers all sides, with the same filter, control group and namespaces around it: what is measured is
+the proxy.
+"""
+import ctypes
 import os
 import pathlib
 import socket
@@ -49,22 +55,11 @@ defaults
   http-reuse always
   option forwardfor
 frontend edge
-  bind 127.0.0.1:{port} backlog 4096
+  bind fd@{listener}
   default_backend program
 backend program
   server program 127.0.0.1:{upstream}
 """
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def answers(port):
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def family(pid):
@@ -83,11 +78,39 @@ def family(pid):
     return found
 
 
-class Side:
-    """One way to the program: an address, and the processes that it costs."""
+CLONE_NEWNET = 0x40000000
 
-    def __init__(self, name, address, pid, only=None):
+
+class Network:
+    """The network namespace of a process; entered as a context manager by the calling thread."""
+
+    def __init__(self, pid):
+        self.path = f"/proc/{pid}/ns/net"
+        self.prefix = ["nsenter", f"--net={self.path}"]
+
+    def __enter__(self):
+        self.own = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+        other = os.open(self.path, os.O_RDONLY)
+        self.set(other)
+        os.close(other)
+
+    def __exit__(self, *_):
+        self.set(self.own)
+        os.close(self.own)
+
+    @staticmethod
+    def set(fd):
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.setns(fd, CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), "setns")
+
+
+class Side:
+    """One way to the program: an address in a network, and the processes that it costs."""
+
+    def __init__(self, name, address, pid, network=None, only=None):
         self.name, self.address, self.pid, self.only = name, address, pid, only
+        self.network = network or Network("self")  # the clients'
 
     def processes(self):
         for pid in family(self.pid):
@@ -113,27 +136,32 @@ class Side:
         return total
 
 
-class Peers:
-    """nginx, HAProxy and the bare program, each on a port of its own."""
+def answers(side):
+    host, port = side.address.rsplit(":", 1)
+    with side.network, socket.socket() as probe:
+        return probe.connect_ex((host, int(port))) == 0
 
-    def __init__(self, folder, program):
-        self.folder, self.program = folder, program
+
+class Peers:
+    """nginx and HAProxy, each on a port of its own in the network of the process `upstream`, and that process itself."""
+
+    def __init__(self, folder, upstream, port):
+        self.folder, self.upstream, self.port = folder, upstream, port
+        self.network = Network(upstream)
         self.running = []
-        self.upstream = free_port()
 
     def __enter__(self):
-        self.start([self.program], env=dict(os.environ, PORT=str(self.upstream)))
-        sides = [Side("direct", f"127.0.0.1:{self.upstream}", self.running[0].pid)]
+        sides = [Side("direct", f"127.0.0.1:{self.port}", self.upstream, self.network)]
         for name, text, command in (("nginx", NGINX, ["nginx", "-p", str(self.folder), "-c"]), ("haproxy", HAPROXY, ["haproxy", "-f"])):
-            port = free_port()
-            config = self.folder / f"{name}.conf"
-            config.write_text(text.format(folder=self.folder, files=CONNECTIONS_MAX, files_max=FILES_MAX, port=port, upstream=self.upstream))
-            self.start([*command, str(config)])
+            with socket.create_server(("127.0.0.1", 0), backlog=4096) as listener:
+                port, fd = listener.getsockname()[1], listener.fileno()
+                config = self.folder / f"{name}.conf"
+                config.write_text(text.format(folder=self.folder, files=CONNECTIONS_MAX, files_max=FILES_MAX, port=port, listener=fd,
+                                              upstream=self.port))
+                self.running.append(subprocess.Popen([*self.network.prefix, *command, str(config)], stderr=subprocess.DEVNULL,
+                                                     pass_fds=[fd], env=dict(os.environ, NGINX=f"{fd};")))
             sides.append(Side(name, f"127.0.0.1:{port}", self.running[-1].pid))
         return sides
-
-    def start(self, command, env=None):
-        self.running.append(subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL))
 
     def __exit__(self, *_):
         for process in self.running:
