@@ -589,6 +589,20 @@ awaitable<Result<BegunCommand>> Instances::begin_command(InstanceId id, Process 
   co_return co_await commands_.begin(std::move(place), runtime_of(*entry), process, std::move(json), options);
 }
 
+awaitable<Result<void>> Instances::update_volumes(InstanceSpec spec) {
+  auto found = find(spec.id);
+  if (!found) co_return fail(std::move(found.error()));
+  const EntryPointer entry = *found;
+  auto turn = co_await entry->turn.acquire();
+  if (!turn) co_return fail(std::move(turn.error()));
+  if (entry->ended() || !entry->pidfd || entry->record.has_step != 0)
+    co_return fail(Errc::conflict, fmt::format("instance {} has no volumes to update", entry->id.text()));
+  spec.id_range = entry->record.id_range;
+  auto update = [spec = std::move(spec), entry] { return container::update_volumes(spec, entry->pidfd); };
+  auto updated = co_await workers_.run(std::move(update));
+  co_return updated;
+}
+
 Result<void> Instances::signal(const InstanceId& id, int number) {
   auto entry = find(id);
   if (!entry) return fail(std::move(entry.error()));

@@ -77,6 +77,7 @@ class Instances {
   Result<std::pair<Inside, protocol::EgressBody>> listen_inside(const InstanceId& id) const;
   awaitable<Result<Executed>> execute(InstanceId id, Process process, std::chrono::milliseconds limit);
   awaitable<Result<BegunCommand>> begin_command(InstanceId id, Process process, CommandOptions options);
+  awaitable<Result<void>> update_volumes(InstanceSpec spec);
   Result<Usage> usage(const InstanceId& id) const;
   Result<std::vector<Listening>> listening(const InstanceId& id) const;
   bool uses(const Digest& layer) const;

@@ -85,6 +85,10 @@ class RunnerInstance final : public Instance {
     if (ended_) co_return fail(Errc::unavailable, "the instance has ended");
     co_return co_await runner_.begin_command(id_, std::move(process), options);
   }
+  awaitable<Result<void>> update_volumes(std::vector<Volume> volumes, std::vector<VolumeMount> mounts) override {
+    if (ended_) co_return fail(Errc::unavailable, "the instance has ended");
+    co_return co_await runner_.update_volumes(id_, std::move(volumes), std::move(mounts));
+  }
   awaitable<Result<Usage>> usage() override { return runner_.usage(id_); }
   awaitable<Result<std::vector<Listening>>> listening() override { return runner_.listening(id_); }
   std::vector<std::string> log_tail(std::size_t lines) const override { return tail_of(log_, lines); }

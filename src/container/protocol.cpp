@@ -402,6 +402,19 @@ Result<Request> parse_bootstrap(string_view bytes, std::vector<Fd>& fds) {
   return Bootstrap{.suite = std::move(*suite), .out = std::move(fds[0])};
 }
 
+Result<Request> parse_update_volumes(string_view bytes, std::vector<Fd>& fds) {
+  auto body = value_of<IdBody>(bytes);
+  if (!body) return fail(std::move(body.error()));
+  auto id = parse_id(body->id);
+  if (!id) return fail(std::move(id.error()));
+  auto memory = read_sealed(fds[0], volumes_wire_max);
+  if (!memory) return fail(std::move(memory.error()));
+  UpdateVolumes update{.spec = {.id = *id}};
+  if (auto parsed = parse_volumes(*memory, update.spec); !parsed) return fail(std::move(parsed.error()));
+  if (auto checked = check_volumes(update.spec); !checked) return fail(std::move(checked.error()));
+  return update;
+}
+
 template <class T>
 Result<Request> parse_empty(string_view bytes) {
   if (!bytes.empty()) return fail(Errc::invalid, "this verb has no body");
@@ -420,6 +433,7 @@ std::size_t fds_expected(Verb verb) {
     case Verb::bootstrap:
     case Verb::execute:
     case Verb::begin_command:
+    case Verb::update_volumes:
       return 1;
     default:
       return 0;
@@ -487,6 +501,8 @@ Result<Request> parse_body(Verb verb, string_view bytes, std::vector<Fd>& fds) {
       return parse_execute(bytes, fds);
     case Verb::begin_command:
       return parse_begin_command(bytes, fds);
+    case Verb::update_volumes:
+      return parse_update_volumes(bytes, fds);
     case Verb::exit_notice:
     case Verb::restart_notice:
       break;
@@ -526,6 +542,7 @@ std::string_view to_string(Verb verb) {
                                     "listen_inside",
                                     "execute",
                                     "begin_command",
+                                    "update_volumes",
                                     "exit_notice",
                                     "restart_notice"};
   const auto index = static_cast<std::size_t>(verb);
@@ -639,6 +656,15 @@ Result<Outgoing> encode_begin_command(const InstanceId& id, const Process& proce
   auto memory = seal(*strings);
   if (!memory) return fail(std::move(memory.error()));
   Outgoing out{.verb = Verb::begin_command, .body = std::string(bytes_of(body)), .fds = {}};
+  out.fds.push_back(std::move(*memory));
+  return out;
+}
+
+Result<Outgoing> encode_update_volumes(const InstanceSpec& spec) {
+  if (auto checked = check_volumes(spec); !checked) return fail(std::move(checked.error()));
+  auto memory = seal(bytes_of_volumes(spec));
+  if (!memory) return fail(std::move(memory.error()));
+  Outgoing out{.verb = Verb::update_volumes, .body = std::string(bytes_of(id_body(spec.id))), .fds = {}};
   out.fds.push_back(std::move(*memory));
   return out;
 }

@@ -24,7 +24,7 @@
 
 namespace wick::container::protocol {
 
-inline constexpr std::uint32_t magic = 0x364b4357;  // "WCK6"; changes with the layout of any struct below
+inline constexpr std::uint32_t magic = 0x374b4357;  // "WCK7"; changes with the layout of any struct below
 
 inline constexpr std::size_t process_bytes_max = 256 << 10;
 inline constexpr std::size_t process_strings_max = 4096;
@@ -70,6 +70,7 @@ enum class Verb : std::uint16_t {
   listen_inside,
   execute,
   begin_command,
+  update_volumes,
   exit_notice,     // runner to front only:
   restart_notice,  // the runner before this one died; what was asked of it is not answered
 };
@@ -391,10 +392,14 @@ struct BeginCommand {
   CommandOptions options;
 };
 
-using Request =
-    std::variant<Prepare, Start, Signal, Remove, List, Connect, GetUsage, GetListening, HasLayer, ImportLayer,
-                 ListLayers, RemoveLayer, Pack, ResolveUser, OpenStep, UnpackInto, PackStep, PublishStep, DiscardStep,
-                 PackLayer, Bootstrap, Park, Freeze, Thaw, AwaitListening, ListenInside, Execute, BeginCommand>;
+struct UpdateVolumes {
+  InstanceSpec spec;  // its id, volumes and mounts
+};
+
+using Request = std::variant<Prepare, Start, Signal, Remove, List, Connect, GetUsage, GetListening, HasLayer,
+                             ImportLayer, ListLayers, RemoveLayer, Pack, ResolveUser, OpenStep, UnpackInto, PackStep,
+                             PublishStep, DiscardStep, PackLayer, Bootstrap, Park, Freeze, Thaw, AwaitListening,
+                             ListenInside, Execute, BeginCommand, UpdateVolumes>;
 
 struct Received {
   std::uint64_t number = 0;  // the front's name for the request, echoed in the reply
@@ -422,6 +427,8 @@ Result<Outgoing> encode_bootstrap(std::string_view suite, Fd out);
 Result<Outgoing> encode_await_listening(const InstanceId& id, std::uint16_t port, std::chrono::milliseconds patience);
 Result<Outgoing> encode_execute(const InstanceId& id, const Process& process, std::chrono::milliseconds limit);
 Result<Outgoing> encode_begin_command(const InstanceId& id, const Process& process, CommandOptions options);
+/// The body is an IdBody, the volumes are in the memfd.
+Result<Outgoing> encode_update_volumes(const InstanceSpec& spec);
 EgressBody egress_body(const EgressPolicy& policy);
 Result<EgressPolicy> parse_egress_body(const EgressBody& body);
 IdBody id_body(const InstanceId& id);

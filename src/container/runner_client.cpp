@@ -280,6 +280,15 @@ awaitable<Result<Fd>> RunnerClient::await_listening(InstanceId id, std::uint16_t
   co_return std::move(reply->fds.front());
 }
 
+awaitable<Result<void>> RunnerClient::update_volumes(InstanceId id, std::vector<Volume> volumes,
+                                                     std::vector<VolumeMount> mounts) {
+  const InstanceSpec spec{.id = id, .volumes = std::move(volumes), .volume_mounts = std::move(mounts)};
+  auto request = encode_update_volumes(spec);
+  auto reply = co_await impl_->call(std::move(request));
+  if (!reply) co_return fail(std::move(reply.error()));
+  co_return Result<void>{};
+}
+
 awaitable<Result<Executed>> RunnerClient::execute(InstanceId id, Process process, std::chrono::milliseconds limit) {
   auto request = encode_execute(id, process, limit);
   auto reply = co_await impl_->call(std::move(request));

@@ -278,6 +278,10 @@ class Server {
       if (*fd) answer.fds.push_back(std::move(*fd));
     co_return answer;
   }
+  awaitable<Result<Answer>> act(UpdateVolumes verb) {
+    auto done = co_await instances_.update_volumes(std::move(verb.spec));
+    co_return empty_answer(std::move(done));
+  }
   awaitable<Result<Answer>> act(GetUsage verb) {
     auto usage = instances_.usage(verb.id);
     if (!usage) co_return fail(std::move(usage.error()));

@@ -11,6 +11,7 @@
 #include <cstring>
 #include <optional>
 
+#include "volume_files.hpp"
 #include "wick/base/text.hpp"
 #include "wick/os/files.hpp"
 
@@ -79,42 +80,13 @@ class Reader {
   bool holds_ = true;
 };
 
-Result<void> give(const fs::path& path, uid_t root, mode_t mode) {
-  if (::lchown(path.c_str(), root, root) != 0 || ::chmod(path.c_str(), mode) != 0)
-    return fail(system_error("give away " + path.string(), errno));
-  return {};
-}
-
-/// Folders of `relative` that are missing below `top`; all there is here was made by us.
-Result<void> make_inside(const fs::path& top, const fs::path& relative, uid_t root, mode_t mode) {
-  fs::path at = top;
-  for (const auto& part : relative) {
-    at /= part;
-    if (::mkdir(at.c_str(), 0700) != 0) {
-      if (errno == EEXIST) continue;
-      return fail(system_error("make folder " + at.string(), errno));
-    }
-    if (auto given = give(at, root, mode); !given) return given;
-  }
-  return {};
-}
-
-Result<void> fill(const fs::path& place, const Volume& volume, uid_t root) {
-  for (const auto& file : volume.files) {
-    const fs::path relative(file.path);
-    if (auto made = make_inside(place, relative.parent_path(), root, 0755); !made) return made;
-    if (auto written = write_file(place / relative, file.content, 0600); !written) return written;
-    if (auto given = give(place / relative, root, file.mode); !given) return given;
-  }
-  return {};
-}
-
+/// A volume of files has room for what they may become, twice: the old ones go after the new ones have come. A file
+/// takes whole pages.
 std::uint64_t size_of(const Volume& volume) {
-  if (volume.bytes_max > 0) return volume.bytes_max;
-  std::uint64_t size = 64 << 10;
-  for (const auto& file : volume.files) size += (file.content.size() + 4095) / 4096 * 4096 + 8192;
-  return size;
+  return volume.bytes_max > 0 ? volume.bytes_max : 2 * (volume_bytes_max + volume_files_max * 8192);
 }
+
+bool is_of_files(const Volume& volume) { return volume.bytes_max == 0; }
 
 std::ptrdiff_t depth_of(const BundleMount& mount) { return std::ranges::count(mount.target, '/'); }
 
@@ -181,7 +153,7 @@ Result<void> check_volumes(const InstanceSpec& spec) {
     for (const auto& file : volume.files) {
       ++files;
       bytes += file.content.size();
-      if (!is_below(file.path))
+      if (!is_below(file.path) || file.path.starts_with(".."))
         return wrong(fmt::format("'{}' is not a path below a volume", printable(file.path, 100)));
       if (file.mode > 0777) return wrong(fmt::format("mode {:o} of a volume's file", file.mode));
     }
@@ -220,24 +192,44 @@ Result<Volumes> Volumes::attach(const InstanceSpec& spec, const fs::path& area) 
                                      root, size_of(volume));
     if (::mount("wick", place.c_str(), "tmpfs", MS_NOSUID | MS_NODEV, options.c_str()) != 0)
       return fail(system_error("mount a volume", errno));
-    if (auto filled = fill(place, volume, root); !filled) return fail(std::move(filled.error()).within("volume"));
+    if (!is_of_files(volume)) continue;
+    if (auto filled = publish_files(place, volume.files, root); !filled)
+      return fail(std::move(filled.error()).within("volume"));
   }
   for (const auto& mount : spec.volume_mounts) {
     const auto place = place_of(mount.volume);
     std::error_code missing;
     // As the kubelet has it: what is not there is an empty folder.
     if (!mount.sub_path.empty() && !fs::exists(place / mount.sub_path, missing))
-      if (auto made = make_inside(place, mount.sub_path, root, 0777); !made) return fail(std::move(made.error()));
+      if (auto made = make_folders_inside(place, mount.sub_path, root, 0777); !made)
+        return fail(std::move(made.error()));
+    // The files of this moment: what is mounted by a sub-path does not change (kubernetes/kubernetes#50345).
+    const auto source = mount.sub_path.empty() ? place : fs::weakly_canonical(place / mount.sub_path, missing);
+    if (missing) return fail(Errc::io, fmt::format("find {}: {}", mount.sub_path, missing.message()));
     out.entries_.push_back(
         {.target = mount.target,
          .type = "bind",
-         .source = mount.sub_path.empty() ? place.string() : (place / mount.sub_path).string(),
+         .source = source.string(),
          .options = fmt::format(R"("bind", "nosuid", "nodev", "{}")", mount.writable ? "rw" : "ro")});
   }
   std::ranges::sort(out.entries_, {}, [](const BundleMount& mount) {
     return std::pair(depth_of(mount), std::string_view(mount.target));
   });
   return out;
+}
+
+Result<void> update_volumes(const InstanceSpec& spec, const Fd& process) {
+  for (std::uint32_t number = 0; number < spec.volumes.size(); ++number) {
+    const auto is_whole = [&](const VolumeMount& mount) { return mount.volume == number && mount.sub_path.empty(); };
+    const auto mount = std::ranges::find_if(spec.volume_mounts, is_whole);
+    if (!is_of_files(spec.volumes[number]) || mount == spec.volume_mounts.end()) continue;
+    auto top = open_published(process, mount->target);
+    if (!top) return fail(std::move(top.error()));
+    auto published =
+        publish_files(fmt::format("/proc/self/fd/{}", top->get()), spec.volumes[number].files, first_id(spec.id_range));
+    if (!published) return fail(std::move(published.error()).within("volume on " + mount->target));
+  }
+  return {};
 }
 
 Volumes::~Volumes() {

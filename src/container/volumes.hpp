@@ -42,4 +42,8 @@ class Volumes {
   std::size_t count_ = 0;
 };
 
+/// Brings the files of volumes that `process`, an instance's, has mounted as a whole to what `spec` says (its volumes,
+/// mounts and id range count). Blocks. Errors: not_found for a volume that is not mounted there, io.
+Result<void> update_volumes(const InstanceSpec& spec, const Fd& process);
+
 }  // namespace wick::container

@@ -55,6 +55,8 @@ std::vector<KeyToPath> decode_items(ObjectReader& source, const std::string& at)
     if (item.key.empty()) errors.missing(path + ".key");
     if (item.path.empty())
       errors.missing(path + ".path");
+    else if (item.path.starts_with(".."))
+      errors.invalid_value(printable(item.path), path + ".path", "must not start with '..'");
     else
       check_below_volume(item.path, path + ".path", errors);
     reader.refuse_rest();

@@ -487,6 +487,8 @@ awaitable<void> RevisionPool::live(Member member) {
     member->instance = std::move(*launched);
   }
   member->started = clock_.now();
+  if (!member->adopted) member->files = member->spec;
+  refresh_files();  // the values may have changed while it started
   if (member->state == PooledInstance::State::starting) {
     auto ready = co_await await_ready(clock_, *member->instance, spec, member->launched);
     if (ready) {
@@ -765,6 +767,7 @@ void RevisionPool::set_spec(RevisionSpec spec) {
     autoscaler_ = Autoscaler(spec_->scaling, spec_->container_concurrency, clock_.now());
     if (!ready_.empty()) autoscaler_.became_active(clock_.now());
   }
+  refresh_files();
   keep_ticking();
   if (spec_->ladder.spares == 0) spares_.drop();
   if (ever_ready_ || spec_->was_ready) keep_spares(quiet_since_);

@@ -496,6 +496,33 @@ class ServingApi(DaemonTest):
         url = self.until("services", "waits")["status"]["url"]
         self.assertEqual(self.answer(url, "/file/keys/k"), (200, "one"))
 
+    def test_mounted_secrets_and_configmaps_follow_their_values(self):
+        """Kubernetes' "Mounted Secrets are updated automatically": in the instance that runs; an environment and a sub-path stay."""
+        self.volume_objects()
+        sources = [{"secret": {"name": "vol-secret"}}, {"configMap": {"name": "vol-map", "items": [{"key": "settings.ini", "path": "deep/ini"}]}},
+                   {"configMap": {"name": "later", "optional": True}}]
+        url = self.with_volume("follows", {"projected": {"sources": sources}}, [
+            {"name": "v", "mountPath": "/keys"}, {"name": "v", "mountPath": "/tmp/one", "subPath": "password"}],
+            env=[{"name": "WORD", "valueFrom": {"secretKeyRef": {"name": "vol-secret", "key": "password"}}}])
+        self.assertEqual(self.answer(url, "/file/keys/password"), (200, "s3cret"))
+        ids = lambda: [instance["id"] for instance in self.wick.instances("follows")]
+        before = ids()
+        self.change_value("secrets", "vol-secret", {"stringData": {"password": "n3w", "more": "one"}})
+        self.change_value("configmaps", "vol-map", {"data": {"settings.ini": "a=2"}})
+        self.make("configmaps", {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "later"}, "data": {"come": "late"}},
+                  version="v1")
+        for path, text in (("password", "n3w"), ("more", "one"), ("deep/ini", "a=2"), ("come", "late"), ("user", "ada")):
+            eventually(f"{path} is {text}", lambda: self.answer(url, "/file/keys/" + path) == (200, text), 30)
+        self.assertEqual(self.answer(url, "/file/tmp/one"), (200, "s3cret"))
+        self.assertEqual(self.answer(url, "/env/WORD"), (200, "s3cret"))
+        self.call("DELETE", self.path("configmaps", "later", version="v1"))
+        eventually("the key goes with its map", lambda: self.answer(url, "/file/keys/come") == (200, "error 2\n"), 30)
+        self.assertEqual(ids(), before)
+
+    def change_value(self, plural, name, fields):
+        status, text = self.call("PATCH", self.path(plural, name, version="v1"), fields, "application/merge-patch+json")
+        self.assertEqual(status, 200, text)
+
     def test_MustNotContainerConstraints_ShouldNotContainerConstraints(self):
         at = "spec.template.spec.containers[0]"
         for name, container, expected in (

@@ -18,6 +18,17 @@ void require(bool holds) {
   if (!holds) std::abort();
 }
 
+void check_volumes_of(const InstanceSpec& spec) {
+  require(spec.volumes.size() <= volumes_max && spec.volume_mounts.size() <= volumes_max);
+  for (const auto& volume : spec.volumes)
+    for (const auto& file : volume.files)
+      require(!file.path.empty() && file.path[0] != '/' && !file.path.starts_with("..") && file.mode <= 0777);
+  for (const auto& mount : spec.volume_mounts) {
+    require(mount.volume < spec.volumes.size() && mount.target.starts_with('/') && mount.target.size() > 1);
+    require(mount.target.find("/../") == std::string::npos && mount.sub_path.find("/../") == std::string::npos);
+  }
+}
+
 void check(const protocol::Prepare& prepare) {
   const auto& spec = prepare.spec;
   require(!spec.id.empty() && spec.id_range < id_ranges_max && spec.layers.size() <= layers_max);
@@ -26,14 +37,7 @@ void check(const protocol::Prepare& prepare) {
   require(spec.process.uid < id_range_size && spec.process.gid < id_range_size);
   require(spec.egress.allow.size() <= EgressPolicy::allow_max);
   for (const auto& rule : spec.egress.allow) require(rule.prefix <= 32);
-  require(spec.volumes.size() <= volumes_max && spec.volume_mounts.size() <= volumes_max);
-  for (const auto& volume : spec.volumes)
-    for (const auto& file : volume.files)
-      require(!file.path.empty() && file.path[0] != '/' && !file.path.starts_with("../") && file.mode <= 0777);
-  for (const auto& mount : spec.volume_mounts) {
-    require(mount.volume < spec.volumes.size() && mount.target.starts_with('/') && mount.target.size() > 1);
-    require(mount.target.find("/../") == std::string::npos && mount.sub_path.find("/../") == std::string::npos);
-  }
+  check_volumes_of(spec);
 }
 
 void check(const protocol::Execute& execute) {
@@ -61,6 +65,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   auto received = protocol::parse_request(bytes.substr(0, split), std::move(fds));
   if (!received || !received->request) return 0;
   if (const auto* prepare = std::get_if<protocol::Prepare>(&*received->request)) check(*prepare);
+  if (const auto* update = std::get_if<protocol::UpdateVolumes>(&*received->request)) check_volumes_of(update->spec);
   if (const auto* execute = std::get_if<protocol::Execute>(&*received->request)) check(*execute);
   if (const auto* begin = std::get_if<protocol::BeginCommand>(&*received->request)) check(*begin);
   return 0;

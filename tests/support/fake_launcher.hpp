@@ -121,6 +121,14 @@ class FakeInstance final : public container::Instance {
     if (!behaviour_.command) co_return fail(Errc::not_found, "the command is not in the image");
     co_return behaviour_.command(std::move(process), options);
   }
+  awaitable<Result<void>> update_volumes(std::vector<container::Volume> volumes,
+                                         std::vector<container::VolumeMount>) override {
+    ++updates;
+    if (ended()) co_return fail(Errc::unavailable, "the instance has ended");
+    if (update_failures > 0 && update_failures--) co_return fail(Errc::io, "the fake fails this call");
+    spec_.volumes = std::move(volumes);
+    co_return Result<void>{};
+  }
   awaitable<Result<container::Usage>> usage() override { co_return behaviour_.usage; }
 
   awaitable<Result<std::vector<container::Listening>>> listening() override {
@@ -150,6 +158,8 @@ class FakeInstance final : public container::Instance {
   std::optional<FakeCall> fails_at;  // that call fails, and the instance has ended
   bool deaf = false;                 // listens no more
   int connects = 0;
+  int updates = 0;
+  int update_failures = 0;  // so many updates of its volumes fail first
   std::optional<TimePoint> ended_at;
   int stops = 0;
   bool given_back = false;

@@ -41,6 +41,8 @@ class Instance {
   virtual awaitable<Result<Executed>> execute(Process process, std::chrono::milliseconds limit) = 0;
   /// As Runner::begin_command.
   virtual awaitable<Result<Command>> begin_command(Process process, CommandOptions options) = 0;
+  /// As Runner::update_volumes.
+  virtual awaitable<Result<void>> update_volumes(std::vector<Volume> volumes, std::vector<VolumeMount> mounts) = 0;
   virtual awaitable<Result<Usage>> usage() = 0;
   virtual awaitable<Result<std::vector<Listening>>> listening() = 0;
   /// The last `lines` lines of stdout and stderr, at most 64 KiB.

@@ -243,6 +243,11 @@ class Runner {
   /// the instance. Returns when it was executed. Errors: as execute(), and overloaded past commands_max. What it leaves
   /// running when it ends by itself goes on.
   virtual awaitable<Result<Command>> begin_command(InstanceId id, Process process, CommandOptions options) = 0;
+  /// Brings the files of an instance's volumes to what `volumes` says; a reader sees all of the old ones or all of the
+  /// new ones, as Kubernetes has it. `volumes` and `mounts` are those of its InstanceSpec, with other files. What is
+  /// mounted by a sub-path stays as it is. Errors: conflict for one that is ending, io; the old files stay then.
+  virtual awaitable<Result<void>> update_volumes(InstanceId id, std::vector<Volume> volumes,
+                                                 std::vector<VolumeMount> mounts) = 0;
   virtual awaitable<Result<Usage>> usage(InstanceId id) = 0;
   virtual awaitable<Result<std::vector<Listening>>> listening(InstanceId id) = 0;
   /// Adds a callback: each is called once for every instance that ends by itself or by a signal, remove()'s included.

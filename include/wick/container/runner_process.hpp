@@ -65,6 +65,8 @@ class RunnerClient final : public Runner {
   awaitable<Result<Fd>> await_listening(InstanceId id, std::uint16_t port, std::chrono::milliseconds patience) override;
   awaitable<Result<Executed>> execute(InstanceId id, Process process, std::chrono::milliseconds limit) override;
   awaitable<Result<Command>> begin_command(InstanceId id, Process process, CommandOptions options) override;
+  awaitable<Result<void>> update_volumes(InstanceId id, std::vector<Volume> volumes,
+                                         std::vector<VolumeMount> mounts) override;
   awaitable<Result<Usage>> usage(InstanceId id) override;
   awaitable<Result<std::vector<Listening>>> listening(InstanceId id) override;
   void on_exit(std::function<void(const Exit&)> callback) override;

@@ -23,6 +23,8 @@ struct PooledInstance {
   container::InstanceId id;
   std::shared_ptr<const RevisionSpec> spec;       // what it was launched with
   std::shared_ptr<container::Instance> instance;  // empty until launched
+  std::shared_ptr<const RevisionSpec> files;      // whose files its volumes hold; empty: not known
+  bool refreshing = false;                        // they are brought to the pool's spec
   std::unique_ptr<http::Upstream> upstream;       // from ready on
   Fd probe_connection;                            // the probe's, for the first request
   int in_flight = 0;

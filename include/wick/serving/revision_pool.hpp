@@ -153,6 +153,9 @@ class RevisionPool final : private Box::Tenant {
   awaitable<void> sleep(Member member);
   void rejoin(const Member& member);
   Member shared(const PooledInstance& member) const;
+  bool has_old_files(const PooledInstance& member) const;
+  void refresh_files();
+  awaitable<void> refresh_files(Member member);
   bool launch(TimePoint now);
   std::uint64_t memory_charge() const;
   void learn(const container::Usage& usage);

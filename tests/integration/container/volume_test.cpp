@@ -2,6 +2,8 @@
 #include <signal.h>
 
 #include <fmt/format.h>
+#include <sys/inotify.h>
+#include <unistd.h>
 
 #include "runner_fixture.hpp"
 
@@ -31,7 +33,7 @@ TEST_CASE("a service writes to its empty volume, up to its size, and reads the f
     stat -c 'data %a %u' /data; echo one > /data/a && cat /other/a; touch /read-only/a 2>&1
     ls /data; dd if=/dev/zero of=/data/big bs=64k count=40 2>&1 | grep -c space; rm /data/big
     echo in-sub > /srv/deep/sub/b && cat /data/x/y/b
-    stat -c 'key %a %u %g' /etc/keys/key; cat /etc/keys/key 2>&1; cat /etc/keys/deep/er/word; echo
+    stat -Lc 'key %a %u %g' /etc/keys/key; cat /etc/keys/key 2>&1; cat /etc/keys/deep/er/word; echo
     wc -c < /etc/keys/raw; touch /etc/keys/more 2>&1; touch /srv/beside 2>&1; cat /tmp/one-file; echo
   )");
   spec.volume_mounts = {{.volume = 0, .target = "/srv/deep/sub", .sub_path = "x/y", .writable = true},
@@ -105,6 +107,84 @@ TEST_CASE("the volumes of an instance outlive the runner that made them") {
   INFO(f.log_of(spec.id));
   CHECK(exit.status.ok());
   CHECK(f.log_of(spec.id) == "word/data\n/etc/keys\n");
+  value_of(f.run(f.runner().remove(spec.id)));
+  CHECK(f.leftovers().empty());
+}
+
+TEST_CASE("files of an instance that runs are replaced all at once, under the kubelet's ..data") {
+  RunnerFixture f;
+  auto spec = with_volumes(f, R"(
+    exec 4< /keys/key
+    until test -e /data/go; do sleep 0.05; done
+    readlink /keys/..data | grep -cE '^\.\.[0-9_]+\.[0-9]+$'; readlink /keys/key; cat /keys/key; echo
+    cat /again/key; echo; cat /one; echo; cat <&4; echo; ls /keys; stat -Lc '%a %u' /keys/added/x
+    ls -A /keys | grep -c '^\.\.2'; touch /keys/more 2>&1
+  )");
+  spec.process.uid = 0;
+  spec.allow_root = true;
+  spec.volumes[1].files = {{"key", 0400, "old"}, {"gone", 0444, "gone"}, {"deep/er", 0444, "deep"}};
+  spec.volume_mounts = {{.volume = 0, .target = "/data", .writable = true},
+                        {.volume = 1, .target = "/keys"},
+                        {.volume = 1, .target = "/again"},
+                        {.volume = 1, .target = "/one", .sub_path = "key"}};
+  const auto pid = f.launch(spec).pid;
+  const auto root = fmt::format("/proc/{}/root", pid);
+  while (!std::filesystem::exists(fmt::format("/proc/{}/fd/4", pid))) ::usleep(1000);
+  const Fd watch(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
+  REQUIRE(::inotify_add_watch(watch.get(), (root + "/keys").c_str(), IN_MOVED_TO) > 0);
+
+  // The same again changes nothing; a watcher of the folder, as viper and fsnotify have it, sees the one that does.
+  value_of(f.run(f.runner().update_volumes(spec.id, spec.volumes, spec.volume_mounts)));
+  char event[sizeof(inotify_event) + 256];
+  CHECK(::read(watch.get(), event, sizeof event) == -1);
+  auto volumes = spec.volumes;
+  volumes[1].files = {{"key", 0440, "new"}, {"deep/er", 0444, "deeper"}, {"added/x", 0600, std::string(3 << 20, 'x')}};
+  value_of(f.run(f.runner().update_volumes(spec.id, volumes, spec.volume_mounts)));
+  REQUIRE(::read(watch.get(), event, sizeof event) > 0);
+  CHECK(std::string_view(reinterpret_cast<inotify_event*>(event)->name) == "..data");
+
+  value_of(write_file(root + "/data/go", ""));
+  f.wait_exit(spec.id);
+  const auto output = f.log_of(spec.id);
+  INFO(output);
+  CHECK(output ==
+        "1\n..data/key\nnew\nnew\nold\nold\nadded\ndeep\nkey\n600 0\n1\n"
+        "touch: /keys/more: Read-only file system\n");
+  value_of(f.run(f.runner().remove(spec.id)));
+  CHECK(f.leftovers().empty());
+}
+
+TEST_CASE("files can still be replaced by the next runner, in a frozen instance, and not where no volume is") {
+  RunnerFixture f;
+  auto spec = with_volumes(f, "trap 'cat /keys/deep/er/word; exit' TERM; while :; do sleep 0.05; done");
+  spec.process.uid = 0;
+  spec.allow_root = true;
+  spec.volume_mounts = {{.volume = 0, .target = "/data", .writable = true}, {.volume = 1, .target = "/keys"}};
+  f.launch(spec);
+  ::kill(f.runner_pid(), SIGKILL);
+  f.stop_runner();
+  f.start_runner();
+  value_of(f.run(f.runner().freeze(spec.id)));
+  auto volumes = spec.volumes;
+  volumes[1].files = {{"deep/er/word", 0444, "new word"}};
+  value_of(f.run(f.runner().update_volumes(spec.id, volumes, spec.volume_mounts)));
+  value_of(f.run(f.runner().thaw(spec.id)));
+
+  volumes[0] = {.files = {{"key", 0444, "x"}}};
+  auto mounts = spec.volume_mounts;
+  mounts[0].writable = false;
+  for (const auto* place : {"/data", "/tmp", "/bin", "/nowhere"}) {
+    mounts[0].target = place;
+    const auto refused = f.run(f.runner().update_volumes(spec.id, volumes, mounts));
+    CAPTURE(place);
+    REQUIRE_FALSE(refused);
+    CHECK_THAT(refused.error().what(), Contains(place));
+  }
+  value_of(f.run(f.runner().signal(spec.id, SIGTERM)));
+  f.wait_exit(spec.id);
+  CHECK(f.log_of(spec.id) == "new word");
+  const auto gone = f.run(f.runner().update_volumes(spec.id, volumes, mounts));
+  CHECK_FALSE(gone);
   value_of(f.run(f.runner().remove(spec.id)));
   CHECK(f.leftovers().empty());
 }

@@ -73,6 +73,10 @@ class FakeRunner final : public container::Runner {
   }
   awaitable<Result<std::vector<container::Existing>>> list() override { co_return std::vector<container::Existing>{}; }
   awaitable<Result<Fd>> connect(Id, std::uint16_t) override { co_return fail(Errc::unavailable, "nobody listens"); }
+  awaitable<Result<void>> update_volumes(Id, std::vector<container::Volume>,
+                                         std::vector<container::VolumeMount>) override {
+    co_return Result<void>{};
+  }
   awaitable<Result<container::Executed>> execute(Id, container::Process, std::chrono::milliseconds) override {
     co_return container::Executed{};
   }

@@ -96,6 +96,29 @@ TEST_CASE("a command for an instance comes with its process and its limit, in th
   CHECK_FALSE(encode_execute(id, {.argv = {"/a"}, .working_folder = "relative"}, std::chrono::seconds(1)));
 }
 
+TEST_CASE("files for an instance that runs arrive as they were sent, and stay in their bounds") {
+  InstanceSpec spec{.id = InstanceId::random(),
+                    .volumes = {{.files = {{"deep/key", 0400, std::string("a\0b", 3)}}}, {.bytes_max = 1 << 20}},
+                    .volume_mounts = {{.volume = 0, .target = "/etc/keys"}}};
+  const auto send = [](const InstanceSpec& spec) {
+    auto out = encode_update_volumes(spec);
+    return out ? parse(out->verb, out->body, std::move(out->fds)) : fail(std::move(out.error()));
+  };
+  const auto heard = send(spec);
+  if (!heard) FAIL(heard.error().what());
+  CHECK(std::get<UpdateVolumes>(*heard).spec == spec);
+  spec.volumes[0].files[0].path = "..data";
+  CHECK_FALSE(send(spec));
+  spec.volumes[0].files[0].path = "deep/../../key";
+  CHECK_FALSE(send(spec));
+  spec.volumes[0].files[0] = {"key", 0400, std::string(volume_bytes_max + 1, 'x')};
+  CHECK_FALSE(send(spec));
+  auto cut = seal(std::string(40, '\1'));
+  std::vector<Fd> fds;
+  fds.push_back(std::move(*cut));
+  CHECK_FALSE(parse(Verb::update_volumes, std::string(bytes_of(id_body(spec.id))), std::move(fds)));
+}
+
 TEST_CASE("a head that is not ours ends the connection") {
   CHECK_FALSE(parse_request("", {}));
   CHECK_FALSE(parse_request("x", {}));
@@ -112,7 +135,7 @@ TEST_CASE("a head that is not ours ends the connection") {
 }
 
 TEST_CASE("a body of the wrong size or with the wrong descriptors is refused, for every verb") {
-  for (int number = static_cast<int>(Verb::prepare); number <= static_cast<int>(Verb::execute); ++number) {
+  for (int number = static_cast<int>(Verb::prepare); number <= static_cast<int>(Verb::update_volumes); ++number) {
     const auto verb = static_cast<Verb>(number);
     CAPTURE(to_string(verb));
     for (const std::size_t size : {1U, 15U, 17U, 5000U, 60000U}) {

@@ -46,6 +46,10 @@ class FakeRunner final : public container::Runner {
                                                       container::CommandOptions) override {
     co_return unused();
   }
+  awaitable<Result<void>> update_volumes(container::InstanceId, std::vector<container::Volume>,
+                                         std::vector<container::VolumeMount>) override {
+    co_return unused();
+  }
   awaitable<Result<container::Usage>> usage(container::InstanceId) override { co_return unused(); }
   awaitable<Result<std::vector<container::Listening>>> listening(container::InstanceId) override { co_return unused(); }
   void on_exit(std::function<void(const container::Exit&)>) override {}

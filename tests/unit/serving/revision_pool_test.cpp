@@ -752,3 +752,58 @@ TEST_CASE("with predicted keep-warm a periodic service goes at once and is there
   f.clock.advance(2000s);
   CHECK(f.launcher.running() == 0);
 }
+
+namespace {
+
+RevisionSpec with_file(std::string content) {
+  RevisionSpec spec;
+  spec.key = {"default", "hello-00001"};
+  spec.service = "hello";
+  spec.instance.volumes = {{.files = {{"key", 0444, std::move(content)}}}};
+  spec.instance.volume_mounts = {{.volume = 0, .target = "/etc/keys"}};
+  return spec;
+}
+
+std::string file_in(FakeInstance& instance) { return instance.spec().volumes.at(0).files.at(0).content; }
+
+}  // namespace
+
+TEST_CASE("the files of every instance follow their values, and only those") {
+  PoolFixture f(with_file("one"));
+  f.launcher.behaviour.launch_delay = 100ms;
+  f.request();
+  f.clock.advance(50ms);
+  f.pool->set_spec(with_file("two"));  // while it starts
+  f.clock.advance(100ms);
+  auto& instance = *f.launcher.instances[0];
+  CHECK(file_in(instance) == "two");
+  CHECK(instance.updates == 1);
+  auto same = with_file("two");
+  same.instance.process.environment = {"KEY=other"};  // of the next instance
+  f.pool->set_spec(same);
+  f.clock.settle();
+  CHECK(instance.updates == 1);
+
+  instance.update_failures = 2;
+  f.pool->set_spec(with_file("three"));
+  f.clock.settle();
+  CHECK(file_in(instance) == "two");
+  f.clock.advance(1s);
+  f.pool->set_spec(with_file("four"));  // a retry takes what is wanted by then
+  f.clock.advance(2s);
+  CHECK(file_in(instance) == "four");
+  CHECK(f.launcher.launches == 1);
+}
+
+TEST_CASE("an adopted instance gets the files of today, and one that never takes them is asked a few times only") {
+  PoolFixture f(with_file("today"));
+  auto instance = f.launcher.make({}, {});
+  auto broken = f.launcher.make({}, {});
+  broken->update_failures = 1000;
+  f.pool->adopt(instance);
+  f.pool->adopt(broken);
+  f.clock.advance(50s);
+  CHECK(file_in(*instance) == "today");
+  CHECK(instance->updates == 1);
+  CHECK(broken->updates == 5);
+}
