@@ -16,6 +16,7 @@
 #include "api/resources.hpp"
 #include "api/routes.hpp"
 #include "api/views.hpp"
+#include "api/wake.hpp"
 #include "api/wick_views.hpp"
 #include "wick/base/text.hpp"
 #include "wick/os/worker.hpp"
@@ -172,7 +173,7 @@ class Api {
   }
 
   awaitable<void> answer_resource(ObservedExchange& exchange, std::vector<std::string> segments) {
-    const auto path = parse_resource_path(segments);
+    auto path = parse_resource_path(segments);
     const auto* kind = path ? resources_.find_kind(*path) : nullptr;
     const auto& method = exchange.head().method;
     if (!kind) {
@@ -194,6 +195,11 @@ class Api {
     if (kind == &pod_kind() && path->rest == std::vector<std::string>{"log"}) {
       if (method != "GET") co_return co_await wrong_method(exchange);
       co_return co_await pod_log(doors_, exchange, path->name_space, path->name);
+    }
+    if (kind == &pod_kind() && method == "GET") {
+      auto name = co_await wake_for_command(doors_, exchange, *path);
+      if (!name) co_return co_await respond_error(exchange, name.error(), Subject::of(pod_kind(), path->name));
+      path->name = std::move(*name);
     }
     auto user = exchange.caller.user;
     co_await resources_.handle(exchange, *kind, *path, std::move(user));

@@ -52,11 +52,14 @@ json::object placeholder(const json::object& route) {
   if (const auto* annotations = model::find_value(route, {"metadata", "annotations"}))
     metadata["annotations"] = *annotations;
   metadata["ownerReferences"] = json::array{model::owner_reference(model::route_kind(), route)};
+  // Kubernetes does not look at the selector of an ExternalName, but kubectl does: kubectl logs and exec svc/NAME.
+  const json::object selector{{"serving.knative.dev/service", name}};
   return {{"apiVersion", "v1"},
           {"kind", "Service"},
           {"metadata", std::move(metadata)},
           {"spec",
            {{"type", "ExternalName"},
+            {"selector", selector},
             {"externalName", fmt::format("{}.{}.svc.cluster.local", name, name_space)},
             {"sessionAffinity", "None"},
             {"ports", json::array{{{"name", "http2"}, {"port", 80}, {"protocol", "TCP"}, {"targetPort", 80}}}}}},

@@ -19,6 +19,7 @@
 
 #include "api/answer.hpp"
 #include "api/views.hpp"
+#include "api/wake.hpp"
 #include "wick/base/text.hpp"
 #include "wick/http/websocket.hpp"
 #include "wick/model/object_reader.hpp"
@@ -358,17 +359,20 @@ awaitable<void> refuse_upgrade(http::Exchange& exchange, const Error& error) {
 awaitable<void> pod_exec(const Doors& doors, http::Exchange& exchange, std::string name_space, std::string name) {
   auto request = exec_request_of(exchange.head().query());
   const auto pod = PodName::parse(name);
-  const serving::RevisionKey key{name_space, pod ? pod->revision : ""};
+  serving::RevisionKey key{name_space, pod ? pod->revision : ""};
   const auto instance = pod ? find_instance(doors, key, pod->instance) : std::nullopt;
-  if (!instance)
+  // The name of a service, or of a revision: any instance, and one is started where there is none.
+  const auto any = instance ? std::nullopt : revision_of_name(doors, name_space, name);
+  if (any) key = *any;
+  if (!instance && !any)
     co_return co_await respond_error(exchange, Error(Errc::not_found, "not found"), Subject::of(pod_kind(), name));
   if (!request) co_return co_await respond_failure(exchange, 400, "BadRequest", request.error().message());
-  const auto revision = doors.objects.find({model::revision_kind().resource(), name_space, pod->revision});
+  const auto revision = doors.objects.find({model::revision_kind().resource(), name_space, key.name});
   if (revision && !has_container(*revision, request->container))
     co_return co_await respond_failure(
         exchange, 400, "BadRequest",
         fmt::format("container {} is not valid for pod {}", printable(request->container), name));
-  if (instance->pid == 0 || instance->state == "stopping")
+  if (instance && (instance->pid == 0 || instance->state == "stopping"))
     co_return co_await respond_failure(
         exchange, 400, "BadRequest",
         fmt::format("cannot exec into a container that does not run: pod {} is {}", name, instance->state));
@@ -390,7 +394,7 @@ awaitable<void> pod_exec(const Doors& doors, http::Exchange& exchange, std::stri
   auto started = co_await exchange.start(std::move(head));
   if (!started) co_return;
   ExecSession session(doors.executor, doors.clock, exchange, std::move(*request), v5);
-  co_await session.run(doors.serving, key, instance->id);
+  co_await session.run(doors.serving, key, instance ? instance->id : container::InstanceId());
 }
 
 }  // namespace wick::api

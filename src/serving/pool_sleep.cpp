@@ -56,6 +56,14 @@ void RevisionPool::wake(PooledInstance& member) {
 
 awaitable<Result<InstanceHold>> RevisionPool::hold(container::InstanceId id, std::shared_ptr<void> owner) {
   using State = PooledInstance::State;
+  Lease lease;  // until the hold keeps it
+  if (id.empty()) {
+    const auto now = clock_.now();
+    auto leased = co_await acquire(now, now + spec_->timeout);
+    if (!leased) co_return fail(std::move(leased.error()));
+    lease = std::move(*leased);
+    id = lease.instance();
+  }
   const auto found = std::ranges::find_if(members_, [&](const Member& each) { return each->id == id; });
   if (found == members_.end())
     co_return fail(Errc::not_found, fmt::format("there is no instance {} of {}", id.text(), spec_->key.name));

@@ -221,6 +221,29 @@ spec:
         self.assertIn("exec goes over WebSocket (v5.channel.k8s.io) here, not over SPDY", spdy.stderr)
         self.assertIn("/exec", self.wick.cli("audit").stdout)
 
+    def test_exec_starts_an_instance_of_a_service_at_zero(self):
+        self.deploy_busybox("asleep")
+        self.addCleanup(self.wick.cli, "rm", "asleep", "--yes", check=False)
+        annotations = {"autoscaling.knative.dev/window": "6s", "wick.dev/prepared-spares": "0"}
+        self.kubectl("patch", "ksvc", "asleep", "--type=merge", "-p",
+                     json.dumps({"spec": {"template": {"metadata": {"annotations": annotations}}}}))
+        self.kubectl("wait", "ksvc/asleep", "--for=jsonpath={.status.latestReadyRevisionName}=asleep-00002", "--timeout=60s")
+        awake = ("--", "/bin/busybox", "echo", "awake")
+        at_zero = lambda: eventually("it is at zero", lambda: not self.wick.instances("asleep"), 90)
+        for name in ("asleep", "svc/asleep", "asleep-00002"):
+            with self.subTest(name):
+                at_zero()
+                self.assertEqual(self.exec(name, *awake), (0, "awake\n", ""))
+        at_zero()
+        done = self.wick.cli("exec", "asleep", *awake, check=False)
+        self.assertEqual((done.returncode, done.stdout), (0, "awake\n"), done.stderr)
+        # Looking alone starts nothing.
+        at_zero()
+        self.assertIn("NotFound", self.kubectl("get", "pod", "asleep", fails=True))
+        self.assertIn("No resources found", self.kubectl("get", "pods", "-l", "serving.knative.dev/service=asleep"))
+        self.assertEqual(self.wick.instances("asleep"), [])
+        self.assertIn("NotFound", self.exec("nobody", *awake)[2])
+
     def test_exec_gives_a_terminal(self):
         pod = self.pod_with_tools("terminal")
         shell = [KUBECTL, "exec", "-it", pod, "--", "/bin/busybox", "sh"]

@@ -105,7 +105,8 @@ class Serving {
   bool adopt(const RevisionKey& key, std::shared_ptr<container::Instance> instance);
 
   /// Wakes one instance and keeps it from being frozen or scaled away while the hold lives: for a command beside its
-  /// program. Errors: not_found; not_ready for one that does not run yet, or no more.
+  /// program. An empty id is any instance, waited for and started as for a request. Errors: not_found; not_ready for
+  /// one that does not run yet, or no more; for any, what a request is refused with.
   awaitable<Result<InstanceHold>> hold(RevisionKey key, container::InstanceId id);
 
   /// Starts one instance if none is ready and waits until one is: what a deploy waits for. The failure follows the

@@ -96,7 +96,8 @@ Outcome<Fd> connect_to(const std::string& path) {
   return socket;
 }
 
-/// The pod that `name` means: its own name, an instance's id, or the newest ready one of a service.
+/// The pod that `name` means: its own name, an instance's id, or the newest ready one of a service; the service's own
+/// name where it has none.
 Outcome<std::string> find_pod(Session& session, const std::string& name) {
   auto pods = session.client.get(resource_path("v1", session.name_space, "pods"));
   if (!pods) return stop_with(std::move(pods.error()));
@@ -113,11 +114,11 @@ Outcome<std::string> find_pod(Session& session, const std::string& name) {
   if (!newest.empty()) return newest;
   auto service = session.client.find(service_path(session.name_space, name));
   if (!service) return stop_with(std::move(service.error()));
+  if (*service) return name;  // at zero: the daemon starts an instance
   return stop_with({.exit = ExitCode::not_found,
-                    .what = *service ? fmt::format("no instance of {} is there: it is scaled to zero", name)
-                                     : fmt::format("there is no service or instance {}", name),
+                    .what = fmt::format("there is no service or instance {}", name),
                     .slug = "E_NOT_FOUND",
-                    .hint = *service ? fmt::format("wick invoke {} starts one", name) : "wick ps lists the services"});
+                    .hint = "wick ps lists the services"});
 }
 
 class ExecTalk {

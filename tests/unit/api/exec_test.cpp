@@ -130,6 +130,12 @@ std::string sent(const MemoryExchange& exchange, char channel) {
   }
 }
 
+/// Its one instance ends, and nobody asks for another one.
+void bring_to_zero(ExecFixture& f) {
+  f.launcher.instances.front()->end({.code = 1});
+  REQUIRE(f.until([&] { return f.serving->revision({"default", "hello-00001"})->instances.empty(); }));
+}
+
 std::string message_of(const MemoryExchange& exchange) { return model::text_at(exchange.json(), {"message"}); }
 
 }  // namespace
@@ -225,6 +231,43 @@ TEST_CASE("what cannot be is refused before the upgrade, in Kubernetes' words") 
   CHECK(message_of(*spdy) == "exec goes over WebSocket (v5.channel.k8s.io) here, not over SPDY");
   CHECK(message_of(*f.call(f.path("command=a&stdout=true"), "GET", {})).starts_with("Upgrade request required"));
   CHECK(f.call(f.path("command=a&stdout=true"), "GET", f.upgrade("v1.other"))->status() == 400);
+}
+
+TEST_CASE("exec takes the name of a service or a revision for any instance of it, and starts one") {
+  ExecFixture f;
+  bring_to_zero(f);
+  for (const auto* name : {"hello", "hello-00001"}) {
+    f.pod = name;
+    auto session = f.open("command=echo&stdout=true");
+    REQUIRE(f.until([&] { return f.command.held; }));
+    CHECK(f.launcher.running() == 1);
+    session->hang_up();
+    CHECK(f.until([&] { return !f.command.held; }));
+  }
+  CHECK(f.call("/api/v1/namespaces/default/pods/nobody/exec?command=a&stdout=true")->status() == 404);
+}
+
+TEST_CASE("kubectl exec finds a pod of a service at zero, and nobody else's look starts one") {
+  ExecFixture f;
+  bring_to_zero(f);
+  const std::string pods = "/api/v1/namespaces/default/pods";
+  const http::Fields exec{{"Kubectl-Command", "kubectl exec"}};
+  const http::Fields get{{"Kubectl-Command", "kubectl get"}};
+  CHECK(f.call(pods + "/hello", "GET", get)->status() == 404);
+  CHECK(f.call(pods + "/hello", "GET", {})->status() == 404);
+  CHECK(f.call(pods + "/nobody", "GET", exec)->status() == 404);
+  const std::string of_hello = pods + "?labelSelector=serving.knative.dev%2Fservice%3Dhello";
+  CHECK(f.call(of_hello, "GET", get)->json().at("items").as_array().empty());
+  CHECK(f.call(pods, "GET", exec)->json().at("items").as_array().empty());
+  CHECK(f.launcher.running() == 0);
+
+  const auto listed = f.call(of_hello, "GET", exec)->json();
+  REQUIRE(listed.at("items").as_array().size() == 1);
+  CHECK(f.launcher.running() == 1);
+  const auto named = f.call(pods + "/hello", "GET", exec);
+  CHECK(named->status() == 200);
+  CHECK(model::text_at(named->json(), {"metadata", "name"}).starts_with("hello-00001-"));
+  CHECK(f.launcher.running() == 1);
 }
 
 TEST_CASE("exec is for who may deploy, and on record before it runs") {

@@ -345,6 +345,32 @@ TEST_CASE("a sleeping instance that is held is woken first") {
   CHECK(f.launcher.instances.front()->stops == 0);
 }
 
+TEST_CASE("a hold of any instance starts one as a request would, and takes one that is there") {
+  LadderFixture f({.freeze_after = 2s, .frozen_for = 10min});
+  f.launcher.behaviour.listens_after = 100ms;
+  auto held = hold(f, {});
+  REQUIRE(held->has_value());
+  CHECK(&(*held)->instance() == f.launcher.instances.front().get());
+  CHECK(f.in_flight() == 0);
+  f.pass(20s);
+  CHECK(f.asleep() == 0);
+  held.reset();
+  f.pass(20s);
+  REQUIRE(f.asleep() == 1);
+  const auto again = hold(f, {});
+  REQUIRE(again->has_value());
+  CHECK(f.launcher.instances.front()->calls == Calls{FakeCall::freeze, FakeCall::thaw});
+  CHECK(f.launcher.launches == 1);
+}
+
+TEST_CASE("a hold of any instance says why none starts") {
+  LadderFixture f({});
+  f.launcher.behaviour = {.never_listens = true, .exits = ExitStatus{.code = 3}};
+  const auto held = hold(f, {});
+  CHECK(held->error().code() == Errc::not_ready);
+  CHECK(held->error().message().find("exited with code 3") != std::string::npos);
+}
+
 TEST_CASE("an instance that does not wake cannot be held, and one that is unknown neither") {
   LadderFixture f({.freeze_after = 2s, .frozen_for = 10min});
   f.request_and_finish();
