@@ -113,6 +113,8 @@ serving::Probe::Kind kind_of(model::ReadinessProbe::Kind kind) {
       return serving::Probe::Kind::http;
     case model::ReadinessProbe::Kind::exec:
       return serving::Probe::Kind::exec;
+    case model::ReadinessProbe::Kind::grpc:
+      return serving::Probe::Kind::grpc;
     case model::ReadinessProbe::Kind::tcp:
       break;
   }

@@ -23,6 +23,7 @@ constexpr std::array<std::int64_t, 6> reserved_ports{8008, 8012, 8013, 8022, 909
 constexpr std::int64_t id_max = 2147483647;
 constexpr std::int64_t concurrency_max = 1000;
 constexpr std::int64_t timeout_seconds_max = 600;
+constexpr std::size_t grpc_service_bytes_max = 253;
 constexpr std::string_view int_max = "2147483647";
 
 void decode_port(ObjectReader port, Container& container) {
@@ -130,14 +131,15 @@ int decode_at_least(ObjectReader& probe, std::string_view key, std::int64_t low)
   return static_cast<int>(std::clamp<std::int64_t>(number, low, id_max));
 }
 
-/// httpGet, tcpSocket or exec, into what any probe has.
+/// httpGet, tcpSocket, exec or grpc, into what any probe has.
 void decode_handler(ObjectReader& probe, std::uint16_t serving_port, ReadinessProbe& readiness) {
   auto& errors = probe.errors();
   auto http = probe.object("httpGet");
   auto tcp = probe.object("tcpSocket");
   auto exec = probe.object("exec");
+  auto grpc = probe.object("grpc");
   std::vector<std::string> given;
-  for (const auto handler : {"exec", "httpGet", "tcpSocket"})
+  for (const auto handler : {"exec", "grpc", "httpGet", "tcpSocket"})
     if (probe.object(handler).present()) given.push_back(probe.path(handler));
   if (given.size() > 1) errors.add("expected exactly one, got both", std::move(given));
   if (exec.present()) {
@@ -145,6 +147,14 @@ void decode_handler(ObjectReader& probe, std::uint16_t serving_port, ReadinessPr
     readiness.command = exec.texts("command");
     if (readiness.command.empty() || readiness.command.front().empty()) errors.missing(exec.path("command"));
     exec.refuse_rest();
+  } else if (grpc.present()) {
+    readiness.kind = ReadinessProbe::Kind::grpc;
+    readiness.path = grpc.text("service");
+    if (readiness.path.size() > grpc_service_bytes_max)
+      errors.invalid_value(printable(readiness.path), grpc.path("service"),
+                           fmt::format("at most {} bytes", grpc_service_bytes_max));
+    readiness.port = decode_probe_port(grpc, serving_port);
+    grpc.refuse_rest();
   } else if (http.present()) {
     readiness.kind = ReadinessProbe::Kind::http;
     if (const auto path = http.text("path"); !path.empty()) readiness.path = path.starts_with('/') ? path : "/" + path;

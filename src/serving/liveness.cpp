@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "exec_probe.hpp"
+#include "grpc_health.hpp"
 #include "wick/contract/plain_http.hpp"
 #include "wick/http/upstream.hpp"
 #include "wick/os/deadline.hpp"
@@ -35,6 +36,14 @@ awaitable<std::string> ask_http(Clock& clock, container::Instance& instance, con
   co_return fmt::format("GET {} answered {}", probe.path, response->head.status);
 }
 
+awaitable<std::string> ask_grpc_health(Clock& clock, container::Instance& instance, const Liveness& probe,
+                                       std::uint16_t port) {
+  auto connected = co_await instance.connect(port);
+  if (!connected) co_return connected.error().message();
+  const auto why = co_await ask_grpc(clock, std::move(*connected), probe.path, port, probe.timeout);
+  co_return why.empty() ? why : fmt::format("the server {} to the gRPC health check", why);
+}
+
 awaitable<std::string> ask(Clock& clock, container::Instance& instance, const Liveness& probe,
                            const container::Process& process, std::uint16_t port) {
   switch (probe.kind) {
@@ -42,6 +51,8 @@ awaitable<std::string> ask(Clock& clock, container::Instance& instance, const Li
       return ask_http(clock, instance, probe, port);
     case Probe::Kind::exec:
       return ask_exec(instance, process, probe.command, probe.timeout);
+    case Probe::Kind::grpc:
+      return ask_grpc_health(clock, instance, probe, port);
     case Probe::Kind::tcp:
       break;
   }

@@ -1,6 +1,7 @@
 #include "wick/serving/readiness.hpp"
 
 #include "exec_probe.hpp"
+#include "grpc_health.hpp"
 #include "wick/contract/plain_http.hpp"
 #include "wick/http/upstream.hpp"
 #include "wick/os/deadline.hpp"
@@ -88,6 +89,10 @@ awaitable<Fd> probe_until_well(Clock& clock, container::Instance& instance, cons
       if (connected && exec) {
         notes.last.command_failed = co_await ask_exec(instance, spec.instance.process, probe.command, probe.timeout);
         success = notes.last.command_failed.empty();
+      }
+      if (connected && probe.kind == Probe::Kind::grpc) {
+        notes.last.grpc_failed = co_await ask_grpc(clock, std::move(connection), probe.path, port, probe.timeout);
+        success = notes.last.grpc_failed.empty();
       }
     } else {
       success = co_await answers(clock, instance, probe, port, notes);

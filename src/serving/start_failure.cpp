@@ -134,3 +134,8 @@ model::Failure launch_failed(const Error& error, milliseconds elapsed) {
 }
 
 }  // namespace wick::serving
+  } else if (!last.grpc_failed.empty()) {
+    failure.because =
+        fmt::format("the server {} to the gRPC health check, for {}", last.grpc_failed, duration_text(elapsed));
+    failure.hint =
+        fmt::format("the {} probe wants SERVING for service '{}'; fix the program or the probe", name, probe.path);

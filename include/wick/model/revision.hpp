@@ -18,8 +18,8 @@ namespace wick::model {
 inline constexpr std::uint16_t default_port = 8080;
 
 struct ReadinessProbe {
-  enum class Kind { tcp, http, exec } kind = Kind::tcp;
-  std::string path = "/";
+  enum class Kind { tcp, http, exec, grpc } kind = Kind::tcp;
+  std::string path = "/";            // http; of grpc, the service asked about
   std::vector<std::string> command;  // exec
   std::uint16_t port = 0;            // 0: the serving port
   seconds timeout{0};                // 0 with period 0: Knative's aggressive probing

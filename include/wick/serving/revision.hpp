@@ -46,8 +46,8 @@ struct Scaling {
 };
 
 struct Probe {
-  enum class Kind { tcp, http, exec } kind = Kind::tcp;
-  std::string path = "/";            // http
+  enum class Kind { tcp, http, exec, grpc } kind = Kind::tcp;
+  std::string path = "/";            // http; of grpc, the service asked about
   std::vector<std::string> command;  // exec
   std::uint16_t port = 0;            // 0: the revision's port
   milliseconds timeout{1000};
@@ -69,7 +69,7 @@ struct Ladder {
 /// What an instance that is ready must go on answering, or it is stopped and another one takes its place.
 struct Liveness {
   Probe::Kind kind = Probe::Kind::tcp;
-  std::string path = "/";            // http
+  std::string path = "/";            // http; of grpc, the service asked about
   std::vector<std::string> command;  // exec
   milliseconds initial_delay{0};
   milliseconds timeout{1000};

@@ -23,6 +23,7 @@ struct LastProbe {
   bool startup = false;         // else readiness
   std::optional<int> answered;  // HTTP
   std::string command_failed;   // how the command ended
+  std::string grpc_failed;      // what the health check saw
   std::string error;            // nobody listened
 };
 /// `startup_limit` passed.

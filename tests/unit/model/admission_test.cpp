@@ -114,8 +114,9 @@ TEST_CASE("a container that breaks Knative's rules is refused with Knative's tex
       {"livenessProbe: {exec: {command: [x]}, httpGet: {path: /}}",
        "expected exactly one, got both: spec.template.spec.containers[0].livenessProbe.exec, "
        "spec.template.spec.containers[0].livenessProbe.httpGet"},
+      {"readinessProbe: {grpc: {service: shop}}, startupProbe: {grpc: {port: 8080}}, livenessProbe: {grpc: {}}", ""},
       {"readinessProbe: {grpc: {port: 1}}",
-       "must not set the field(s): spec.template.spec.containers[0].readinessProbe.grpc"},
+       "invalid value: 1: spec.template.spec.containers[0].readinessProbe.grpc.port\nMay only probe containerPort"},
       {"readinessProbe: {successThreshold: -1}",
        "expected 1 <= -1 <= 2147483647: spec.template.spec.containers[0].readinessProbe.successThreshold"},
   }));
