@@ -40,8 +40,30 @@ std::string uid_of(std::string_view instance) {
                      "8" + std::string(instance.substr(13, 3)));
 }
 
-json::object to_pod(const json::object& revision, const serving::RevisionKey& key,
+/// How the instance before this one ended: what Kubernetes, that starts a container again in its Pod, has as its last
+/// state.
+json::object last_state(const json::object& revision, const std::optional<model::Failure>& failure) {
+  if (!failure || !failure->exit_code) return {};
+  json::object terminated{{"exitCode", *failure->exit_code},
+                          {"reason", failure->slug == "E_OUT_OF_MEMORY" ? "OOMKilled"
+                                     : *failure->exit_code == 0         ? "Completed"
+                                                                        : "Error"},
+                          {"startedAt", to_rfc3339(failure->when - failure->elapsed)},
+                          {"finishedAt", to_rfc3339(failure->when)}};
+  auto message = failure->message;
+  const auto* containers = model::find_value(revision, {"spec", "containers"});
+  const auto* first = containers && containers->is_array() && !containers->get_array().empty()
+                          ? containers->get_array()[0].if_object()
+                          : nullptr;
+  const bool from_log = !first || model::text_at(*first, {"terminationMessagePolicy"}) != "File";
+  if (message.empty() && from_log) message = fmt::format("{}", fmt::join(failure->last_output, "\n"));
+  if (!message.empty()) terminated["message"] = std::move(message);
+  return {{"terminated", std::move(terminated)}};
+}
+
+json::object to_pod(const json::object& revision, const serving::RevisionView& view,
                     const serving::InstanceView& instance) {
+  const auto& key = view.key;
   const std::string id(instance.id.text());
   const auto since = to_rfc3339(instance.since);
   const bool ready = instance.state == "ready" || instance.state == "frozen";
@@ -75,9 +97,9 @@ json::object to_pod(const json::object& revision, const serving::RevisionKey& ke
                           {"containerID", "wick://" + id},
                           {"ready", ready},
                           {"started", true},
-                          {"restartCount", 0},
+                          {"restartCount", view.restarts},
                           {"state", {{"running", {{"startedAt", since}}}}},
-                          {"lastState", json::object()}};
+                          {"lastState", last_state(revision, view.last_failure)}};
       statuses.push_back(std::move(status));
     }
   json::array conditions;
@@ -130,7 +152,7 @@ std::vector<json::object> list_pods(const Doors& doors) {
     const auto revision = doors.objects.find({model::revision_kind().resource(), view.key.name_space, view.key.name});
     if (!revision) continue;
     for (const auto& instance : view.instances)
-      if (!instance.id.empty()) pods.push_back(to_pod(*revision, view.key, instance));
+      if (!instance.id.empty()) pods.push_back(to_pod(*revision, view, instance));
   }
   return pods;
 }

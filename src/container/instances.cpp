@@ -15,6 +15,7 @@
 #include <optional>
 
 #include "process_facts.hpp"
+#include "volume_files.hpp"
 #include "wick/base/log.hpp"
 #include "wick/base/text.hpp"
 #include "wick/os/deadline.hpp"
@@ -34,6 +35,7 @@ constexpr auto freeze_limit = 500ms;
 constexpr auto reclaim_after = 10s;  // frozen: what wakes sooner should find its memory where it was
 constexpr std::uint64_t reclaim_step_bytes = 4 << 20;
 constexpr std::size_t turns_waiting_max = 64;
+constexpr std::string_view message_path_file = "message-path";  // beside an instance's record, where it has one
 
 /// A look costs about 10 us. At most a thirty-second of the time waited is lost to the pause, and many waiters share
 /// one thread: 64 of them look every 0.8 ms each.
@@ -89,6 +91,20 @@ awaitable<void> drain(stream_descriptor& fifo) {
   }
 }
 
+/// Mount points that the image lacks are made in a scratch upper; those of /dev and /tmp have their own file system.
+bool needs_places(const InstanceSpec& spec) {
+  const auto& message = spec.message_path;
+  const bool in_memory = message.empty() || message.starts_with("/dev/") || message.starts_with("/tmp/");
+  return !spec.volume_mounts.empty() || !in_memory;
+}
+
+std::string read_message(const Fd& file) {
+  std::string message(message_bytes_max, '\0');
+  const auto got = file ? ::pread(file.get(), message.data(), message.size(), 0) : 0;
+  message.resize(static_cast<std::size_t>(std::max<ssize_t>(0, got)));
+  return message;
+}
+
 /// One that waits, while it is in scope.
 struct Counted {
   explicit Counted(int& count) : count(count) { ++count; }
@@ -140,6 +156,7 @@ struct Instances::Entry {
   std::string command;
   LayerFolders::Hold step;
   Life life;
+  Fd message;  // InstanceSpec::message_path, to read at the end
   std::vector<LayerFolders::Hold> mounted_steps;
   bool quiet = true;  // its end is answered by the verb under way, not by a notice
   Exit exit;
@@ -270,10 +287,9 @@ awaitable<Result<void>> Instances::create(EntryPointer entry, const InstanceSpec
   } else {
     auto folders = layers_.folders_of(spec.layers);
     if (!folders) co_return fail(std::move(folders.error()));
-    auto mounted =
-        spec.volume_mounts.empty()
-            ? roots_.mount_read_only(*folders, spec.id_range, skeleton, spec.id.text())
-            : roots_.mount_with_places(*folders, spec.id_range, skeleton, scratch_of(spec.id), spec.id.text());
+    auto mounted = !needs_places(spec) ? roots_.mount_read_only(*folders, spec.id_range, skeleton, spec.id.text())
+                                       : roots_.mount_with_places(*folders, spec.id_range, skeleton,
+                                                                  scratch_of(spec.id), spec.id.text());
     if (!mounted) co_return fail(std::move(mounted.error()));
     root.emplace(std::move(*mounted));
   }
@@ -291,11 +307,15 @@ awaitable<Result<void>> Instances::create(EntryPointer entry, const InstanceSpec
     std::ranges::copy(spec.layers[i].bytes(), record.layers.digests[i]);
   // From here on the instance can be found after our death.
   if (auto written = write_record(*entry); !written) co_return written;
+  if (!spec.message_path.empty())
+    if (auto written = write_file(folder_of(spec.id) / message_path_file, spec.message_path, 0600); !written)
+      co_return written;
 
   auto mounts = StepMounts::attach(spec, roots_, layers_, layers_.caches(), entry->mounted_steps);
   if (!mounts) co_return fail(std::move(mounts.error()));
   auto volumes = Volumes::attach(spec, roots_.area());
   if (!volumes) co_return fail(std::move(volumes.error()));
+  entry->message = volumes->take_message();
   auto all_mounts = mounts->entries();
   std::ranges::copy(volumes->entries(), std::back_inserter(all_mounts));
   auto bundle = write_bundle(*entry, spec, *root, std::move(all_mounts));
@@ -376,6 +396,7 @@ awaitable<void> Instances::await_end(EntryPointer entry) {
   entry->exit.known = status.has_value();
   entry->exit.status = status.value_or(ExitStatus{.code = 255});
   entry->exit.out_of_memory = cgroups_.oom_kills(entry->id) > 0 && !entry->exit.status.ok();
+  entry->exit.message = read_message(entry->message);
   entry->life.end();
   entry->step.reset();
   entry->mounted_steps.clear();
@@ -795,6 +816,8 @@ awaitable<void> Instances::recover_one(fs::path folder) {
   auto network = co_await networks_.adopt(record->pid, record->link, policy ? std::move(*policy) : EgressPolicy{});
   if (network) entry->network = std::move(*network);
   entry->quiet = false;
+  if (const auto path = read_file(folder / message_path_file, 4096))
+    if (auto message = open_file_in(entry->pidfd, *path)) entry->message = std::move(*message);
   if (auto watched = watch(entry); !watched)
     log::error("cannot watch instance", {{"instance", id->text()}, {"error", watched.error().what()}});
   log::info("instance adopted", {{"instance", id->text()}, {"pid", record->pid}});

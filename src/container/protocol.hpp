@@ -257,7 +257,7 @@ struct UserIdsBody {
   std::uint32_t groups[groups_max] = {};
 };
 
-struct ExitBody {
+struct ExitBody {  // and after it the message
   char id[InstanceId::size] = {};
   std::int32_t code = 0;
   std::int32_t signal = 0;

@@ -171,14 +171,15 @@ class RunnerClient::Impl {
   }
 
   bool accept_exit(std::string_view bytes) {
-    auto body = value_of<ExitBody>(bytes);
+    auto body = value_of<ExitBody>(bytes.substr(0, sizeof(ExitBody)));
     if (!body) return false;
     auto id = InstanceId::parse({body->id, InstanceId::size});
     if (!id) return false;
     const Exit exit{.id = *id,
                     .status = {.code = body->code, .signal = body->signal},
                     .known = body->known != 0,
-                    .out_of_memory = body->out_of_memory != 0};
+                    .out_of_memory = body->out_of_memory != 0,
+                    .message = std::string(bytes.substr(sizeof(ExitBody)))};
     if (inside_gone) inside_gone(exit.id);
     for (const auto& callback : on_exit) callback(exit);
     return true;

@@ -190,7 +190,7 @@ class Server {
     body.known = exit.known ? 1 : 0;
     body.out_of_memory = exit.out_of_memory ? 1 : 0;
     const ReplyHead head{.verb = static_cast<std::uint16_t>(Verb::exit_notice)};
-    const std::string bytes = std::string(bytes_of(head)) + std::string(bytes_of(body));
+    const std::string bytes = std::string(bytes_of(head)) + std::string(bytes_of(body)) + exit.message;
     auto sent = co_await socket_.send(bytes);
     if (!sent && sent.error().code() != Errc::unavailable)
       log::error("cannot tell the front of an exit", {{"error", sent.error().what()}});

@@ -107,6 +107,26 @@ Result<Fd> clone_writable(const std::string& target) {
   return mount;
 }
 
+Result<Fd> open_tmpfs_file(const std::string& path) {
+  Fd file(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+  struct statfs system{};
+  struct stat info{};
+  if (!file || ::fstatfs(file.get(), &system) != 0 || system.f_type != TMPFS_MAGIC || ::fstat(file.get(), &info) != 0 ||
+      !S_ISREG(info.st_mode))
+    return fail(Errc::not_found, fmt::format("no file is mounted on {}", printable(path, 200)));
+  return file;
+}
+
+/// What `open` gives in the mount namespace of `process`. A thread cannot leave one again, so it is one for this.
+Result<Fd> opened_inside(const Fd& process, const std::string& path, Result<Fd> (*open)(const std::string&)) {
+  Result<Fd> opened = fail(Errc::io, "the thread did not run");
+  std::thread([&] {
+    auto entered = enter_mounts(process);
+    opened = entered ? open(path) : fail(std::move(entered.error()));
+  }).join();
+  return opened;
+}
+
 }  // namespace
 
 Result<void> make_folders_inside(const fs::path& top, const fs::path& relative, uid_t root, mode_t mode) {
@@ -154,12 +174,11 @@ Result<void> publish_files(const fs::path& folder, const std::vector<VolumeFile>
 }
 
 Result<Fd> open_published(const Fd& process, const std::string& target) {
-  Result<Fd> opened = fail(Errc::io, "the thread did not run");
-  std::thread([&] {
-    auto entered = enter_mounts(process);
-    opened = entered ? clone_writable(target) : fail(std::move(entered.error()));
-  }).join();
-  return opened;
+  return opened_inside(process, target, clone_writable);
+}
+
+Result<Fd> open_file_in(const Fd& process, const std::string& path) {
+  return opened_inside(process, path, open_tmpfs_file);
 }
 
 }  // namespace wick::container

@@ -29,4 +29,7 @@ Result<void> make_folders_inside(const std::filesystem::path& top, const std::fi
 /// publish_files() never wrote, io.
 Result<Fd> open_published(const Fd& process, const std::string& target);
 
+/// A file on a tmpfs of that namespace, to read. Blocks in the same way. Errors: not_found for any other file, io.
+Result<Fd> open_file_in(const Fd& process, const std::string& path);
+
 }  // namespace wick::container

@@ -32,6 +32,13 @@ bool is_below(std::string_view path) {
                               [](std::string_view part) { return part.empty() || part == "." || part == ".."; });
 }
 
+bool is_mountable(std::string_view target) {
+  const auto is_in = [&](std::string_view folder) {
+    return target.starts_with(folder) && (target.size() == folder.size() || target[folder.size()] == '/');
+  };
+  return target.size() >= 2 && target.front() == '/' && is_below(target.substr(1)) && !is_in("/proc") && !is_in("/sys");
+}
+
 class Writer {
  public:
   void number(std::uint64_t value) { bytes_.append(reinterpret_cast<const char*>(&value), sizeof value); }
@@ -93,7 +100,7 @@ std::ptrdiff_t depth_of(const BundleMount& mount) { return std::ranges::count(mo
 }  // namespace
 
 std::string bytes_of_volumes(const InstanceSpec& spec) {
-  if (spec.volumes.empty() && spec.volume_mounts.empty()) return {};
+  if (spec.volumes.empty() && spec.volume_mounts.empty() && spec.message_path.empty()) return {};
   Writer out;
   out.number(spec.volumes.size());
   for (const auto& volume : spec.volumes) {
@@ -112,6 +119,7 @@ std::string bytes_of_volumes(const InstanceSpec& spec) {
     out.text(mount.sub_path);
     out.number(mount.writable ? 1 : 0);
   }
+  out.text(spec.message_path);
   return out.take();
 }
 
@@ -134,13 +142,15 @@ Result<void> parse_volumes(std::string_view bytes, InstanceSpec& spec) {
     mount.writable = in.at_most(1) == 1;
     spec.volume_mounts.push_back(std::move(mount));
   }
+  spec.message_path = in.text();
   if (!in.holds() || !in.at_end()) return fail(Errc::invalid, "the volumes are cut short or out of bounds");
   return {};
 }
 
 Result<void> check_volumes(const InstanceSpec& spec) {
   const auto wrong = [](std::string what) { return fail(Errc::invalid, std::move(what)); };
-  if (!spec.volumes.empty() && !spec.step.empty()) return fail(Errc::denied, "volumes are for services");
+  if ((!spec.volumes.empty() || !spec.message_path.empty()) && !spec.step.empty())
+    return fail(Errc::denied, "volumes are for services");
   if (spec.volumes.size() > volumes_max || spec.volume_mounts.size() > volumes_max)
     return wrong(fmt::format("an instance has at most {} volumes, mounted in at most as many places", volumes_max));
   std::size_t files = 0;
@@ -164,36 +174,32 @@ Result<void> check_volumes(const InstanceSpec& spec) {
                             human_bytes(bytes), volume_files_max, human_bytes(volume_bytes_max)));
   for (const auto& mount : spec.volume_mounts) {
     if (mount.volume >= spec.volumes.size()) return wrong("a mount is of a volume that is not there");
-    if (mount.target.size() < 2 || mount.target.front() != '/' || !is_below(std::string_view(mount.target).substr(1)) ||
-        mount.target.starts_with("/proc/") || mount.target == "/proc" || mount.target.starts_with("/sys/") ||
-        mount.target == "/sys")
+    if (!is_mountable(mount.target))
       return wrong(fmt::format("nothing can be mounted on '{}'", printable(mount.target, 100)));
     if (!mount.sub_path.empty() && !is_below(mount.sub_path))
       return wrong(fmt::format("'{}' is not a path below a volume", printable(mount.sub_path, 100)));
     if (mount.writable && spec.volumes[mount.volume].bytes_max == 0)
       return fail(Errc::denied, "a volume with files is mounted read-only");
   }
+  if (!spec.message_path.empty() && !is_mountable(spec.message_path))
+    return wrong(fmt::format("nothing can be mounted on '{}'", printable(spec.message_path, 100)));
   return {};
 }
 
 Result<Volumes> Volumes::attach(const InstanceSpec& spec, const fs::path& area) {
   Volumes out;
-  if (spec.volume_mounts.empty()) return out;
+  if (spec.volume_mounts.empty() && spec.message_path.empty()) return out;
   out.folder_ = area / "v" / spec.id.text();
   if (auto made = make_folders(out.folder_.parent_path(), 0711); !made) return fail(std::move(made.error()));
   if (auto made = make_folders(out.folder_, 0711); !made) return fail(std::move(made.error()));
   const uid_t root = first_id(spec.id_range);
   const auto place_of = [&](std::size_t volume) { return out.folder_ / std::to_string(volume); };
   for (const auto& volume : spec.volumes) {
-    const auto place = place_of(out.count_++);
-    if (::mkdir(place.c_str(), 0700) != 0) return fail(system_error("make folder " + place.string(), errno));
     // Kubernetes' modes: everybody may write to an emptyDir.
-    const auto options = fmt::format("mode={},uid={},gid={},size={}", volume.bytes_max > 0 ? "0777" : "0755", root,
-                                     root, size_of(volume));
-    if (::mount("wick", place.c_str(), "tmpfs", MS_NOSUID | MS_NODEV, options.c_str()) != 0)
-      return fail(system_error("mount a volume", errno));
+    auto place = out.mount_next(root, is_of_files(volume) ? "0755" : "0777", size_of(volume));
+    if (!place) return fail(std::move(place.error()));
     if (!is_of_files(volume)) continue;
-    if (auto filled = publish_files(place, volume.files, root); !filled)
+    if (auto filled = publish_files(*place, volume.files, root); !filled)
       return fail(std::move(filled.error()).within("volume"));
   }
   for (const auto& mount : spec.volume_mounts) {
@@ -212,10 +218,39 @@ Result<Volumes> Volumes::attach(const InstanceSpec& spec, const fs::path& area) 
          .source = source.string(),
          .options = fmt::format(R"("bind", "nosuid", "nodev", "{}")", mount.writable ? "rw" : "ro")});
   }
+  if (!spec.message_path.empty())
+    if (auto attached = out.attach_message(spec.message_path, root); !attached)
+      return fail(std::move(attached.error()));
   std::ranges::sort(out.entries_, {}, [](const BundleMount& mount) {
     return std::pair(depth_of(mount), std::string_view(mount.target));
   });
   return out;
+}
+
+/// An empty tmpfs at the next place of the folder.
+Result<fs::path> Volumes::mount_next(uid_t root, std::string_view mode, std::uint64_t size) {
+  const auto place = folder_ / std::to_string(count_++);
+  if (::mkdir(place.c_str(), 0700) != 0) return fail(system_error("make folder " + place.string(), errno));
+  const auto options = fmt::format("mode={},uid={},gid={},size={}", mode, root, root, size);
+  if (::mount("wick", place.c_str(), "tmpfs", MS_NOSUID | MS_NODEV, options.c_str()) != 0)
+    return fail(system_error("mount a volume", errno));
+  return place;
+}
+
+/// A file of its own bounded memory, that everybody may write to, as the kubelet makes it.
+Result<void> Volumes::attach_message(const std::string& target, uid_t root) {
+  auto place = mount_next(root, "0755", 2 * message_bytes_max);
+  if (!place) return fail(std::move(place.error()));
+  const auto file = *place / "message";
+  if (auto written = write_file(file, "", 0600); !written) return written;
+  if (::chown(file.c_str(), root, root) != 0 || ::chmod(file.c_str(), 0666) != 0)
+    return fail(system_error("give away " + file.string(), errno));
+  auto opened = open_file(file, O_RDONLY);
+  if (!opened) return fail(std::move(opened.error()));
+  message_ = std::move(*opened);
+  entries_.push_back(
+      {.target = target, .type = "bind", .source = file.string(), .options = R"("bind", "nosuid", "nodev", "rw")"});
+  return {};
 }
 
 Result<void> update_volumes(const InstanceSpec& spec, const Fd& process) {

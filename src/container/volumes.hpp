@@ -18,9 +18,9 @@ namespace wick::container {
 /// On the wire: the files, and for each of them and of the rest a path and a few numbers.
 inline constexpr std::size_t volumes_wire_max = volume_bytes_max + volume_files_max * 1100 + 2 * volumes_max * 2200;
 
-/// `spec.volumes` and `spec.volume_mounts`, length-prefixed.
+/// `spec.volumes`, `spec.volume_mounts` and `spec.message_path`, length-prefixed.
 std::string bytes_of_volumes(const InstanceSpec& spec);
-/// Fills in both. Errors: invalid, for whatever is out of bounds.
+/// Fills them in. Errors: invalid, for whatever is out of bounds.
 Result<void> parse_volumes(std::string_view bytes, InstanceSpec& spec);
 /// What the runner acts on without looking again. Errors: invalid, too_large.
 Result<void> check_volumes(const InstanceSpec& spec);
@@ -31,15 +31,24 @@ class Volumes {
   static Result<Volumes> attach(const InstanceSpec& spec, const std::filesystem::path& area);
   Volumes() = default;
   Volumes(Volumes&& other) noexcept
-      : entries_(std::move(other.entries_)), folder_(std::exchange(other.folder_, {})), count_(other.count_) {}
+      : entries_(std::move(other.entries_)),
+        folder_(std::exchange(other.folder_, {})),
+        count_(other.count_),
+        message_(std::move(other.message_)) {}
   Volumes& operator=(Volumes&&) = delete;
   ~Volumes();
   const std::vector<BundleMount>& entries() const { return entries_; }
+  /// The file of `spec.message_path`, to read; empty where there is none.
+  Fd take_message() { return std::move(message_); }
 
  private:
+  Result<std::filesystem::path> mount_next(uid_t root, std::string_view mode, std::uint64_t size);
+  Result<void> attach_message(const std::string& target, uid_t root);
+
   std::vector<BundleMount> entries_;  // outer ones first
   std::filesystem::path folder_;      // empty: nothing is attached
   std::size_t count_ = 0;
+  Fd message_;
 };
 
 /// Brings the files of volumes that `process`, an instance's, has mounted as a whole to what `spec` says (its volumes,

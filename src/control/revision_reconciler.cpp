@@ -52,31 +52,26 @@ std::string pinned_image(const json::object& revision) {
   return first ? model::text_at(*first, {"imageDigest"}) : std::string();
 }
 
-/// "exited with code 7" → 7.
-std::optional<int> exit_code_of(const std::string& because) {
-  constexpr std::string_view words = "code ";
-  const auto at = because.find(words);
-  if (at == because.npos) return std::nullopt;
-  const auto digits =
-      because.substr(at + words.size(), because.find_first_not_of("0123456789", at + words.size()) - at - words.size());
-  const auto code = parse_unsigned(digits);
-  return code ? std::optional<int>(static_cast<int>(*code)) : std::nullopt;
-}
-
 /// With initial-scale 0 a revision is ready as soon as its image is there; its first request starts it.
 bool starts_with_none(const serving::Scaling& scaling) { return scaling.initial_scale == 0 && scaling.min_scale == 0; }
 
 std::string joined(const std::vector<std::string>& lines) { return fmt::format("{}", fmt::join(lines, "\n")); }
 
+/// Kubernetes' termination message: the program's own, or where it has none and its policy says so the last output.
+std::string termination_message(const model::Failure& failure, bool from_log) {
+  return failure.message.empty() && from_log ? joined(failure.last_output) : failure.message;
+}
+
 /// Reason and message as Knative's users know them.
-std::pair<std::string, std::string> told(const model::Failure& failure) {
+std::pair<std::string, std::string> told(const model::Failure& failure, bool message_from_log) {
   if (failure.slug == "E_EXITED") {
-    const auto code = exit_code_of(failure.because);
-    if (code == 0 && failure.last_output.empty()) return {"ExitCode0", "container exited with no error"};
-    const auto output = failure.last_output.empty() ? failure.because : joined(failure.last_output);
-    return {code ? fmt::format("ExitCode{}", *code) : "Exited", "Container failed with: " + output};
+    const auto message = termination_message(failure, message_from_log);
+    if (failure.exit_code == 0 && message.empty()) return {"ExitCode0", "container exited with no error"};
+    return {failure.exit_code ? fmt::format("ExitCode{}", *failure.exit_code) : "Exited",
+            "Container failed with: " + (message.empty() ? failure.because : message)};
   }
-  if (failure.slug == "E_OUT_OF_MEMORY") return {"OOMKilled", failure.because};
+  if (failure.slug == "E_OUT_OF_MEMORY")
+    return {"OOMKilled", failure.message.empty() ? failure.because : failure.because + ": " + failure.message};
   if (failure.slug == "E_NOT_READY")
     return {"ProgressDeadlineExceeded", "Initial scale was never achieved: " + failure.because};
   if (failure.slug == "E_NOT_FOUND") return {"ContainerMissing", failure.because};
@@ -216,6 +211,8 @@ awaitable<Result<void>> RevisionReconciler::learn(const ObjectKey& key, const js
   spec.instance.limits = limits;
   spec.instance.volumes = std::move(volumes->volumes);
   spec.instance.volume_mounts = std::move(volumes->mounts);
+  spec.instance.message_path = wanted.termination_message_path;
+  spec.message_from_log = wanted.message_fallback == model::Container::MessageFallback::logs;
   if (revision.sandbox.tmp_bytes) spec.instance.limits.tmp_bytes = *revision.sandbox.tmp_bytes;
   if (revision.sandbox.pids) spec.instance.limits.pids = *revision.sandbox.pids;
   spec.instance.egress = revision.sandbox.egress;
@@ -325,7 +322,8 @@ awaitable<Result<void>> RevisionReconciler::reconcile(ObjectKey key) {
   }
   if (is_passing(ready.error().slug) && may_wait(*object, start_wait_max, world_.now()))
     co_return fail(Errc::unavailable, ready.error().because);
-  const auto [reason, message] = told(ready.error());
+  const auto known = known_.find(key);
+  const auto [reason, message] = told(ready.error(), known == known_.end() || known->second.spec.message_from_log);
   log::warn("revision failed",
             {{"revision", key.name_space + "/" + key.name}, {"reason", reason}, {"because", ready.error().because}});
   conditions.mark_false("ContainerHealthy", reason, message);

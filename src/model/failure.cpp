@@ -10,13 +10,16 @@ namespace json = boost::json;
 json::object Failure::to_json() const {
   json::array lines;
   for (const auto& line : last_output) lines.emplace_back(line);
-  return {{"step", step},
-          {"slug", slug},
-          {"because", because},
-          {"lastOutput", std::move(lines)},
-          {"hint", hint},
-          {"elapsedMs", elapsed.count()},
-          {"when", to_rfc3339_nano(when)}};
+  json::object object{{"step", step},
+                      {"slug", slug},
+                      {"because", because},
+                      {"lastOutput", std::move(lines)},
+                      {"hint", hint},
+                      {"elapsedMs", elapsed.count()},
+                      {"when", to_rfc3339_nano(when)}};
+  if (!message.empty()) object["message"] = message;
+  if (exit_code) object["exitCode"] = *exit_code;
+  return object;
 }
 
 Result<Failure> Failure::from_json(const json::value& value) {
@@ -30,6 +33,9 @@ Result<Failure> Failure::from_json(const json::value& value) {
   if (const auto* lines = object->if_contains("lastOutput"); lines && lines->is_array())
     for (const auto& line : lines->get_array())
       if (line.is_string()) failure.last_output.emplace_back(line.get_string());
+  failure.message = text("message");
+  if (const auto* code = object->if_contains("exitCode"); code && code->is_int64())
+    failure.exit_code = static_cast<int>(code->get_int64());
   if (const auto* elapsed = object->if_contains("elapsedMs"); elapsed && elapsed->is_int64())
     failure.elapsed = milliseconds(elapsed->get_int64());
   if (auto when = parse_rfc3339(text("when"))) failure.when = *when;

@@ -23,6 +23,7 @@ constexpr std::array<std::int64_t, 6> reserved_ports{8008, 8012, 8013, 8022, 909
 constexpr std::int64_t id_max = 2147483647;
 constexpr std::int64_t concurrency_max = 1000;
 constexpr std::int64_t timeout_seconds_max = 600;
+constexpr std::string_view default_message_path = "/dev/termination-log";
 constexpr std::size_t grpc_service_bytes_max = 253;
 constexpr std::string_view int_max = "2147483647";
 
@@ -209,6 +210,29 @@ ReadinessProbe decode_readiness(ObjectReader probe, std::uint16_t serving_port) 
   return readiness;
 }
 
+/// The file is there for who asks for it in one of the two fields: it costs a start a mount.
+void decode_termination_message(ObjectReader& reader, Container& container) {
+  auto& errors = reader.errors();
+  const auto path = reader.text("terminationMessagePath");
+  const auto policy = reader.text("terminationMessagePolicy");
+  if (policy == "File")
+    container.message_fallback = Container::MessageFallback::none;
+  else if (!policy.empty() && policy != "FallbackToLogsOnError")
+    errors.invalid_value(printable(policy), reader.path("terminationMessagePolicy"), "File or FallbackToLogsOnError");
+  if (path.empty() && policy.empty()) return;
+  container.termination_message_path = path.empty() ? default_message_path : path;
+  const auto parts = split(container.termination_message_path, '/');
+  const bool plain = parts.size() >= 2 && parts[0].empty() && container.termination_message_path.size() <= 1024 &&
+                     std::ranges::none_of(parts.begin() + 1, parts.end(), [](std::string_view part) {
+                       return part.empty() || part == "." || part == ".." || part.find('\0') != part.npos;
+                     });
+  if (!plain)
+    errors.invalid_value(printable(path), reader.path("terminationMessagePath"), "an absolute path without '..'");
+  else if (parts[1] == "proc" || parts[1] == "sys" || parts[1] == ".wick")
+    errors.invalid_value(printable(path), reader.path("terminationMessagePath"),
+                         fmt::format("nothing can be mounted on or below /{}", parts[1]));
+}
+
 Container decode_container(ObjectReader reader, const std::vector<Volume>& volumes) {
   auto& errors = reader.errors();
   Container container;
@@ -248,9 +272,7 @@ Container decode_container(ObjectReader reader, const std::vector<Volume>& volum
   if (const auto policy = reader.text("imagePullPolicy");
       !policy.empty() && policy != "Always" && policy != "IfNotPresent" && policy != "Never")
     errors.invalid_value(printable(policy), reader.path("imagePullPolicy"));
-  if (const auto policy = reader.text("terminationMessagePolicy"); !policy.empty() && policy != "FallbackToLogsOnError")
-    errors.invalid_value(printable(policy), reader.path("terminationMessagePolicy"),
-                         "always FallbackToLogsOnError here");
+  decode_termination_message(reader, container);
   reader.refuse_rest();
   return container;
 }

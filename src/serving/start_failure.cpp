@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "wick/base/text.hpp"
+
 namespace wick::serving {
 
 namespace {
@@ -27,6 +29,20 @@ std::string memory_text(const container::Usage& usage, const RevisionSpec& spec)
   const auto limit = usage.memory_limit_bytes ? usage.memory_limit_bytes : spec.instance.limits.memory_bytes;
   const auto used = usage.memory_peak_bytes ? std::min(usage.memory_peak_bytes, limit) : limit;
   return fmt::format("{}/{} MiB", (used + mib / 2) / mib, (limit + mib / 2) / mib);
+}
+
+/// What is safe to store and to show: its lines, with what is no text in them escaped.
+std::string message_text(std::string_view message) {
+  std::string text;
+  while (message.ends_with('\n')) message.remove_suffix(1);
+  for (const auto line : split(message, '\n')) text += (text.empty() ? "" : "\n") + printable(line, message.size());
+  return text;
+}
+
+model::Failure with_end(model::Failure failure, const container::Exit& exit) {
+  failure.message = message_text(exit.message);
+  if (exit.known) failure.exit_code = exit.status.signal == 0 ? exit.status.code : 128 + exit.status.signal;
+  return failure;
 }
 
 model::Failure out_of_memory(const container::Usage& usage, const RevisionSpec& spec, milliseconds elapsed,
@@ -57,22 +73,26 @@ std::string hint_for_early_end(const container::Exit& exit, const RevisionSpec& 
 model::Failure ended_early(const container::Exit& exit, const container::Usage& usage, const RevisionSpec& spec,
                            milliseconds elapsed) {
   const auto when = fmt::format("before listening on port {}", spec.port);
-  if (exit.out_of_memory) return out_of_memory(usage, spec, elapsed, when);
-  return {.step = "start",
-          .slug = "E_EXITED",
-          .because = fmt::format("the process {} after {}, {}", end_text(exit), duration_text(elapsed), when),
-          .hint = hint_for_early_end(exit, spec),
-          .elapsed = elapsed};
+  if (exit.out_of_memory) return with_end(out_of_memory(usage, spec, elapsed, when), exit);
+  model::Failure failure{
+      .step = "start",
+      .slug = "E_EXITED",
+      .because = fmt::format("the process {} after {}, {}", end_text(exit), duration_text(elapsed), when),
+      .hint = hint_for_early_end(exit, spec),
+      .elapsed = elapsed};
+  return with_end(std::move(failure), exit);
 }
 
 model::Failure ended_while_serving(const container::Exit& exit, const container::Usage& usage, const RevisionSpec& spec,
                                    milliseconds elapsed) {
-  if (exit.out_of_memory) return out_of_memory(usage, spec, elapsed, "while serving");
-  return {.step = "serve",
-          .slug = "E_EXITED",
-          .because = fmt::format("the process {} after {}, while serving", end_text(exit), duration_text(elapsed)),
-          .hint = "the last output says why; the next request starts a new instance",
-          .elapsed = elapsed};
+  if (exit.out_of_memory) return with_end(out_of_memory(usage, spec, elapsed, "while serving"), exit);
+  model::Failure failure{
+      .step = "serve",
+      .slug = "E_EXITED",
+      .because = fmt::format("the process {} after {}, while serving", end_text(exit), duration_text(elapsed)),
+      .hint = "the last output says why; the next request starts a new instance",
+      .elapsed = elapsed};
+  return with_end(std::move(failure), exit);
 }
 
 model::Failure not_alive(const std::string& why, milliseconds elapsed) {
@@ -116,6 +136,11 @@ model::Failure never_ready(const RevisionSpec& spec, const LastProbe& last, mill
   if (!last.command_failed.empty()) {
     failure.because = fmt::format("the {} command {}, for {}", name, last.command_failed, duration_text(elapsed));
     failure.hint = fmt::format("the {} probe wants the command to end with 0; fix the command or the program", name);
+  } else if (!last.grpc_failed.empty()) {
+    failure.because =
+        fmt::format("the server {} to the gRPC health check, for {}", last.grpc_failed, duration_text(elapsed));
+    failure.hint =
+        fmt::format("the {} probe wants SERVING for service '{}'; fix the program or the probe", name, probe.path);
   } else if (last.answered) {
     failure.because = fmt::format("GET {} answered {}, for {}", probe.path, *last.answered, duration_text(elapsed));
     failure.hint = fmt::format("the {} probe wants a status from 200 to 399; fix the path or the program", name);
@@ -134,8 +159,3 @@ model::Failure launch_failed(const Error& error, milliseconds elapsed) {
 }
 
 }  // namespace wick::serving
-  } else if (!last.grpc_failed.empty()) {
-    failure.because =
-        fmt::format("the server {} to the gRPC health check, for {}", last.grpc_failed, duration_text(elapsed));
-    failure.hint =
-        fmt::format("the {} probe wants SERVING for service '{}'; fix the program or the probe", name, probe.path);

@@ -352,6 +352,42 @@ class ServingApi(DaemonTest):
                 self.assertEqual(configuration["reason"], "RevisionFailed")
                 self.assertIn("ending as told", configuration["message"])
 
+    def test_a_termination_message_is_told_where_the_end_is(self):
+        """Kubernetes' terminationMessagePath and terminationMessagePolicy; Knative has the message in ContainerHealthy."""
+        for name, more, told in (
+                ("left", {"terminationMessagePath": "/tmp/end"}, "no route to the database"),
+                ("file", {"terminationMessagePolicy": "File"}, "no route to the database"),
+                ("silent", {"terminationMessagePolicy": "File"}, "exited with code 5"),
+                ("logs", {"terminationMessagePolicy": "FallbackToLogsOnError"}, "ending as told")):
+            with self.subTest(name):
+                path = more.get("terminationMessagePath", "/dev/termination-log")
+                words = ["--leave", path, "no route to the database"] if "route" in told else []
+                self.make("services", self.manifest(name, container={"command": ["/server", *words, "--exit", "5"], **more}))
+                self.until("services", name, "False")
+                revision = condition(self.get("revisions", f"{name}-00001"), "ContainerHealthy")
+                self.assertEqual(revision["reason"], "ExitCode5")
+                self.assertIn(told, revision["message"])
+                if words:
+                    self.assertEqual(revision["message"], "Container failed with: no route to the database")
+                    self.assertIn("\n  message: no route to the database", self.wick.cli("why", name).stdout)
+                else:
+                    self.assertNotIn("\n  message:", self.wick.cli("why", name).stdout)
+
+        url = self.ready("ends", container={"terminationMessagePolicy": "File"})["status"]["url"]
+        self.answer(url, "/write/dev/termination-log")
+        self.answer(url, "/exit/7")
+        eventually("another instance answers", lambda: self.answer(url)[0] == 200)
+        pod = eventually("the next pod says how the last one ended", lambda: next(
+            (pod for pod in self.items_of("pods", "serving.knative.dev/service=ends")
+             if pod["status"]["containerStatuses"][0]["lastState"]), None))
+        status = pod["status"]["containerStatuses"][0]
+        self.assertEqual(status["restartCount"], 1)
+        ended = status["lastState"]["terminated"]
+        self.assertEqual((ended["exitCode"], ended["reason"], ended["message"]), (7, "Error", "written"))
+
+    def items_of(self, plural, selector):
+        return self.call("GET", self.path(plural, version="v1") + f"?labelSelector={selector}")[1]["items"]
+
     def test_CustomResourcesLimits(self):
         service = self.ready("limits", container={"resources": {"limits": {"memory": "350Mi"}}})
         url = service["status"]["url"]

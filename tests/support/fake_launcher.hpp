@@ -29,6 +29,7 @@ struct FakeBehaviour {
   std::optional<ExitStatus> exits;            // ends by itself …
   Duration exits_after{0};                    // … this long after the launch returned
   bool out_of_memory = false;
+  std::string message;     // left at the end
   Duration stop_delay{0};  // from SIGTERM to the end
   container::Usage usage;
   std::vector<std::string> output;
@@ -79,7 +80,8 @@ class FakeInstance final : public container::Instance {
         if (!ended()) throw boost::system::system_error(std::get<0>(waited));
       }
     }
-    co_return container::Exit{.id = spec_.id, .status = *status_, .out_of_memory = behaviour_.out_of_memory};
+    co_return container::Exit{
+        .id = spec_.id, .status = *status_, .out_of_memory = behaviour_.out_of_memory, .message = behaviour_.message};
   }
 
   bool ended() const override { return status_.has_value(); }

@@ -12,7 +12,7 @@
  *   GET  /write/PATH  writes "written" to /PATH: "ok", or "error ERRNO"
  *   GET  /eat/MB      allocates and touches MB megabytes
  *   a CloudEvent (ce-id in the head): logged as "event ID", answered 204
- * Flags: --exit CODE (end at once), --exit-after MS CODE, --port N (listen elsewhere), --never (never listen), --eat MB (at start). */
+ * Flags: --leave PATH TEXT (written there), --exit CODE (end at once), --exit-after MS CODE, --port N (listen elsewhere), --never (never listen), --eat MB (at start). */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -210,6 +210,10 @@ int main(int argc, char** argv) {
   arguments = argv;
   const char* port = getenv("PORT") ? getenv("PORT") : "8080";
   for (int i = 1; i < argc; ++i) {
+    if (!strcmp(argv[i], "--leave")) {
+      int fd = open(argv[i + 1], O_WRONLY);
+      if (fd < 0 || write(fd, argv[i + 2], strlen(argv[i + 2])) < 0) perror(argv[i + 1]);
+    }
     if (!strcmp(argv[i], "--exit")) {
       fprintf(stderr, "ending as told\n");
       return atoi(argv[i + 1]);

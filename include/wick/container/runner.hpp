@@ -118,6 +118,8 @@ struct InstanceSpec {
   std::vector<StepMount> mounts;
   std::vector<Volume> volumes;  // of a service
   std::vector<VolumeMount> volume_mounts;
+  /// Absolute; of a service: a file there takes what the program has to say at its end (Exit::message). Empty: none.
+  std::string message_path;
 };
 
 /// Sockets of the front inside an instance's network namespace: whoever comes in by them is that instance.
@@ -140,7 +142,9 @@ struct Exit {
   ExitStatus status;
   bool known = true;  // false: it ended while no runner was its parent, the status is a guess
   bool out_of_memory = false;
+  std::string message;  // what it left in InstanceSpec::message_path, at most message_bytes_max of it
 };
+inline constexpr std::size_t message_bytes_max = 4096;  // Kubernetes' own
 
 struct Existing {
   InstanceId id;

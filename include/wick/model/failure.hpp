@@ -2,6 +2,7 @@
 #pragma once
 
 #include <boost/json/object.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,8 @@ struct Failure {
   std::string
       because;  // the observed fact: "the process exited with code 1 after 92 ms, before listening on port 8080"
   std::vector<std::string> last_output;
+  std::string message;           // what the program left in its terminationMessagePath
+  std::optional<int> exit_code;  // as a shell has it: 128 + the signal that ended it
   std::string hint;
   milliseconds elapsed{0};
   WallTime when{};

@@ -56,6 +56,8 @@ struct Container {
   std::optional<std::uint32_t> run_as_group;
   bool run_as_non_root = false;
   std::vector<VolumeMount> volume_mounts;
+  std::string termination_message_path;  // empty: no file is kept for it
+  enum class MessageFallback { logs, none } message_fallback = MessageFallback::logs;
 };
 
 struct RevisionSpec {

@@ -94,8 +94,9 @@ struct RevisionSpec {
   std::optional<Liveness> liveness;
   Scaling scaling;
   Ladder ladder;
-  bool was_ready = false;  // in an earlier life of ours: spares need not wait for its first start
-  double weight = 100;     // of its share of a full box
+  bool message_from_log = true;  // an end without a message is told with the last output
+  bool was_ready = false;        // in an earlier life of ours: spares need not wait for its first start
+  double weight = 100;           // of its share of a full box
 };
 
 }  // namespace wick::serving

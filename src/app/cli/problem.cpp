@@ -148,6 +148,8 @@ Problem problem_of(const model::Failure& failure, ExitCode exit, std::string hea
                   .because = failure.because,
                   .last_output = failure.last_output,
                   .hint = failure.hint};
+  if (!failure.message.empty())
+    for (const auto line : split(failure.message, '\n')) problem.notes.push_back("message: " + std::string(line));
   if (problem.slug.empty()) problem.slug = exit == ExitCode::build_failed ? "E_BUILD_FAILED" : "E_NOT_READY";
   return problem;
 }

@@ -188,3 +188,37 @@ TEST_CASE("files can still be replaced by the next runner, in a frozen instance,
   value_of(f.run(f.runner().remove(spec.id)));
   CHECK(f.leftovers().empty());
 }
+
+TEST_CASE("what a program leaves in its message file comes with its end, also past the runner's") {
+  RunnerFixture f;
+  for (const auto* path : {"/dev/termination-log", "/tmp/end", "/var/run/deep/end"}) {
+    CAPTURE(path);
+    auto spec = f.spec({"/bin/sh", "-c", fmt::format("test -w {0} && echo no route > {0}; exit 3", path)});
+    spec.message_path = path;
+    const auto exit = f.run_to_exit(spec);
+    INFO(f.log_of(spec.id));
+    CHECK(exit.status.code == 3);
+    CHECK(exit.message == "no route\n");
+  }
+  auto spec = f.spec({"/bin/sh", "-c", R"(
+    i=0; while test $i -lt 1000; do echo far too long; i=$((i+1)); done > /dev/termination-log 2>/tmp/errors
+    touch /tmp/full
+    until test -e /data/go; do sleep 0.05; done
+    exit 4)"});
+  spec.volumes = {{.bytes_max = 1 << 20}};
+  spec.volume_mounts = {{.volume = 0, .target = "/data", .writable = true}};
+  spec.message_path = "/dev/termination-log";
+  const auto pid = f.launch(spec).pid;
+  while (!std::filesystem::exists(fmt::format("/proc/{}/root/tmp/full", pid))) ::usleep(1000);
+  ::kill(f.runner_pid(), SIGKILL);
+  f.stop_runner();
+  f.start_runner();
+  value_of(write_file(fmt::format("/proc/{}/root/data/go", pid), ""));
+  const auto exit = f.wait_exit(spec.id);
+  CHECK(exit.message.size() == message_bytes_max);
+  CHECK_THAT(exit.message, Contains("far too long\nfar too long"));
+  value_of(f.run(f.runner().remove(spec.id)));
+  const auto silent = f.run_to_exit(f.spec({"/bin/sh", "-c", "exit 5"}));
+  CHECK(silent.message.empty());
+  CHECK(f.leftovers().empty());
+}

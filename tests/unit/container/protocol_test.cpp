@@ -99,7 +99,8 @@ TEST_CASE("a command for an instance comes with its process and its limit, in th
 TEST_CASE("files for an instance that runs arrive as they were sent, and stay in their bounds") {
   InstanceSpec spec{.id = InstanceId::random(),
                     .volumes = {{.files = {{"deep/key", 0400, std::string("a\0b", 3)}}}, {.bytes_max = 1 << 20}},
-                    .volume_mounts = {{.volume = 0, .target = "/etc/keys"}}};
+                    .volume_mounts = {{.volume = 0, .target = "/etc/keys"}},
+                    .message_path = "/dev/termination-log"};
   const auto send = [](const InstanceSpec& spec) {
     auto out = encode_update_volumes(spec);
     return out ? parse(out->verb, out->body, std::move(out->fds)) : fail(std::move(out.error()));
@@ -107,6 +108,11 @@ TEST_CASE("files for an instance that runs arrive as they were sent, and stay in
   const auto heard = send(spec);
   if (!heard) FAIL(heard.error().what());
   CHECK(std::get<UpdateVolumes>(*heard).spec == spec);
+  for (const auto* path : {"relative", "/", "/proc/self/fd/1", "/sys", "/a/../proc/1"}) {
+    auto wrong = spec;
+    wrong.message_path = path;
+    CHECK_FALSE(send(wrong));
+  }
   spec.volumes[0].files[0].path = "..data";
   CHECK_FALSE(send(spec));
   spec.volumes[0].files[0].path = "deep/../../key";

@@ -117,6 +117,16 @@ TEST_CASE("a container that breaks Knative's rules is refused with Knative's tex
       {"readinessProbe: {grpc: {service: shop}}, startupProbe: {grpc: {port: 8080}}, livenessProbe: {grpc: {}}", ""},
       {"readinessProbe: {grpc: {port: 1}}",
        "invalid value: 1: spec.template.spec.containers[0].readinessProbe.grpc.port\nMay only probe containerPort"},
+      {"terminationMessagePath: /tmp/end, terminationMessagePolicy: File", ""},
+      {"terminationMessagePolicy: Never",
+       "invalid value: Never: spec.template.spec.containers[0].terminationMessagePolicy\nFile or "
+       "FallbackToLogsOnError"},
+      {"terminationMessagePath: tmp/../end",
+       "invalid value: tmp/../end: spec.template.spec.containers[0].terminationMessagePath\nan absolute path without "
+       "'..'"},
+      {"terminationMessagePath: /proc/1/fd/1",
+       "invalid value: /proc/1/fd/1: spec.template.spec.containers[0].terminationMessagePath\nnothing can be mounted "
+       "on or below /proc"},
       {"readinessProbe: {successThreshold: -1}",
        "expected 1 <= -1 <= 2147483647: spec.template.spec.containers[0].readinessProbe.successThreshold"},
   }));

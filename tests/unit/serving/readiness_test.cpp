@@ -22,6 +22,20 @@ RevisionSpec ready_within(milliseconds limit) {
 
 }  // namespace
 
+TEST_CASE("a failure has the exit code as a shell does, and what the program left to say, safe to show") {
+  const auto crashed =
+      deploy({.never_listens = true, .exits = ExitStatus{.signal = 11}, .message = "db: no\x1b\nroute\n"});
+  CHECK(crashed.error().exit_code == 139);
+  CHECK(crashed.error().message == "db: no\\x1b\nroute");
+  const auto stored = model::Failure::from_json(crashed.error().to_json());
+  REQUIRE(stored);
+  CHECK(stored->exit_code == 139);
+  CHECK(stored->message == crashed.error().message);
+  const auto silent = deploy({.never_listens = true, .exits = ExitStatus{}});
+  CHECK(silent.error().exit_code == 0);
+  CHECK_FALSE(silent.error().to_json().contains("message"));
+}
+
 TEST_CASE("each way to fail a start has its sentence, its slug and a hint") {
   const container::Usage memory{.memory_peak_bytes = 64 << 20, .memory_limit_bytes = 64 << 20};
   struct Case {
