@@ -193,8 +193,15 @@ class KillLoop(DaemonTest):
                 patch = json.dumps({"metadata": {"annotations": {"example.com/number": str(number)}}})
                 self.assertEqual(wick.api("PATCH", path, patch, {"Content-Type": "application/merge-patch+json"})[0], 200)
 
+        def fill_traces():
+            """The timelines of the last 100 requests of each service."""
+            for name in names:
+                for _ in range(100):
+                    self.assertEqual(wick.request(name)[0], 200)
+
         fill_change_feed()
-        wake_each(2)  # until every pool and cache has its size
+        fill_traces()
+        wake_each(2 if COLD_STARTS < 1000 else 6)  # until every pool and cache has its size: five ended logs are kept a service
         before, memory_before = counts(), resident()
         waves = -(-COLD_STARTS // len(names))
         wake_each(waves)
