@@ -28,8 +28,13 @@ std::string query(const http::Exchange& exchange, std::string_view name) {
 class ServiceLogs {
  public:
   ServiceLogs(const Doors& doors, std::string name_space, std::string name, bool failed,
-              std::optional<std::uint64_t> tail)
-      : doors_(doors), name_space_(std::move(name_space)), name_(std::move(name)), failed_(failed), tail_(tail) {}
+              std::optional<std::uint64_t> tail, std::string revision)
+      : doors_(doors),
+        name_space_(std::move(name_space)),
+        name_(std::move(name)),
+        failed_(failed),
+        tail_(tail),
+        revision_(std::move(revision)) {}
 
   awaitable<Result<void>> write_new(http::Exchange& exchange) {
     co_await find_files();
@@ -67,7 +72,8 @@ class ServiceLogs {
     for (const auto& revision : doors_.objects.list(model::revision_kind().resource(), name_space_)) {
       if (model::text_at(*revision, {"metadata", "labels", model::names::service}) != name_) continue;
       if (failed_ && model::find_condition(*revision, "Ready").status != model::Truth::no) continue;
-      names.push_back(model::text_at(*revision, {"metadata", "name"}));
+      auto name = model::text_at(*revision, {"metadata", "name"});
+      if (revision_.empty() || name == revision_) names.push_back(std::move(name));
     }
     // `--failed` means the last one that failed.
     if (failed_ && names.size() > 1) names.erase(names.begin(), names.end() - 1);
@@ -102,6 +108,7 @@ class ServiceLogs {
   std::string name_;
   bool failed_;
   std::optional<std::uint64_t> tail_;
+  std::string revision_;  // only this one's; empty: all
   bool looked_ = false;
   std::set<std::string> known_;
   std::vector<std::pair<std::string, std::shared_ptr<LogReader>>> readers_;
@@ -122,7 +129,8 @@ awaitable<void> service_log(const Doors& doors, http::Exchange& exchange, std::s
                                                                       printable(tail_text))));
     co_return;
   }
-  ServiceLogs logs(doors, std::move(name_space), std::move(name), is_true(query(exchange, "failed")), tail);
+  ServiceLogs logs(doors, std::move(name_space), std::move(name), is_true(query(exchange, "failed")), tail,
+                   query(exchange, "revision"));
   auto started = co_await start_lines(exchange);
   if (!started) co_return;
   auto body = [&](Wakeup& wakeup) -> awaitable<void> {

@@ -10,6 +10,7 @@
 #include <iostream>
 
 #include "app/cli/deploy.hpp"
+#include "app/cli/dev.hpp"
 #include "app/cli/verbs.hpp"
 #include "wick/base/time.hpp"
 
@@ -44,6 +45,7 @@ class CommandLine {
         "timed out, 130 interrupted.\n"
         "wick help VERB and wick help E_SLUG say more.");
     add_deploy();
+    add_dev();
     add_build();
     add_looking();
     add_calling();
@@ -80,6 +82,8 @@ class CommandLine {
     sub.add_flag("--allow-local", options.build.allow_local, "let the daemon read file:// URLs of its own machine");
     sub.add_option("--git-secret", options.build.git_secret, "secret with the login or ssh key of the repository")
         ->type_name("NAME");
+  }
+  static void add_detach_flag(CLI::App& sub, DeployOptions& options) {
     sub.add_flag("--detach", options.detach, "do not wait: print what was started");
   }
 
@@ -90,6 +94,20 @@ class CommandLine {
     sub.alias("up");
     sub.add_option("source", options->source, "folder, GIT_URL[#ref] or image (default: this folder)");
     add_build_flags(sub, *options);
+    add_detach_flag(sub, *options);
+    add_service_flags(sub, options);
+  }
+
+  void add_dev() {
+    auto options = std::make_shared<DeployOptions>();
+    auto& sub = verb(app_, "dev", "Serve a folder while it is worked on: every save is built and swapped in",
+                     [options](Session& session) { return develop(session, *options); });
+    sub.add_option("source", options->source, "folder (default: this folder)");
+    add_build_flags(sub, *options);
+    add_service_flags(sub, options);
+  }
+
+  static void add_service_flags(CLI::App& sub, const std::shared_ptr<DeployOptions>& options) {
     auto& service = options->service;
     add_repeated(sub, "--env,-e", service.env, "set a variable, K- removes it")->type_name("K=V");
     sub.add_option("--port", service.port, "port the program listens on (default: it reads $PORT)")
@@ -116,6 +134,7 @@ class CommandLine {
                      [options](Session& session) { return deploy(session, *options); });
     sub.add_option("source", options->source, "folder or GIT_URL[#ref] (default: this folder)");
     add_build_flags(sub, *options);
+    add_detach_flag(sub, *options);
   }
 
   void add_looking() {

@@ -5,6 +5,7 @@
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/co_spawn.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/json/serialize.hpp>
@@ -110,8 +111,8 @@ class Client::Impl {
   }
 
   Outcome<http::ResponseHead> stream(http::Request request, std::function<bool(std::string_view)> on_bytes,
-                                     std::function<Next()> on_tick) {
-    return run(http::stream(upstream_, clock_, std::move(request), std::move(on_bytes)), std::move(on_tick));
+                                     std::function<Next()> on_tick, int wake) {
+    return run(http::stream(upstream_, clock_, std::move(request), std::move(on_bytes)), std::move(on_tick), wake);
   }
 
   Outcome<std::monostate> pause(milliseconds duration) { return run(sleep(duration)); }
@@ -126,9 +127,10 @@ class Client::Impl {
 
  private:
   struct Outgoing {
-    explicit Outgoing(asio::io_context& loop) : signals(loop, SIGINT, SIGTERM), ticks(loop) {}
+    explicit Outgoing(asio::io_context& loop) : signals(loop, SIGINT, SIGTERM), ticks(loop), wake(loop) {}
     asio::signal_set signals;
     asio::steady_timer ticks;
+    asio::posix::stream_descriptor wake;  // the caller's: released, not closed
     asio::cancellation_signal cancel;
     bool interrupted = false;
     bool done = false;
@@ -165,9 +167,17 @@ class Client::Impl {
     });
   }
 
+  static void await_wake(std::shared_ptr<Outgoing> out) {
+    out->wake.async_wait(asio::posix::stream_descriptor::wait_read, [out](const boost::system::error_code& error) {
+      if (error || out->done) return;
+      if (out->on_tick() == Next::go_on) return await_wake(out);
+      out->cancel.emit(asio::cancellation_type::terminal);
+    });
+  }
+
   /// Runs the loop until `op` ended. Handlers that outlive this call hold `out`, nothing of this frame.
   template <class T>
-  Outcome<T> run(awaitable<Result<T>> op, std::function<Next()> on_tick = {}) {
+  Outcome<T> run(awaitable<Result<T>> op, std::function<Next()> on_tick = {}, int wake = -1) {
     connect_error_.reset();
     auto out = std::make_shared<Outgoing>(loop_);
     auto result = std::make_shared<std::optional<Result<T>>>();
@@ -179,6 +189,10 @@ class Client::Impl {
     if (on_tick) {
       out->on_tick = std::move(on_tick);
       tick(out);
+      if (wake >= 0) {
+        out->wake.assign(wake);
+        await_wake(out);
+      }
     }
     auto finished = [this, out, result](std::exception_ptr exception, Result<T> value) {
       out->done = true;
@@ -186,6 +200,7 @@ class Client::Impl {
       if (!exception) result->emplace(std::move(value));
       out->signals.cancel();
       out->ticks.cancel();
+      if (out->wake.is_open()) out->wake.release();
       loop_.stop();
     };
     asio::co_spawn(loop_, std::move(op), asio::bind_cancellation_slot(out->cancel.slot(), std::move(finished)));
@@ -342,7 +357,7 @@ Outcome<http::Response> Client::send(http::Request request, milliseconds limit) 
 }
 
 Outcome<void> Client::follow(std::string target, std::function<Next(const json::value&)> on_line,
-                             std::function<Next()> on_tick) {
+                             std::function<Next()> on_tick, int wake) {
   auto reader = std::make_shared<LineReader>(std::move(on_line));
   bool enough = false;
   std::function<Next()> guarded_tick;
@@ -359,7 +374,7 @@ Outcome<void> Client::follow(std::string target, std::function<Next(const json::
         enough = !more;
         return more;
       },
-      std::move(guarded_tick));
+      std::move(guarded_tick), wake);
   if (!enough) reader->end();
   if (reader->problem) return stop_with(std::move(*reader->problem));
   if (!head && !enough) return stop_with(std::move(head.error()));

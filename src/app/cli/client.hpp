@@ -47,9 +47,10 @@ class Client {
 
   enum class Next { go_on, stop };
   /// Newline-delimited JSON, a line at a time, until the daemon ends it or `on_line` has enough.
-  /// `on_tick` runs five times a second meanwhile and may have enough too.
+  /// `on_tick` runs five times a second meanwhile and may have enough too. It also runs whenever the descriptor
+  /// `wake` is readable, and must read it empty then.
   Outcome<void> follow(std::string target, std::function<Next(const json::value&)> on_line,
-                       std::function<Next()> on_tick = {});
+                       std::function<Next()> on_tick = {}, int wake = -1);
 
   /// Waits; Ctrl-C ends it with the problem of an interrupted call.
   Outcome<void> pause(milliseconds duration);

@@ -8,7 +8,6 @@
 
 #include "app/cli/folder.hpp"
 #include "app/cli/public_url.hpp"
-#include "app/cli/source.hpp"
 #include "app/cli/watch.hpp"
 #include "wick/base/text.hpp"
 
@@ -39,15 +38,11 @@ Problem still_going(Problem problem, std::string_view name, std::string_view fol
   return problem;
 }
 
-Outcome<UploadOrigin> upload_folder(Session& session, Progress& progress, const FolderSource& source,
-                                    const BuildSettings& settings) {
-  progress.started("upload", source.path.string());
-  auto folder = list_folder(source.path, settings.dockerfile);
-  if (!folder) return stop_with(std::move(folder.error()));
-  FolderTar tar(*folder);
+Outcome<UploadOrigin> upload_folder(Session& session, Progress& progress, const Folder& folder) {
+  FolderTar tar(folder);
   http::Fields fields;
-  if (!folder->commit.empty()) fields.set("X-Wick-Commit", folder->commit);
-  if (folder->dirty) fields.set("X-Wick-Dirty", "true");
+  if (!folder.commit.empty()) fields.set("X-Wick-Commit", folder.commit);
+  if (folder.dirty) fields.set("X-Wick-Dirty", "true");
   auto answer = session.client.upload(wick_path(session.name_space, "uploads"), std::move(fields), tar);
   if (!answer) {
     auto problem = std::move(answer.error());
@@ -56,13 +51,13 @@ Outcome<UploadOrigin> upload_folder(Session& session, Progress& progress, const 
       return stop_with(std::move(problem));
     }
     return stop_with(
-        std::move(problem).within(fmt::format("the folder {} could not be handed over", source.path.string())));
+        std::move(problem).within(fmt::format("the folder {} could not be handed over", folder.root.string())));
   }
-  auto text = fmt::format("{} files, {}", folder->files, human_bytes(folder->bytes));
-  if (!folder->commit.empty())
-    text += fmt::format(", commit {}{}", folder->commit.substr(0, 12), folder->dirty ? " and uncommitted changes" : "");
+  auto text = fmt::format("{} files, {}", folder.files, human_bytes(folder.bytes));
+  if (!folder.commit.empty())
+    text += fmt::format(", commit {}{}", folder.commit.substr(0, 12), folder.dirty ? " and uncommitted changes" : "");
   progress.finished("upload", text);
-  return UploadOrigin{.upload = text_at(*answer, "/name"), .commit = folder->commit, .dirty = folder->dirty};
+  return UploadOrigin{.upload = text_at(*answer, "/name"), .commit = folder.commit, .dirty = folder.dirty};
 }
 
 Problem build_problem(std::string_view name, const json::value& run) {
@@ -82,25 +77,30 @@ Problem build_problem(std::string_view name, const json::value& run) {
 }
 
 /// One look at a build's log: prints what was not printed before. A build that has not begun has no log yet.
-Outcome<void> print_log(Session& session, Progress& progress, const std::string& run_name, std::size_t& printed) {
+Outcome<void> print_log(Session& session, Progress& progress, const std::string& run_name, std::size_t& printed,
+                        const std::function<bool()>& is_superseded) {
   std::size_t line_number = 0;
   const auto on_line = [&](const json::value& line) {
     if (line_number++ >= printed) progress.event(line);
     return Client::Next::go_on;
   };
+  bool given_up = false;
   const auto on_tick = [&] {
     progress.tick();
-    return Client::Next::go_on;
+    given_up = is_superseded && is_superseded();
+    return given_up ? Client::Next::stop : Client::Next::go_on;
   };
   auto followed = session.client.follow(
       wick_path(session.name_space, fmt::format("buildruns/{}/log?follow=true", run_name)), on_line, on_tick);
   printed = line_number;
+  if (given_up) return stop_with(superseded());
   return followed;
 }
 
 /// Follows the log until the verdict is there. With a deploy in it, until the Service was written too.
 Outcome<json::value> follow_build(Session& session, Progress& progress, std::string_view name,
-                                  const std::string& run_name, bool deploys) {
+                                  const std::string& run_name, const DeployOptions& options) {
+  const bool deploys = !options.build_only;
   const auto ended = [&](const json::value& run) {
     const auto* succeeded = condition_of(run, "Succeeded");
     const auto status = succeeded ? text_at(*succeeded, "/status") : std::string();
@@ -109,14 +109,15 @@ Outcome<json::value> follow_build(Session& session, Progress& progress, std::str
   std::size_t printed = 0;
   std::string seen_version;
   while (true) {
-    if (auto followed = print_log(session, progress, run_name, printed); !followed)
+    if (auto followed = print_log(session, progress, run_name, printed, options.superseded); !followed)
       return stop_with(std::move(followed.error()));
     // The log ended: with the build, or because it has not begun. Then there is more to print after the next change.
     const auto news = [&](const json::value& run) {
       return ended(run) || text_at(run, "/metadata/resourceVersion") != seen_version;
     };
-    auto run = await_object(session, build_run_path(session.name_space), run_name, news,
-                            {.limit = build_limit, .on_change = {}, .on_tick = [&] { progress.tick(); }});
+    auto run = await_object(
+        session, build_run_path(session.name_space), run_name, news,
+        {.limit = build_limit, .on_change = {}, .on_tick = [&] { progress.tick(); }, .superseded = options.superseded});
     if (!run) return run;
     seen_version = text_at(*run, "/metadata/resourceVersion");
     if (!ended(*run)) continue;
@@ -134,8 +135,8 @@ void say_traffic(Progress& progress, const json::value& service) {
 }
 
 /// Waits for the verdict on the Service's newest generation and tells it.
-Outcome<void> await_ready(Session& session, Progress& progress, const std::string& name, const DeployOptions& options,
-                          const json::value* before) {
+Outcome<Deployed> await_ready(Session& session, Progress& progress, const std::string& name,
+                              const DeployOptions& options, const json::value* before) {
   const auto service_before = before ? generation_of(*before) : 0;
   // The revision of before: what is newest until the daemon has made one of the new generation.
   std::string revision = before ? text_at(*before, "/status/latestCreatedRevisionName") : std::string();
@@ -148,7 +149,10 @@ Outcome<void> await_ready(Session& session, Progress& progress, const std::strin
     revision = newest;
     progress.started("start", "revision " + revision);
   };
-  WatchOptions watching{.limit = options.ready_limit, .on_change = on_change, .on_tick = [&] { progress.tick(); }};
+  WatchOptions watching{.limit = options.ready_limit,
+                        .on_change = on_change,
+                        .on_tick = [&] { progress.tick(); },
+                        .superseded = options.superseded};
   auto service = await_object(session, service_path(session.name_space), name, is_settled, std::move(watching));
   if (!service) return stop_with(std::move(service.error()));
 
@@ -167,19 +171,13 @@ Outcome<void> await_ready(Session& session, Progress& progress, const std::strin
     progress.finished("ready", revision);
   if (!unchanged) say_traffic(progress, *service);
 
-  const auto url = public_url(session, text_at(*service, "/status/url"));
-  if (session.json) {
-    progress.document("ready", {{"revision", revision}, {"url", url}, {"unchanged", unchanged}});
-    return {};
-  }
-  session.terminal.result(url);
-  if (session.terminal.err_is_terminal())
-    session.terminal.say(fmt::format("next: wick logs -f {}    wick open {}", name, name));
-  return {};
+  auto url = public_url(session, text_at(*service, "/status/url"));
+  if (session.json) progress.document("ready", {{"revision", revision}, {"url", url}, {"unchanged", unchanged}});
+  return Deployed{.revision = std::move(revision), .url = std::move(url), .unchanged = unchanged};
 }
 
-Outcome<void> deploy_image(Session& session, Progress& progress, const std::string& name, const ImageSource& image,
-                           const DeployOptions& options) {
+Outcome<Deployed> deploy_image(Session& session, Progress& progress, const std::string& name, const ImageSource& image,
+                               const DeployOptions& options) {
   auto before = session.client.find(service_path(session.name_space, name));
   if (!before) return stop_with(std::move(before.error()));
   const json::value* existing = *before ? &**before : nullptr;
@@ -192,15 +190,21 @@ Outcome<void> deploy_image(Session& session, Progress& progress, const std::stri
   if (!written) return stop_with(std::move(written.error()).within(fmt::format("{} was not deployed", name)));
   if (options.detach) {
     session.json ? progress.document("accepted", {{"service", name}}) : (void)session.terminal.result(name);
-    return {};
+    return Deployed{};
   }
   auto ready = await_ready(session, progress, name, options, existing);
   if (!ready) return stop_with(still_going(std::move(ready.error()), name, "wick logs -f " + name));
-  return {};
+  return ready;
 }
 
-Outcome<void> deploy_source(Session& session, Progress& progress, const std::string& name, const Source& source,
-                            const DeployOptions& options) {
+/// A build that nobody wants any more. Whether it can still be told is not worth a word.
+void cancel_build(Session& session, const std::string& run_name) {
+  const json::value cancelled{{"spec", {{"state", "BuildRunCanceled"}}}};
+  (void)session.client.merge_patch(build_run_path(session.name_space, run_name), cancelled);
+}
+
+Outcome<Deployed> deploy_source(Session& session, Progress& progress, const std::string& name,
+                                const std::variant<GitUrlSource, const Folder*>& source, const DeployOptions& options) {
   std::optional<json::value> before;
   json::object manifest;
   if (!options.build_only) {
@@ -216,7 +220,7 @@ Outcome<void> deploy_source(Session& session, Progress& progress, const std::str
   if (const auto* git = std::get_if<GitUrlSource>(&source)) {
     origin = GitOrigin{.url = git->url, .ref = git->ref};
   } else {
-    auto uploaded = upload_folder(session, progress, std::get<FolderSource>(source), options.build);
+    auto uploaded = upload_folder(session, progress, *std::get<const Folder*>(source));
     if (!uploaded) return stop_with(std::move(uploaded.error()));
     origin = std::move(*uploaded);
   }
@@ -228,20 +232,34 @@ Outcome<void> deploy_source(Session& session, Progress& progress, const std::str
   // From here on the daemon has the work: a failure of ours ends the watching only.
   if (options.detach) {
     session.json ? progress.document("accepted", {{"buildRun", run_name}}) : (void)session.terminal.result(run_name);
-    return {};
+    return Deployed{};
   }
   const auto follow = fmt::format("wick logs {} --build -f", name);
-  auto built = follow_build(session, progress, name, run_name, !options.build_only);
+  auto built = follow_build(session, progress, name, run_name, options);
+  if (!built && options.superseded && options.superseded()) cancel_build(session, run_name);
   if (!built) return stop_with(still_going(std::move(built.error()), name, follow));
   if (options.build_only) {
     const auto digest = text_at(*built, "/status/output/digest");
     session.json ? progress.document("built", {{"image", name}, {"digest", digest}})
                  : (void)session.terminal.result(digest);
-    return {};
+    return Deployed{};
   }
   auto ready = await_ready(session, progress, name, options, before ? &*before : nullptr);
   if (!ready) return stop_with(still_going(std::move(ready.error()), name, follow));
-  return {};
+  return ready;
+}
+
+Outcome<Deployed> deploy_any(Session& session, Progress& progress, const std::string& name, const Source& source,
+                             const DeployOptions& options) {
+  if (const auto* image = std::get_if<ImageSource>(&source))
+    return deploy_image(session, progress, name, *image, options);
+  if (const auto* git = std::get_if<GitUrlSource>(&source))
+    return deploy_source(session, progress, name, *git, options);
+  const auto& path = std::get<FolderSource>(source).path;
+  progress.started("upload", path.string());
+  auto folder = list_folder(path, options.build.dockerfile);
+  if (!folder) return stop_with(std::move(folder.error()));
+  return deploy_source(session, progress, name, &*folder, options);
 }
 
 Outcome<void> check_local(const Source& source, const DeployOptions& options) {
@@ -290,25 +308,40 @@ Problem not_ready_problem(Session& session, const json::value& service) {
   return std::move(problem).or_hint(fmt::format("fix and run wick deploy; full output: wick logs {} --failed", name));
 }
 
+Outcome<std::string> service_name(const Source& source, const DeployOptions& options) {
+  auto name = options.name.empty() ? default_name(source, options.build.subpath) : Outcome<std::string>(options.name);
+  if (name && !is_dns_label(*name))
+    return stop_with(usage_problem(fmt::format("'{}' is not a service name", *name),
+                                   "a to z, 0 to 9 and '-', at most 63, starting with a letter"));
+  return name;
+}
+
 Outcome<void> deploy(Session& session, DeployOptions options) {
   auto source = parse_source(options.source);
   if (!source) return stop_with(std::move(source.error()));
   if (auto allowed = check_local(*source, options); !allowed) return allowed;
-  auto name = options.name.empty() ? default_name(*source, options.build.subpath) : Outcome<std::string>(options.name);
+  auto name = service_name(*source, options);
   if (!name) return stop_with(std::move(name.error()));
-  if (!is_dns_label(*name))
-    return stop_with(usage_problem(fmt::format("'{}' is not a service name", *name),
-                                   "a to z, 0 to 9 and '-', at most 63, starting with a letter"));
 
   Progress progress(session, *name);
   const auto* image = std::get_if<ImageSource>(&*source);
   if (image && options.build_only)
     return stop_with(usage_problem(fmt::format("'{}' is an image already", image->reference),
                                    "wick build takes a folder or a git URL"));
-  auto done = image ? deploy_image(session, progress, *name, *image, options)
-                    : deploy_source(session, progress, *name, *source, options);
+  auto done = deploy_any(session, progress, *name, *source, options);
   if (!done && session.json) progress.document("failed", json_of(done.error()));
-  return done;
+  if (!done) return stop_with(std::move(done.error()));
+  if (session.json || done->revision.empty()) return {};
+  session.terminal.result(done->url);
+  if (session.terminal.err_is_terminal())
+    session.terminal.say(fmt::format("next: wick logs -f {}    wick open {}", *name, *name));
+  return {};
+}
+
+Outcome<Deployed> deploy_folder(Session& session, Progress& progress, const std::string& name, const Folder& folder,
+                                const DeployOptions& options) {
+  progress.started("upload", folder.root.string());
+  return deploy_source(session, progress, name, &folder, options);
 }
 
 }  // namespace wick::app::cli

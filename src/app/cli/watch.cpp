@@ -19,6 +19,10 @@ Problem gone(std::string_view name) {
 
 }  // namespace
 
+Problem superseded() {
+  return {.exit = ExitCode::interrupted, .what = "something newer took its place", .slug = "E_INTERRUPTED"};
+}
+
 Outcome<json::value> await_object(Session& session, std::string collection, std::string name,
                                   std::function<bool(const json::value&)> done, WatchOptions options) {
   const auto deadline = std::chrono::steady_clock::now() + options.limit;
@@ -29,7 +33,7 @@ Outcome<json::value> await_object(Session& session, std::string collection, std:
     if (options.on_change) options.on_change(*object);
     if (done(*object)) return object;
 
-    bool is_done = false, is_gone = false;
+    bool is_done = false, is_gone = false, is_superseded = false;
     const auto on_line = [&](const json::value& event) {
       const auto type = text_at(event, "/type");
       if (type == "ERROR") return Client::Next::stop;  // 410 Gone: read again and watch from there
@@ -43,7 +47,8 @@ Outcome<json::value> await_object(Session& session, std::string collection, std:
     };
     const auto on_tick = [&] {
       if (options.on_tick) options.on_tick();
-      return late() ? Client::Next::stop : Client::Next::go_on;
+      is_superseded = options.superseded && options.superseded();
+      return is_superseded || late() ? Client::Next::stop : Client::Next::go_on;
     };
     const auto target = fmt::format("{}?watch=true&resourceVersion={}&fieldSelector={}", collection,
                                     http::percent_encode(text_at(*object, "/metadata/resourceVersion")),
@@ -51,6 +56,7 @@ Outcome<json::value> await_object(Session& session, std::string collection, std:
     auto watched = session.client.follow(target, on_line, on_tick);
     if (is_done) return object;
     if (is_gone) return stop_with(gone(name));
+    if (is_superseded) return stop_with(superseded());
     if (!watched && watched.error().slug != "E_EXPIRED") return stop_with(std::move(watched.error()));
     if (auto waited = session.client.pause(rewatch_delay); !waited) return stop_with(std::move(waited.error()));
   }
