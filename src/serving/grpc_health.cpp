@@ -19,7 +19,7 @@ namespace wick::serving {
 namespace {
 
 constexpr std::size_t read_bytes = 4 << 10;
-constexpr std::size_t told_bytes_max = 200;
+constexpr std::size_t message_bytes_max = 200;
 constexpr std::string_view unimplemented = "12";  // grpc-status (grpc/grpc doc/statuscodes.md)
 constexpr std::string_view not_found = "5";
 
@@ -199,7 +199,7 @@ std::string GrpcHealthCheck::complaint() const {
   if (call.grpc_status.empty() && call.http_status != "200")
     return fmt::format("answered with the HTTP status {}", printable(call.http_status, 10));
   if (call.grpc_status != "0") {
-    const auto message = printable(call.grpc_message, told_bytes_max);
+    const auto message = printable(call.grpc_message, message_bytes_max);
     return fmt::format("answered with the status {}{}{}", printable(call.grpc_status, 10), message.empty() ? "" : ": ",
                        message);
   }
