@@ -53,6 +53,7 @@ class FakeLeash final : public container::CommandLeash {
 };
 
 struct ExecFixture : ApiParts {
+  std::vector<std::unique_ptr<MemoryExchange>> sessions;  // the tasks' until they have ended
   TaskGroup tasks{loop.get_executor()};
   FakeCommand command{loop.get_executor()};
   http::Handler handler;
@@ -104,12 +105,12 @@ struct ExecFixture : ApiParts {
     run_on(loop, handle(*exchange));
     return exchange;
   }
-  /// A session that has sent `frames`.
-  std::unique_ptr<MemoryExchange> open(std::string query, std::string frames = {}, http::Fields fields = upgrade()) {
-    auto exchange =
-        std::make_unique<MemoryExchange>(loop.get_executor(), "GET", path(query), std::move(frames), std::move(fields));
-    tasks.spawn("exec", handle(*exchange));
-    return exchange;
+  /// A session that has sent `frames`. Lives as long as the fixture.
+  MemoryExchange* open(std::string query, std::string frames = {}, http::Fields fields = upgrade()) {
+    auto& exchange = *sessions.emplace_back(std::make_unique<MemoryExchange>(loop.get_executor(), "GET", path(query),
+                                                                             std::move(frames), std::move(fields)));
+    tasks.spawn("exec", handle(exchange));
+    return &exchange;
   }
 };
 
