@@ -91,6 +91,14 @@ Result<void> enter_mounts(const Fd& process) {
   return {};
 }
 
+/// This thread alone, for good: the rights of a process of that user. Raw calls, as those of glibc are for all threads.
+Result<void> become(uid_t user) {
+  if (::syscall(SYS_setgroups, 0, nullptr) != 0 || ::syscall(SYS_setresgid, user, user, user) != 0 ||
+      ::syscall(SYS_setresuid, user, user, user) != 0)
+    return fail(system_error("become the root of an instance", errno));
+  return {};
+}
+
 /// A mount of its own, in no namespace, of what is mounted on `target` here.
 Result<Fd> clone_writable(const std::string& target) {
   Fd mount(static_cast<int>(::syscall(SYS_open_tree, AT_FDCWD, target.c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC)));
@@ -117,14 +125,15 @@ Result<Fd> open_tmpfs_file(const std::string& path) {
   return file;
 }
 
-/// What `open` gives in the mount namespace of `process`. A thread cannot leave one again, so it is one for this.
-Result<Fd> opened_inside(const Fd& process, const std::string& path, Result<Fd> (*open)(const std::string&)) {
-  Result<Fd> opened = fail(Errc::io, "the thread did not run");
+/// `work` in the mount namespace of `process`. A thread cannot leave one again, so it is one for this.
+template <class Work>
+auto inside(const Fd& process, Work work) {
+  decltype(work()) outcome = fail(Errc::io, "the thread did not run");
   std::thread([&] {
     auto entered = enter_mounts(process);
-    opened = entered ? open(path) : fail(std::move(entered.error()));
+    outcome = entered ? work() : fail(std::move(entered.error()));
   }).join();
-  return opened;
+  return outcome;
 }
 
 }  // namespace
@@ -173,12 +182,21 @@ Result<void> publish_files(const fs::path& folder, const std::vector<VolumeFile>
   return {};
 }
 
-Result<Fd> open_published(const Fd& process, const std::string& target) {
-  return opened_inside(process, target, clone_writable);
+Result<void> publish_files_in(const Fd& process, const std::string& target, const std::vector<VolumeFile>& files,
+                              uid_t root) {
+  return inside(process, [&]() -> Result<void> {
+    auto volume = clone_writable(target);
+    if (!volume) return fail(std::move(volume.error()));
+    if (::fchdir(volume->get()) != 0) return fail(system_error("enter the volume on " + target, errno));
+    if (auto became = become(root); !became) return became;
+    auto published = publish_files(".", files, root);
+    if (!published) return fail(std::move(published.error()).within("volume on " + target));
+    return {};
+  });
 }
 
 Result<Fd> open_file_in(const Fd& process, const std::string& path) {
-  return opened_inside(process, path, open_tmpfs_file);
+  return inside(process, [&] { return open_tmpfs_file(path); });
 }
 
 }  // namespace wick::container

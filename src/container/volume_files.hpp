@@ -24,10 +24,12 @@ Result<void> publish_files(const std::filesystem::path& folder, const std::vecto
 Result<void> make_folders_inside(const std::filesystem::path& top, const std::filesystem::path& relative, uid_t root,
                                  mode_t mode);
 
-/// The volume that is mounted, read-only, on `target` in the mount namespace of `process`: a descriptor of its top
-/// through which we can write. Blocks, in a thread of its own for the time it is in there. Errors: not_found where
-/// publish_files() never wrote, io.
-Result<Fd> open_published(const Fd& process, const std::string& target);
+/// publish_files() in the volume that is mounted, read-only, on `target` in the mount namespace of `process`. An
+/// instance may move the folders that its mounts are in, and put something else where they were: so it is done with the
+/// rights of `root` and from the instance's own root folder, and can do nothing that the instance could not. Blocks, in
+/// a thread of its own. Errors: not_found where publish_files() never wrote, io.
+Result<void> publish_files_in(const Fd& process, const std::string& target, const std::vector<VolumeFile>& files,
+                              uid_t root);
 
 /// A file on a tmpfs of that namespace, to read. Blocks in the same way. Errors: not_found for any other file, io.
 Result<Fd> open_file_in(const Fd& process, const std::string& path);

@@ -258,11 +258,8 @@ Result<void> update_volumes(const InstanceSpec& spec, const Fd& process) {
     const auto is_whole = [&](const VolumeMount& mount) { return mount.volume == number && mount.sub_path.empty(); };
     const auto mount = std::ranges::find_if(spec.volume_mounts, is_whole);
     if (!is_of_files(spec.volumes[number]) || mount == spec.volume_mounts.end()) continue;
-    auto top = open_published(process, mount->target);
-    if (!top) return fail(std::move(top.error()));
-    auto published =
-        publish_files(fmt::format("/proc/self/fd/{}", top->get()), spec.volumes[number].files, first_id(spec.id_range));
-    if (!published) return fail(std::move(published.error()).within("volume on " + mount->target));
+    auto published = publish_files_in(process, mount->target, spec.volumes[number].files, first_id(spec.id_range));
+    if (!published) return published;
   }
   return {};
 }

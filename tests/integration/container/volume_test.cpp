@@ -189,6 +189,32 @@ TEST_CASE("files can still be replaced by the next runner, in a frozen instance,
   CHECK(f.leftovers().empty());
 }
 
+TEST_CASE("an instance that puts a folder of its own where a volume was is written to with its own rights alone") {
+  RunnerFixture f;
+  // Folders may be moved with what is mounted in them. What lies there then its owner may not write to.
+  auto spec = with_volumes(f, R"(
+    mv /data/a /data/moved; mkdir -p /data/a/keys; ln -s /etc /data/a/keys/..data; chmod 0555 /data/a/keys
+    touch /data/done
+    until test -e /data/go; do sleep 0.05; done
+    ls -A /data/a/keys; cat /data/moved/keys/deep/er/word
+  )");
+  spec.process.uid = 0;
+  spec.allow_root = true;
+  spec.volume_mounts = {{.volume = 0, .target = "/data", .writable = true}, {.volume = 1, .target = "/data/a/keys"}};
+  const auto pid = f.launch(spec).pid;
+  const auto root = fmt::format("/proc/{}/root", pid);
+  while (!std::filesystem::exists(root + "/data/done")) ::usleep(1000);
+  auto volumes = spec.volumes;
+  volumes[1].files = {{"added", 0444, "new"}};
+  const auto refused = f.run(f.runner().update_volumes(spec.id, volumes, spec.volume_mounts));
+  CHECK_FALSE(refused);
+  value_of(write_file(root + "/data/go", ""));
+  f.wait_exit(spec.id);
+  CHECK(f.log_of(spec.id) == "..data\nword");
+  value_of(f.run(f.runner().remove(spec.id)));
+  CHECK(f.leftovers().empty());
+}
+
 TEST_CASE("what a program leaves in its message file comes with its end, also past the runner's") {
   RunnerFixture f;
   for (const auto* path : {"/dev/termination-log", "/tmp/end", "/var/run/deep/end"}) {
