@@ -196,7 +196,8 @@ class Api {
       if (method != "GET") co_return co_await wrong_method(exchange);
       co_return co_await pod_log(doors_, exchange, path->name_space, path->name);
     }
-    if (kind == &pod_kind() && method == "GET") {
+    // A start is a deed of who may run commands, whatever a reader says of its client.
+    if (kind == &pod_kind() && method == "GET" && exchange.caller.scope >= Scope::deploy) {
       auto name = co_await wake_for_command(doors_, exchange, *path);
       if (!name) co_return co_await respond_error(exchange, name.error(), Subject::of(pod_kind(), path->name));
       path->name = std::move(*name);

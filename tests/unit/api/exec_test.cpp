@@ -260,6 +260,14 @@ TEST_CASE("kubectl exec finds a pod of a service at zero, and nobody else's look
   const std::string of_hello = pods + "?labelSelector=serving.knative.dev%2Fservice%3Dhello";
   CHECK(f.call(of_hello, "GET", get)->json().at("items").as_array().empty());
   CHECK(f.call(pods, "GET", exec)->json().at("items").as_array().empty());
+  MemoryExchange made(f.loop.get_executor(), "POST", "/apis/wick.dev/v1/tokens", R"({"name": "r", "scope": "read"})");
+  run_on(f.loop, f.handle(made));
+  const auto token = "Bearer " + model::text_at(made.json(), {"token"});
+  MemoryExchange reader(f.loop.get_executor(), "GET", pods + "/hello", {},
+                        {{"Kubectl-Command", "kubectl exec"}, {"Authorization", token}});
+  reader.uid = -1;
+  run_on(f.loop, f.handle(reader));
+  CHECK(reader.status() == 404);
   CHECK(f.launcher.running() == 0);
 
   const auto listed = f.call(of_hello, "GET", exec)->json();
@@ -279,7 +287,7 @@ TEST_CASE("exec is for who may deploy, and on record before it runs") {
   run_on(f.loop, f.handle(*stranger));
   CHECK(stranger->status() == 401);
 
-  auto session = f.open("command=sleep&stdout=true");
+  f.open("command=sleep&stdout=true");
   REQUIRE(f.until([&] { return f.command.held; }));
   const auto trail = f.call("/apis/wick.dev/v1/audit", "GET", {});
   CHECK(trail->text.find("/pods/" + f.pod + "/exec") != std::string::npos);
