@@ -90,7 +90,6 @@ bool is_editor_file(std::string_view name) {
   int number = 0;
   const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), number);
   return error == std::errc() && end == name.data() + name.size() && number >= 4913 && (number - 4913) % 123 == 0;
-  name >= "4913";  // Vim asks with 4913, 5036 … whether it may write here
 }
 
 FolderStamp::FolderStamp(const Folder& folder) {

@@ -170,31 +170,24 @@ class Saves(DaemonTest):
         like_vim(folder / "pages/new/one.txt", "two")
         eventually("its save is served", lambda: self.served("dev-deeper", "/file/pages/new/one.txt") == "two")
 
-    def test_what_does_not_build_is_told_and_the_old_code_goes_on(self):
-        folder = self.page("dev-broken")
+    def breaks_and_is_mended(self, name, broken, why):
+        folder = self.page(name)
         dev = self.dev(str(folder))
         dev.until_step("watching")
-        in_place(folder / "Dockerfile", PAGE.replace("COPY page", "COPPY page"))
+        in_place(folder / "Dockerfile", broken)
         failed = dev.until("a failure", lambda document: document["kind"] == "failed" and "error" in document)[-1]
-        self.assertIn("COPPY", json.dumps(failed))
-        self.assertEqual(self.served("dev-broken"), "first")
+        self.assertIn(why, json.dumps(failed))
+        self.assertEqual(self.served(name), "first")
         in_place(folder / "page.txt", "second")
         in_place(folder / "Dockerfile", PAGE)
         dev.until_step("live")
-        self.assertEqual(self.served("dev-broken"), "second")
+        self.assertEqual(self.served(name), "second")
+
+    def test_what_does_not_build_is_told_and_the_old_code_goes_on(self):
+        self.breaks_and_is_mended("dev-broken", PAGE.replace("COPY page", "COPPY page"), "COPPY")
 
     def test_what_does_not_start_is_told_and_the_old_code_goes_on(self):
-        folder = self.page("dev-exits")
-        dev = self.dev(str(folder))
-        dev.until_step("watching")
-        in_place(folder / "Dockerfile", PAGE.replace('["/server"]', '["/server", "--exit", "3"]'))
-        failed = dev.until("a failure", lambda document: document["kind"] == "failed" and "error" in document)[-1]
-        self.assertIn("code 3", json.dumps(failed))
-        self.assertEqual(self.served("dev-exits"), "first")
-        in_place(folder / "page.txt", "second")
-        in_place(folder / "Dockerfile", PAGE)
-        dev.until_step("live")
-        self.assertEqual(self.served("dev-exits"), "second")
+        self.breaks_and_is_mended("dev-exits", PAGE.replace('["/server"]', '["/server", "--exit", "3"]'), "code 3")
 
     def test_a_folder_that_does_not_build_at_first_is_served_once_it_does(self):
         folder = self.page("dev-first")
