@@ -239,6 +239,7 @@ TEST_CASE("what a program leaves in its message file comes with its end, also pa
   ::kill(f.runner_pid(), SIGKILL);
   f.stop_runner();
   f.start_runner();
+  REQUIRE(value_of(f.run(f.runner().list())).size() == 1);  // it has been adopted
   value_of(write_file(fmt::format("/proc/{}/root/data/go", pid), ""));
   const auto exit = f.wait_exit(spec.id);
   CHECK(exit.message.size() == message_bytes_max);
