@@ -36,6 +36,7 @@ constexpr auto reclaim_after = 10s;  // frozen: what wakes sooner should find it
 constexpr std::uint64_t reclaim_step_bytes = 4 << 20;
 constexpr std::size_t turns_waiting_max = 64;
 constexpr std::string_view message_path_file = "message-path";  // beside an instance's record, where it has one
+constexpr std::string_view pod_file = "pod";                    // likewise: the pod that it runs in
 
 /// A look costs about 10 us. At most a thirty-second of the time waited is lost to the pause, and many waiters share
 /// one thread: 64 of them look every 0.8 ms each.
@@ -149,7 +150,11 @@ struct Instances::Entry {
   Fd pidfd;
   std::optional<stream_descriptor> watched;
   std::optional<stream_descriptor> fifo;  // while start() waits for the exec
-  Network network;
+  Network own_network;
+  Pods::Hold pod;         // where it runs in one …
+  bool is_guest = false;  // … that has another one's id
+  Network& network() { return pod ? pod->network : own_network; }
+  const Network& network() const { return pod ? pod->network : own_network; }
   Inside inside;                                             // until prepare() has answered
   Fd log;                                                    // until the exec: the message of a failed one goes there
   std::optional<asio::local::stream_protocol::socket> door;  // parkable ones: until it was opened
@@ -194,6 +199,7 @@ Instances::Instances(Executor executor, Roots& roots, LayerFolders& layers, Work
       workers_(workers),
       runtimes_(std::move(runtimes)),
       networks_(networks),
+      pods_(networks, roots.area()),
       folder_(std::move(folder)),
       host_(HostFacts::look()),
       executing_(executor, executing_max, turns_waiting_max),
@@ -272,9 +278,8 @@ awaitable<Result<void>> Instances::create(EntryPointer entry, const InstanceSpec
         fmt::format("runtimeClassName '{}' is none of this host's: {}", spec.runtime, fmt::join(known, ", ")),
         "start wick with --runtime-class NAME=PROGRAM");
   }
-  auto network = co_await networks_.take(spec.egress);
-  if (!network) co_return fail(std::move(network.error()));
-  entry->network = std::move(*network);
+  auto connected = co_await give_network(entry, spec);
+  if (!connected) co_return connected;
   const auto skeleton = spec.privileges == Privileges::build ? Roots::Skeleton::build : Roots::Skeleton::service;
   std::optional<MountedRoot> root;  // only until the runtime has cloned our mount namespace
   if (!spec.step.empty()) {
@@ -300,8 +305,8 @@ awaitable<Result<void>> Instances::create(EntryPointer entry, const InstanceSpec
   std::ranges::copy(spec.runtime, record.runtime.bytes);
   record.has_step = spec.step.empty() ? 0 : 1;
   record.waits_for_us = spec.parkable ? 1 : 0;
-  record.link = entry->network.number;
-  record.egress = protocol::egress_body(spec.egress);
+  record.link = entry->network().number;
+  record.egress = protocol::egress_body(entry->pod ? entry->pod->egress : spec.egress);
   record.layers.count = static_cast<std::uint32_t>(spec.layers.size());
   for (std::size_t i = 0; i < spec.layers.size(); ++i)
     std::ranges::copy(spec.layers[i].bytes(), record.layers.digests[i]);
@@ -310,10 +315,12 @@ awaitable<Result<void>> Instances::create(EntryPointer entry, const InstanceSpec
   if (!spec.message_path.empty())
     if (auto written = write_file(folder_of(spec.id) / message_path_file, spec.message_path, 0600); !written)
       co_return written;
+  if (entry->pod)
+    if (auto written = write_file(folder_of(spec.id) / pod_file, spec.pod.text(), 0600); !written) co_return written;
 
   auto mounts = StepMounts::attach(spec, roots_, layers_, layers_.caches(), entry->mounted_steps);
   if (!mounts) co_return fail(std::move(mounts.error()));
-  auto volumes = Volumes::attach(spec, roots_.area());
+  auto volumes = Volumes::attach(spec, roots_.area(), entry->pod ? &*entry->pod->mounted : nullptr);
   if (!volumes) co_return fail(std::move(volumes.error()));
   entry->message = volumes->take_message();
   auto all_mounts = mounts->entries();
@@ -336,10 +343,26 @@ awaitable<Result<void>> Instances::create(EntryPointer entry, const InstanceSpec
   record.start_time = stat->start_time;
   entry->pidfd = std::move(*pidfd);
   if (auto written = write_record(*entry); !written) co_return written;
-  auto inside = networks_.listen(entry->network);
-  if (!inside) co_return fail(std::move(inside.error()));
-  entry->inside = std::move(*inside);
+  if (!entry->pod) {
+    auto inside = networks_.listen(entry->own_network);
+    if (!inside) co_return fail(std::move(inside.error()));
+    entry->inside = std::move(*inside);
+  }
   co_return watch(entry);
+}
+
+awaitable<Result<void>> Instances::give_network(EntryPointer entry, const InstanceSpec& spec) {
+  if (!spec.pod.empty()) {
+    auto pod = pods_.enter(spec);
+    if (!pod) co_return fail(std::move(pod.error()));
+    entry->pod = std::move(*pod);
+    entry->is_guest = spec.pod != spec.id;
+    co_return Result<void>{};
+  }
+  auto network = co_await networks_.take(spec.egress);
+  if (!network) co_return fail(std::move(network.error()));
+  entry->own_network = std::move(*network);
+  co_return Result<void>{};
 }
 
 Result<std::string> Instances::write_bundle(const Entry& entry, const InstanceSpec& spec, const MountedRoot& root,
@@ -348,8 +371,8 @@ Result<std::string> Instances::write_bundle(const Entry& entry, const InstanceSp
   if (auto made = make_folders(folder, 0700); !made) return fail(std::move(made.error()));
   Bundle bundle{.root = root.path().string(),
                 .cgroup = Cgroups::path_of(spec.id),
-                .network = path_of(entry.network.name_space),
-                .sys = entry.network.sys.string(),
+                .network = path_of(entry.network().name_space),
+                .sys = entry.network().sys.string(),
                 .mounts = std::move(mounts)};
   if (spec.privileges == Privileges::build) {
     bundle.resolv_conf = (roots_.name_files() / "resolv.conf").string();
@@ -588,7 +611,8 @@ awaitable<Result<Executed>> Instances::execute(InstanceId id, Process process, s
   if (!folder) co_return fail(std::move(folder.error()));
   auto written = write_file(folder->path() / "process.json", compose_process(process, host_));
   if (!written) co_return fail(std::move(written.error()));
-  co_return co_await runtime_of(*entry).execute(id, folder->path(), process, path_of(entry->network.name_space), limit);
+  co_return co_await runtime_of(*entry).execute(id, folder->path(), process, path_of(entry->network().name_space),
+                                                limit);
 }
 
 awaitable<Result<BegunCommand>> Instances::begin_command(InstanceId id, Process process, CommandOptions options) {
@@ -603,7 +627,7 @@ awaitable<Result<BegunCommand>> Instances::begin_command(InstanceId id, Process 
   const EntryPointer entry = *found;
   CommandPlace place{.id = id,
                      .folder = folder_of(id),
-                     .network = path_of(entry->network.name_space),
+                     .network = path_of(entry->network().name_space),
                      .uid = first_id(entry->record.id_range) + process.uid,
                      .gid = first_id(entry->record.id_range) + process.gid};
   auto json = compose_process(process, host_, options.terminal);
@@ -662,7 +686,8 @@ awaitable<void> Instances::give_back(EntryPointer entry) {
   }
   if (cgroups_.exists(entry->id)) cgroups_.remove(entry->id);
   entry->step.reset();
-  networks_.give_back(std::exchange(entry->network, {}));
+  networks_.give_back(std::exchange(entry->own_network, {}));
+  entry->pod.reset();
   (void)remove_tree(roots_.area() / "b" / entry->id.text());
   (void)remove_tree(scratch_of(entry->id));
   ::rmdir(roots_.place_of(entry->id.text()).c_str());
@@ -704,14 +729,17 @@ Result<Fd> Instances::connect(const InstanceId& id, std::uint16_t port) const {
   auto entry = find(id);
   if (!entry) return fail(std::move(entry.error()));
   if ((*entry)->ended()) return fail(Errc::unavailable, fmt::format("instance {} has ended", id.text()));
-  return networks_.door().connect_in((*entry)->network.name_space, port);
+  return networks_.door().connect_in((*entry)->network().name_space, port);
 }
 
 Result<std::pair<Inside, protocol::EgressBody>> Instances::listen_inside(const InstanceId& id) const {
   auto entry = find(id);
   if (!entry) return fail(std::move(entry.error()));
   if ((*entry)->ended()) return fail(Errc::unavailable, fmt::format("instance {} has ended", id.text()));
-  auto inside = networks_.listen((*entry)->network);
+  const auto& found = **entry;
+  if (found.is_guest)
+    return fail(Errc::unavailable, fmt::format("the listeners of instance {} are its pod's", id.text()));
+  auto inside = networks_.listen((*entry)->network());
   if (!inside) return fail(std::move(inside.error()));
   return std::pair(std::move(*inside), (*entry)->record.egress);
 }
@@ -740,7 +768,7 @@ Result<std::vector<Listening>> Instances::listening(const InstanceId& id) const 
   auto entry = find(id);
   if (!entry) return fail(std::move(entry.error()));
   if ((*entry)->ended()) return fail(Errc::unavailable, fmt::format("instance {} has ended", id.text()));
-  return networks_.door().listening_in((*entry)->network.name_space);
+  return networks_.door().listening_in((*entry)->network().name_space);
 }
 
 bool Instances::uses(const Digest& layer) const {
@@ -780,6 +808,21 @@ awaitable<void> Instances::remove_unknown(const RuntimeCommand& runtime) {
   }
 }
 
+awaitable<void> Instances::adopt_network(EntryPointer entry, fs::path folder) {
+  const auto& record = entry->record;
+  auto parsed = protocol::parse_egress_body(record.egress);
+  auto policy = parsed ? std::move(*parsed) : EgressPolicy{};
+  if (const auto text = read_file(folder / pod_file, InstanceId::size)) {
+    const auto id = InstanceId::parse(*text);
+    auto pod = id ? co_await pods_.adopt(*id, record.pid, record.link, std::move(policy)) : fail(Error(id.error()));
+    if (pod) entry->pod = std::move(*pod);
+    entry->is_guest = !id || *id != entry->id;
+    co_return;
+  }
+  auto network = co_await networks_.adopt(record.pid, record.link, std::move(policy));
+  if (network) entry->own_network = std::move(*network);
+}
+
 awaitable<void> Instances::recover_one(fs::path folder) {
   auto id = InstanceId::parse(folder.filename().string());
   auto bytes = read_file(folder / "record", sizeof(InstanceRecord));
@@ -812,9 +855,7 @@ awaitable<void> Instances::recover_one(fs::path folder) {
   if (auto made = make_folders(roots_.place_of(id->text()), 0711); !made)
     log::warn("no command can run in an instance", {{"instance", id->text()}, {"error", made.error().what()}});
   commands_.end_strays({.id = *id, .folder = folder});
-  auto policy = protocol::parse_egress_body(record->egress);
-  auto network = co_await networks_.adopt(record->pid, record->link, policy ? std::move(*policy) : EgressPolicy{});
-  if (network) entry->network = std::move(*network);
+  co_await adopt_network(entry, folder);
   entry->quiet = false;
   if (const auto path = read_file(folder / message_path_file, 4096))
     if (auto message = open_file_in(entry->pidfd, *path)) entry->message = std::move(*message);

@@ -21,6 +21,7 @@
 #include "layer_folders.hpp"
 #include "life.hpp"
 #include "networks.hpp"
+#include "pods.hpp"
 #include "process_facts.hpp"
 #include "protocol.hpp"
 #include "runtime_command.hpp"
@@ -63,6 +64,7 @@ class Instances {
   awaitable<void> stop();
 
   void on_exit(std::function<void(const Exit&)> callback) { on_exit_ = std::move(callback); }
+  Pods& pods() { return pods_; }
   awaitable<Result<Prepared>> prepare(InstanceSpec spec, Fd log);
   awaitable<Result<void>> park(InstanceId id);
   awaitable<Result<void>> start(InstanceId id);
@@ -96,6 +98,8 @@ class Instances {
   struct Turn;
   awaitable<Result<Turn>> begin(InstanceId id, LifeVerb verb);
   awaitable<Result<void>> finish_or_give_back(EntryPointer entry, Result<void> done);
+  awaitable<Result<void>> give_network(EntryPointer entry, const InstanceSpec& spec);
+  awaitable<void> adopt_network(EntryPointer entry, std::filesystem::path folder);
   awaitable<Result<void>> create(EntryPointer entry, const InstanceSpec& spec, const Fd& log);
   Result<std::string> write_bundle(const Entry& entry, const InstanceSpec& spec, const MountedRoot& root,
                                    std::vector<BundleMount> mounts) const;
@@ -120,6 +124,7 @@ class Instances {
   WorkerPool& workers_;
   Runtimes runtimes_;
   Networks& networks_;
+  Pods pods_;
   std::filesystem::path folder_;
   Cgroups cgroups_;
   HostFacts host_;

@@ -1,6 +1,7 @@
 // The real Launcher: records and logs on the front's side, the runner for everything else.
 #include "wick/container/launcher.hpp"
 
+#include <fmt/format.h>
 #include <signal.h>
 
 #include <boost/asio/as_tuple.hpp>
@@ -9,6 +10,7 @@
 #include <map>
 
 #include "log_files.hpp"
+#include "pod_instance.hpp"
 #include "wick/base/log.hpp"
 #include "wick/os/deadline.hpp"
 #include "wick/os/files.hpp"
@@ -173,6 +175,7 @@ class RunnerLauncher::Impl {
   }
 
   awaitable<Result<std::shared_ptr<Instance>>> prepare(InstanceSpec spec, std::string owner) {
+    if (spec.is_pod()) co_return fail(Errc::unsupported, "an instance of several containers is not made ahead");
     if (spec.id.empty()) spec.id = InstanceId::random();
     auto log = logs_.open_waiting(spec, std::move(owner));
     if (!log) co_return fail(std::move(log.error()));
@@ -184,6 +187,7 @@ class RunnerLauncher::Impl {
 
   awaitable<Result<std::shared_ptr<Instance>>> launch(InstanceSpec spec, std::string owner) {
     if (spec.id.empty()) spec.id = InstanceId::random();
+    if (spec.is_pod()) co_return co_await launch_pod(std::move(spec), std::move(owner));
     auto log = logs_.open(spec, std::move(owner), wall_now());
     if (!log) co_return fail(std::move(log.error()));
     auto made = make(spec.id);
@@ -221,8 +225,9 @@ class RunnerLauncher::Impl {
         if (auto thawed = co_await instance->thaw(); !thawed) continue;
       adopted.push_back({.instance = instance, .owner = record->owner, .id_range = known.id_range});
     }
+    auto whole = gather_pods(std::move(adopted));
     for (const auto& exit : early) ended(exit);
-    co_return adopted;
+    co_return whole;
   }
 
   void ended(const Exit& exit) {
@@ -247,6 +252,89 @@ class RunnerLauncher::Impl {
   }
 
  private:
+  // --- pods
+
+  PodDoors pod_doors(const std::string& owner) {
+    return {.executor = executor_,
+            .clock = clock_,
+            .tasks = tasks_,
+            .launch = [this, owner](InstanceSpec spec) { return launch(std::move(spec), owner); },
+            .close = [this](InstanceId pod, Exit exit,
+                            bool main_ran) { return close_pod(pod, std::move(exit), main_ran); }};
+  }
+
+  awaitable<Result<std::shared_ptr<Instance>>> launch_pod(InstanceSpec spec, std::string owner) {
+    if (spec.init.size() + spec.beside.size() > companions_max)
+      co_return fail(Errc::invalid, fmt::format("an instance has at most {} containers", companions_max + 1));
+    // Whose it is is asked as soon as it has a gateway: the record of its main container, long before that starts.
+    InstanceSpec main = spec;
+    main.pod = spec.id;
+    if (auto log = logs_.open(main, owner, wall_now()); !log) co_return fail(std::move(log.error()));
+    UnfinishedPod unfinished(*this, spec.id);
+    auto opened = co_await runner_.open_pod(spec);
+    if (!opened) co_return fail(std::move(opened.error()));
+    auto pod = std::make_shared<PodInstance>(pod_doors(owner), spec.id);
+    pod->begin(std::move(spec));
+    unfinished.done();
+    co_return pod;
+  }
+
+  awaitable<void> close_pod(InstanceId pod, Exit exit, bool main_ran) {
+    if (!main_ran) logs_.set_ended(pod, exit);
+    auto closed = co_await runner_.close_pod(pod);
+    if (!closed && closed.error().code() != Errc::io)
+      log::warn("cannot close a pod", {{"instance", pod.text()}, {"error", closed.error().what()}});
+  }
+
+  class UnfinishedPod {
+   public:
+    UnfinishedPod(Impl& impl, const InstanceId& id) : impl_(&impl), id_(id) {}
+    UnfinishedPod(const UnfinishedPod&) = delete;
+    ~UnfinishedPod() {
+      if (!impl_) return;
+      const Exit never{.id = id_, .status = {.code = 255}, .known = false};
+      impl_->tasks_.spawn("close pod " + std::string(id_.text()), impl_->close_pod(id_, never, false));
+    }
+    void done() { impl_ = nullptr; }
+
+   private:
+    Impl* impl_;
+    InstanceId id_;
+  };
+
+  /// Containers of one pod become one instance; what its main container does not run in any more, or not yet, goes.
+  std::vector<Adopted> gather_pods(std::vector<Adopted> found) {
+    std::vector<Adopted> out;
+    std::map<InstanceId, std::vector<PodInstance::Found>> beside;
+    std::map<InstanceId, Adopted> mains;
+    for (auto& one : found) {
+      const auto* record = logs_.find(one.instance->id());
+      const InstanceId pod = record ? record->pod : InstanceId();
+      if (pod.empty())
+        out.push_back(std::move(one));
+      else if (pod == one.instance->id())
+        mains.emplace(pod, std::move(one));
+      else
+        beside[pod].push_back({.name = record->container,
+                               .instance = std::move(one.instance),
+                               .restarts = logs_.ended_runs(pod, record->container)});
+    }
+    for (auto& [id, main] : mains) {
+      auto pod = std::make_shared<PodInstance>(pod_doors(main.owner), id);
+      pod->adopt(std::move(main.instance), std::exchange(beside[id], {}));
+      out.push_back({.instance = std::move(pod), .owner = main.owner, .id_range = main.id_range});
+    }
+    for (auto& [id, left] : beside)
+      for (auto& one : left) {
+        log::info("removing a container without its instance", {{"instance", one.instance->id().text()}});
+        auto stop = [](std::shared_ptr<Instance> instance) -> awaitable<void> {
+          co_await instance->stop(std::chrono::milliseconds(0));
+        };
+        tasks_.spawn("stop a container", stop(std::move(one.instance)));
+      }
+    return out;
+  }
+
   std::shared_ptr<RunnerInstance> make(const InstanceId& id) {
     auto instance = std::make_shared<RunnerInstance>(executor_, runner_, id, logs_.path_of(id));
     // The record is written after the caller has its answer.
@@ -348,6 +436,7 @@ class RunnerLauncher::Impl {
 
   Executor executor_;
   Runner& runner_;
+  SteadyClock clock_;
   LogFiles logs_;
   std::map<InstanceId, std::shared_ptr<RunnerInstance>> running_;  // started by us or adopted, not yet given back
   std::optional<std::vector<Exit>> early_exits_;                   // while adopt() waits for the list

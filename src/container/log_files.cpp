@@ -42,15 +42,18 @@ json::object describe(const InstanceSpec& spec, const LogFiles::Record& record) 
   json::array argv;
   for (const auto& argument : spec.process.argv) argv.emplace_back(argument);
   // No environment: it holds secrets.
-  return {{"id", record.id.text()},
-          {"owner", record.owner},
-          {"started", to_rfc3339_nano(record.started)},
-          {"idRange", record.id_range},
-          {"layers", std::move(layers)},
-          {"argv", std::move(argv)},
-          {"uid", spec.process.uid},
-          {"memoryBytes", spec.limits.memory_bytes},
-          {"cpuMillis", spec.limits.cpu_millis}};
+  json::object described{{"id", record.id.text()},
+                         {"owner", record.owner},
+                         {"started", to_rfc3339_nano(record.started)},
+                         {"idRange", record.id_range},
+                         {"layers", std::move(layers)},
+                         {"argv", std::move(argv)},
+                         {"uid", spec.process.uid},
+                         {"memoryBytes", spec.limits.memory_bytes},
+                         {"cpuMillis", spec.limits.cpu_millis}};
+  if (!record.pod.empty()) described["pod"] = record.pod.text();
+  if (!record.container.empty()) described["container"] = record.container;
+  return described;
 }
 
 std::optional<LogFiles::Record> parse_record(std::string_view text) {
@@ -70,7 +73,10 @@ std::optional<LogFiles::Record> parse_record(std::string_view text) {
                           .owner = std::string(text_at("owner")),
                           .started = *started,
                           .id_range = static_cast<std::uint32_t>(range->get_int64()),
-                          .running = false};
+                          .running = false,
+                          .pod = InstanceId::parse(text_at("pod")).value_or(InstanceId()),
+                          .container = std::string(text_at("container")),
+                          .waiting = {}};
 }
 
 }  // namespace
@@ -137,15 +143,27 @@ void LogFiles::load() {
   }
 }
 
+LogFiles::Record LogFiles::record_for(const InstanceSpec& spec, std::string owner) {
+  return {.id = spec.id,
+          .owner = std::move(owner),
+          .started = {},
+          .id_range = spec.id_range,
+          .running = true,
+          .pod = spec.pod,
+          .container = spec.name,
+          .waiting = {}};
+}
+
 Result<Fd> LogFiles::open(const InstanceSpec& spec, std::string owner, WallTime now) {
-  Record record{.id = spec.id, .owner = std::move(owner), .started = now, .id_range = spec.id_range, .running = true};
+  Record record = record_for(spec, std::move(owner));
+  record.started = now;
   if (auto written = write_file(record_of(spec.id), json::serialize(describe(spec, record)), 0640); !written)
     return fail(std::move(written.error()));
   return open_log(std::move(record));
 }
 
 Result<Fd> LogFiles::open_waiting(const InstanceSpec& spec, std::string owner) {
-  Record record{.id = spec.id, .owner = std::move(owner), .id_range = spec.id_range, .running = true};
+  Record record = record_for(spec, std::move(owner));
   record.waiting = json::serialize(describe(spec, record));
   return open_log(std::move(record));
 }
@@ -187,7 +205,6 @@ void LogFiles::set_ended(const InstanceId& id, const Exit& exit) {
   auto found = records_.find(id);
   if (found == records_.end()) return;
   found->second.running = false;
-  const std::string owner = found->second.owner;
   if (auto text = read_file(record_of(id), record_bytes_max)) {
     boost::system::error_code error;
     auto value = json::parse(*text, error);
@@ -198,13 +215,23 @@ void LogFiles::set_ended(const InstanceId& id, const Exit& exit) {
       (void)write_file(record_of(id), json::serialize(value), 0640);
     }
   }
-  prune(owner);
+  prune(found->second);
 }
 
-void LogFiles::prune(const std::string& owner) {
+int LogFiles::ended_runs(const InstanceId& pod, std::string_view container) const {
+  return static_cast<int>(std::ranges::count_if(records_, [&](const auto& pair) {
+    const auto& record = pair.second;
+    return record.pod == pod && record.container == container && !record.running;
+  }));
+}
+
+/// Containers of one name are kept apart from those of another: one that ends all the time takes nobody's place.
+void LogFiles::prune(const Record& one) {
+  const std::string owner = one.owner;
+  const std::string container = one.container;
   std::vector<const Record*> ended;
   for (const auto& [id, record] : records_)
-    if (record.owner == owner && !record.running) ended.push_back(&record);
+    if (record.owner == owner && record.container == container && !record.running) ended.push_back(&record);
   std::ranges::sort(ended, std::ranges::greater(), &Record::started);
   for (std::size_t i = options_.keep_ended; i < ended.size(); ++i) {
     const InstanceId id = ended[i]->id;
@@ -221,8 +248,12 @@ std::vector<RunnerLauncher::LogFile> LogFiles::of(std::string_view owner) const 
   std::ranges::sort(mine, std::ranges::greater(), &Record::started);
   std::vector<RunnerLauncher::LogFile> out;
   for (const auto* record : mine)
-    out.push_back(
-        {.id = record->id, .owner = record->owner, .path = path_of(record->id).string(), .running = record->running});
+    out.push_back({.id = record->id,
+                   .owner = record->owner,
+                   .path = path_of(record->id).string(),
+                   .running = record->running,
+                   .pod = record->pod,
+                   .container = record->container});
   return out;
 }
 

@@ -28,6 +28,8 @@ class LogFiles {
     WallTime started;
     std::uint32_t id_range = 0;
     bool running = false;
+    InstanceId pod;
+    std::string container;
     std::string waiting;  // the record's text, until begin() writes it
   };
 
@@ -41,6 +43,8 @@ class LogFiles {
   /// Drops the log of one that never began.
   void forget(const InstanceId& id);
   const Record* find(const InstanceId& id) const;
+  /// How many ended runs of a container of a pod have a record still.
+  int ended_runs(const InstanceId& pod, std::string_view container) const;
   void set_running(const InstanceId& id);
   /// Notes the end and drops what `keep_ended` does not keep.
   void set_ended(const InstanceId& id, const Exit& exit);
@@ -53,9 +57,10 @@ class LogFiles {
 
  private:
   std::filesystem::path record_of(const InstanceId& id) const;
+  static Record record_for(const InstanceSpec& spec, std::string owner);
   Result<Fd> open_log(Record record);
   void load();
-  void prune(const std::string& owner);
+  void prune(const Record& one);
 
   std::filesystem::path folder_;
   LogOptions options_;

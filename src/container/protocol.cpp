@@ -185,6 +185,11 @@ Result<void> check_spec(const InstanceSpec& spec) {
   if (spec.mounts.size() > step_mounts_max)
     return fail(Errc::invalid, fmt::format("a step may have {} mounts", step_mounts_max));
   if (auto checked = check_volumes(spec); !checked) return checked;
+  if (!spec.pod.empty() && (!spec.step.empty() || spec.privileges != Privileges::none || spec.parkable))
+    return fail(Errc::denied, "pods are of services, and what runs in one is not parked");
+  if (!spec.pod.empty() && !spec.volumes.empty())
+    return fail(Errc::invalid, "what runs in a pod has the volumes of the pod");
+  if (spec.is_pod()) return fail(Errc::invalid, "the runner takes one container at a time");
   if (spec.privileges == Privileges::build && spec.step.empty())
     return fail(Errc::denied, "build privileges are for steps");
   // It names no file: the runner knows the runtimes, the front only their names.
@@ -205,6 +210,11 @@ Result<InstanceSpec> parse_spec(const PrepareBody& body, const Fd& memory) {
     auto step = parse_id(body.step);
     if (!step) return fail(std::move(step.error()));
     spec.step = *step;
+  }
+  if (!is_blank(body.pod)) {
+    auto pod = parse_id(body.pod);
+    if (!pod) return fail(std::move(pod.error()));
+    spec.pod = *pod;
   }
   if (body.privileges > 1 || body.allow_root > 1 || body.parkable > 1 || body.reserved != 0)
     return fail(Errc::invalid, "a flag out of bounds");
@@ -228,6 +238,15 @@ Result<InstanceSpec> parse_spec(const PrepareBody& body, const Fd& memory) {
   spec.parkable = body.parkable == 1;
   if (auto checked = check_spec(spec); !checked) return fail(std::move(checked.error()));
   return spec;
+}
+
+Result<void> check_pod(const InstanceSpec& spec) {
+  if (spec.id_range >= id_ranges_max || spec.id_range == store_id_range)
+    return fail(Errc::invalid,
+                fmt::format("id ranges of pods go from 1 to {}, not {}", id_ranges_max - 1, spec.id_range));
+  if (!spec.volume_mounts.empty() || !spec.message_path.empty())
+    return fail(Errc::invalid, "volumes are mounted by what runs in the pod");
+  return check_volumes(spec);
 }
 
 // --- one function a shape of body
@@ -415,6 +434,21 @@ Result<Request> parse_update_volumes(string_view bytes, std::vector<Fd>& fds) {
   return update;
 }
 
+Result<Request> parse_open_pod(string_view bytes, std::vector<Fd>& fds) {
+  auto body = value_of<OpenPodBody>(bytes);
+  if (!body) return fail(std::move(body.error()));
+  auto id = parse_id(body->id);
+  if (!id) return fail(std::move(id.error()));
+  auto egress = parse_egress_body(body->egress);
+  if (!egress) return fail(std::move(egress.error()));
+  auto memory = read_sealed(fds[0], volumes_wire_max);
+  if (!memory) return fail(std::move(memory.error()));
+  OpenPod open{.spec = {.id = *id, .id_range = body->id_range, .egress = std::move(*egress)}};
+  if (auto parsed = parse_volumes(*memory, open.spec); !parsed) return fail(std::move(parsed.error()));
+  if (auto checked = check_pod(open.spec); !checked) return fail(std::move(checked.error()));
+  return open;
+}
+
 template <class T>
 Result<Request> parse_empty(string_view bytes) {
   if (!bytes.empty()) return fail(Errc::invalid, "this verb has no body");
@@ -434,6 +468,7 @@ std::size_t fds_expected(Verb verb) {
     case Verb::execute:
     case Verb::begin_command:
     case Verb::update_volumes:
+    case Verb::open_pod:
       return 1;
     default:
       return 0;
@@ -503,6 +538,10 @@ Result<Request> parse_body(Verb verb, string_view bytes, std::vector<Fd>& fds) {
       return parse_begin_command(bytes, fds);
     case Verb::update_volumes:
       return parse_update_volumes(bytes, fds);
+    case Verb::open_pod:
+      return parse_open_pod(bytes, fds);
+    case Verb::close_pod:
+      return parse_with_id<ClosePod>(bytes);
     case Verb::exit_notice:
     case Verb::restart_notice:
       break;
@@ -543,6 +582,8 @@ std::string_view to_string(Verb verb) {
                                     "execute",
                                     "begin_command",
                                     "update_volumes",
+                                    "open_pod",
+                                    "close_pod",
                                     "exit_notice",
                                     "restart_notice"};
   const auto index = static_cast<std::size_t>(verb);
@@ -669,12 +710,29 @@ Result<Outgoing> encode_update_volumes(const InstanceSpec& spec) {
   return out;
 }
 
+Result<Outgoing> encode_open_pod(const InstanceSpec& spec) {
+  const InstanceSpec pod{.id = spec.id, .id_range = spec.id_range, .egress = spec.egress, .volumes = spec.volumes};
+  if (auto checked = check_pod(pod); !checked) return fail(std::move(checked.error()));
+  if (pod.egress.allow.size() > EgressPolicy::allow_max)
+    return fail(Errc::invalid, fmt::format("an allow-list has at most {} entries", EgressPolicy::allow_max));
+  OpenPodBody body;
+  put_id(body.id, pod.id);
+  body.id_range = pod.id_range;
+  body.egress = egress_body(pod.egress);
+  auto memory = seal(bytes_of_volumes(pod));
+  if (!memory) return fail(std::move(memory.error()));
+  Outgoing out{.verb = Verb::open_pod, .body = std::string(bytes_of(body)), .fds = {}};
+  out.fds.push_back(std::move(*memory));
+  return out;
+}
+
 Result<Outgoing> encode_prepare(const InstanceSpec& spec, Fd log) {
   if (auto checked = check_process(spec.process); !checked) return fail(std::move(checked.error()));
   if (auto checked = check_spec(spec); !checked) return fail(std::move(checked.error()));
   PrepareBody body;
   put_id(body.id, spec.id);
   put_id(body.step, spec.step);
+  put_id(body.pod, spec.pod);
   body.id_range = spec.id_range;
   put_process(body, spec.process);
   body.memory_bytes = spec.limits.memory_bytes;

@@ -24,7 +24,7 @@
 
 namespace wick::container::protocol {
 
-inline constexpr std::uint32_t magic = 0x374b4357;  // "WCK7"; changes with the layout of any struct below
+inline constexpr std::uint32_t magic = 0x384b4357;  // "WCK8"; changes with the layout of any struct below
 
 inline constexpr std::size_t process_bytes_max = 256 << 10;
 inline constexpr std::size_t process_strings_max = 4096;
@@ -71,6 +71,8 @@ enum class Verb : std::uint16_t {
   execute,
   begin_command,
   update_volumes,
+  open_pod,
+  close_pod,
   exit_notice,     // runner to front only:
   restart_notice,  // the runner before this one died; what was asked of it is not answered
 };
@@ -169,6 +171,7 @@ struct EgressBody {
 struct PrepareBody {
   char id[InstanceId::size] = {};
   char step[InstanceId::size] = {};  // all NUL: none
+  char pod[InstanceId::size] = {};   // likewise
   std::uint32_t id_range = 0;
   std::uint32_t uid = 0;
   std::uint32_t gid = 0;
@@ -189,6 +192,13 @@ struct PrepareBody {
   Text<runtime_name_bytes_max> runtime;
   EgressBody egress;
   LayerList layers;
+};
+
+/// The volumes are in the memfd. The reply has no body but three descriptors, as that to prepare.
+struct OpenPodBody {
+  char id[InstanceId::size] = {};
+  std::uint32_t id_range = 0;
+  EgressBody egress;
 };
 
 struct PackBody {
@@ -396,10 +406,18 @@ struct UpdateVolumes {
   InstanceSpec spec;  // its id, volumes and mounts
 };
 
+struct OpenPod {
+  InstanceSpec spec;  // its id, id range, egress and volumes
+};
+
+struct ClosePod {
+  InstanceId pod;
+};
+
 using Request = std::variant<Prepare, Start, Signal, Remove, List, Connect, GetUsage, GetListening, HasLayer,
                              ImportLayer, ListLayers, RemoveLayer, Pack, ResolveUser, OpenStep, UnpackInto, PackStep,
                              PublishStep, DiscardStep, PackLayer, Bootstrap, Park, Freeze, Thaw, AwaitListening,
-                             ListenInside, Execute, BeginCommand, UpdateVolumes>;
+                             ListenInside, Execute, BeginCommand, UpdateVolumes, OpenPod, ClosePod>;
 
 struct Received {
   std::uint64_t number = 0;  // the front's name for the request, echoed in the reply
@@ -429,6 +447,7 @@ Result<Outgoing> encode_execute(const InstanceId& id, const Process& process, st
 Result<Outgoing> encode_begin_command(const InstanceId& id, const Process& process, CommandOptions options);
 /// The body is an IdBody, the volumes are in the memfd.
 Result<Outgoing> encode_update_volumes(const InstanceSpec& spec);
+Result<Outgoing> encode_open_pod(const InstanceSpec& spec);
 EgressBody egress_body(const EgressPolicy& policy);
 Result<EgressPolicy> parse_egress_body(const EgressBody& body);
 IdBody id_body(const InstanceId& id);

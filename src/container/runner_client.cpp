@@ -211,11 +211,29 @@ awaitable<Result<Prepared>> RunnerClient::prepare(InstanceSpec spec, Fd log) {
   auto reply = co_await impl_->call(std::move(request));
   if (!reply) co_return fail(std::move(reply.error()));
   auto body = value_of<PreparedBody>(reply->bytes);
-  if (!body || reply->fds.size() != 4) co_return fail(Errc::corrupt, "the runner's answer to prepare is none");
+  const std::size_t expected = spec.pod.empty() ? 4 : 1;
+  if (!body || reply->fds.size() != expected) co_return fail(Errc::corrupt, "the runner's answer to prepare is none");
   auto& fds = reply->fds;
-  Prepared prepared{.pid = body->pid, .pidfd = std::move(fds[0]), .inside = inside_of(std::span(fds).subspan(1))};
+  Prepared prepared{.pid = body->pid, .pidfd = std::move(fds[0]), .inside = {}};
+  if (!spec.pod.empty()) co_return prepared;
+  prepared.inside = inside_of(std::span(fds).subspan(1));
   if (impl_->inside_opened) impl_->inside_opened(spec.id, spec.egress, std::move(prepared.inside));
   co_return prepared;
+}
+
+awaitable<Result<Inside>> RunnerClient::open_pod(InstanceSpec spec) {
+  auto request = encode_open_pod(spec);
+  auto reply = co_await impl_->call(std::move(request));
+  if (!reply) co_return fail(std::move(reply.error()));
+  if (reply->fds.size() != 3) co_return fail(Errc::corrupt, "the runner's answer to open_pod is none");
+  Inside inside = inside_of(reply->fds);
+  if (impl_->inside_opened) impl_->inside_opened(spec.id, spec.egress, std::move(inside));
+  co_return inside;
+}
+
+awaitable<Result<void>> RunnerClient::close_pod(InstanceId pod) {
+  if (impl_->inside_gone) impl_->inside_gone(pod);
+  return impl_->call_for_nothing(with_id(Verb::close_pod, pod));
 }
 
 awaitable<Result<void>> RunnerClient::listen_inside(InstanceId id) {

@@ -203,8 +203,19 @@ class Server {
     if (!prepared) co_return fail(std::move(prepared.error()));
     Answer answer = body_of(PreparedBody{.pid = prepared->pid});
     answer.fds.push_back(std::move(prepared->pidfd));
-    add_inside(answer, std::move(prepared->inside));
+    if (prepared->inside.http) add_inside(answer, std::move(prepared->inside));
     co_return answer;
+  }
+  awaitable<Result<Answer>> act(OpenPod verb) {
+    auto inside = co_await instances_.pods().open(std::move(verb.spec));
+    if (!inside) co_return fail(std::move(inside.error()));
+    Answer answer;
+    add_inside(answer, std::move(*inside));
+    co_return answer;
+  }
+  awaitable<Result<Answer>> act(ClosePod verb) {
+    instances_.pods().close(verb.pod);
+    co_return Answer{};
   }
   awaitable<Result<Answer>> act(ListenInside verb) {
     auto inside = instances_.listen_inside(verb.id);

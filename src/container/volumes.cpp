@@ -173,12 +173,14 @@ Result<void> check_volumes(const InstanceSpec& spec) {
                 fmt::format("the volumes hold {} files of {} in all, at most {} of {} are allowed", files,
                             human_bytes(bytes), volume_files_max, human_bytes(volume_bytes_max)));
   for (const auto& mount : spec.volume_mounts) {
-    if (mount.volume >= spec.volumes.size()) return wrong("a mount is of a volume that is not there");
+    // The pod's are looked at where the pod is known (Pods::enter).
+    const bool is_known = mount.volume < spec.volumes.size();
+    if (!is_known && spec.pod.empty()) return wrong("a mount is of a volume that is not there");
     if (!is_mountable(mount.target))
       return wrong(fmt::format("nothing can be mounted on '{}'", printable(mount.target, 100)));
     if (!mount.sub_path.empty() && !is_below(mount.sub_path))
       return wrong(fmt::format("'{}' is not a path below a volume", printable(mount.sub_path, 100)));
-    if (mount.writable && spec.volumes[mount.volume].bytes_max == 0)
+    if (is_known && mount.writable && spec.volumes[mount.volume].bytes_max == 0)
       return fail(Errc::denied, "a volume with files is mounted read-only");
   }
   if (!spec.message_path.empty() && !is_mountable(spec.message_path))
@@ -186,24 +188,45 @@ Result<void> check_volumes(const InstanceSpec& spec) {
   return {};
 }
 
-Result<Volumes> Volumes::attach(const InstanceSpec& spec, const fs::path& area) {
-  Volumes out;
-  if (spec.volume_mounts.empty() && spec.message_path.empty()) return out;
-  out.folder_ = area / "v" / spec.id.text();
-  if (auto made = make_folders(out.folder_.parent_path(), 0711); !made) return fail(std::move(made.error()));
-  if (auto made = make_folders(out.folder_, 0711); !made) return fail(std::move(made.error()));
+Result<void> Volumes::open_folder(const fs::path& folder) {
+  folder_ = folder;
+  if (auto made = make_folders(folder_.parent_path(), 0711); !made) return made;
+  return make_folders(folder_, 0711);
+}
+
+Result<void> Volumes::mount_all(const InstanceSpec& spec) {
   const uid_t root = first_id(spec.id_range);
-  const auto place_of = [&](std::size_t volume) { return out.folder_ / std::to_string(volume); };
   for (const auto& volume : spec.volumes) {
     // Kubernetes' modes: everybody may write to an emptyDir.
-    auto place = out.mount_next(root, is_of_files(volume) ? "0755" : "0777", size_of(volume));
+    auto place = mount_next(root, is_of_files(volume) ? "0755" : "0777", size_of(volume));
     if (!place) return fail(std::move(place.error()));
     if (!is_of_files(volume)) continue;
     if (auto filled = publish_files(*place, volume.files, root); !filled)
       return fail(std::move(filled.error()).within("volume"));
   }
+  return {};
+}
+
+Result<Volumes> Volumes::of_pod(const InstanceSpec& spec, const fs::path& area) {
+  Volumes out;
+  if (spec.volumes.empty()) return out;
+  // Beside the folder of the instance with the pod's id.
+  if (auto opened = out.open_folder(area / "v" / (std::string(spec.id.text()) + ".pod")); !opened)
+    return fail(std::move(opened.error()));
+  if (auto mounted = out.mount_all(spec); !mounted) return fail(std::move(mounted.error()));
+  return out;
+}
+
+Result<Volumes> Volumes::attach(const InstanceSpec& spec, const fs::path& area, const Volumes* shared) {
+  Volumes out;
+  if (spec.volume_mounts.empty() && spec.message_path.empty()) return out;
+  if (auto opened = out.open_folder(area / "v" / spec.id.text()); !opened) return fail(std::move(opened.error()));
+  const uid_t root = first_id(spec.id_range);
+  if (!shared)
+    if (auto mounted = out.mount_all(spec); !mounted) return fail(std::move(mounted.error()));
+  const auto& folder = shared ? shared->folder_ : out.folder_;
   for (const auto& mount : spec.volume_mounts) {
-    const auto place = place_of(mount.volume);
+    const auto place = folder / std::to_string(mount.volume);
     std::error_code missing;
     // As the kubelet has it: what is not there is an empty folder.
     if (!mount.sub_path.empty() && !fs::exists(place / mount.sub_path, missing))

@@ -28,7 +28,11 @@ Result<void> check_volumes(const InstanceSpec& spec);
 /// Attached below `area` until dropped.
 class Volumes {
  public:
-  static Result<Volumes> attach(const InstanceSpec& spec, const std::filesystem::path& area);
+  /// Those of `spec`; with `shared`, a pod's, only its mounts of these.
+  static Result<Volumes> attach(const InstanceSpec& spec, const std::filesystem::path& area,
+                                const Volumes* shared = nullptr);
+  /// Those of a pod, for several attach() until it is dropped.
+  static Result<Volumes> of_pod(const InstanceSpec& spec, const std::filesystem::path& area);
   Volumes() = default;
   Volumes(Volumes&& other) noexcept
       : entries_(std::move(other.entries_)),
@@ -42,6 +46,8 @@ class Volumes {
   Fd take_message() { return std::move(message_); }
 
  private:
+  Result<void> open_folder(const std::filesystem::path& folder);
+  Result<void> mount_all(const InstanceSpec& spec);
   Result<std::filesystem::path> mount_next(uid_t root, std::string_view mode, std::uint64_t size);
   Result<void> attach_message(const std::string& target, uid_t root);
 

@@ -24,7 +24,8 @@ void check_volumes_of(const InstanceSpec& spec) {
     for (const auto& file : volume.files)
       require(!file.path.empty() && file.path[0] != '/' && !file.path.starts_with("..") && file.mode <= 0777);
   for (const auto& mount : spec.volume_mounts) {
-    require(mount.volume < spec.volumes.size() && mount.target.starts_with('/') && mount.target.size() > 1);
+    require(spec.pod.empty() ? mount.volume < spec.volumes.size() : mount.volume <= volumes_max);  // Pods::enter
+    require(mount.target.starts_with('/') && mount.target.size() > 1);
     require(mount.target.find("/../") == std::string::npos && mount.sub_path.find("/../") == std::string::npos);
   }
 }
@@ -38,6 +39,13 @@ void check(const protocol::Prepare& prepare) {
   require(spec.egress.allow.size() <= EgressPolicy::allow_max);
   for (const auto& rule : spec.egress.allow) require(rule.prefix <= 32);
   check_volumes_of(spec);
+  if (!spec.pod.empty()) require(spec.volumes.empty() && spec.step.empty() && !spec.parkable);
+}
+
+void check(const protocol::OpenPod& open) {
+  require(!open.spec.id.empty() && open.spec.id_range > store_id_range && open.spec.id_range < id_ranges_max);
+  require(open.spec.volume_mounts.empty() && open.spec.egress.allow.size() <= EgressPolicy::allow_max);
+  check_volumes_of(open.spec);
 }
 
 void check(const protocol::Execute& execute) {
@@ -62,10 +70,15 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   // prepare takes two descriptors, the verbs with a file one: try what the verb wants.
   if (size > 6 && data[6] == static_cast<std::uint8_t>(protocol::Verb::prepare))
     if (auto null = open_file("/dev/null", O_RDWR)) fds.push_back(std::move(*null));
-  auto received = protocol::parse_request(bytes.substr(0, split), std::move(fds));
+  // The magic changes with every layout: seeds of an older one would be of no use.
+  std::string request(bytes.substr(0, split));
+  if (request.size() >= sizeof protocol::magic)
+    request.replace(0, sizeof protocol::magic, protocol::bytes_of(protocol::magic));
+  auto received = protocol::parse_request(request, std::move(fds));
   if (!received || !received->request) return 0;
   if (const auto* prepare = std::get_if<protocol::Prepare>(&*received->request)) check(*prepare);
   if (const auto* update = std::get_if<protocol::UpdateVolumes>(&*received->request)) check_volumes_of(update->spec);
+  if (const auto* open = std::get_if<protocol::OpenPod>(&*received->request)) check(*open);
   if (const auto* execute = std::get_if<protocol::Execute>(&*received->request)) check(*execute);
   if (const auto* begin = std::get_if<protocol::BeginCommand>(&*received->request)) check(*begin);
   return 0;

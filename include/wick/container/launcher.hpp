@@ -9,9 +9,22 @@
 #include <string>
 #include <vector>
 
+#include "wick/base/time.hpp"
 #include "wick/container/runner.hpp"
 
 namespace wick::container {
+
+/// One container of an instance that has several.
+struct ContainerView {
+  std::string name;
+  enum class Kind : std::uint8_t { init, beside, main } kind = Kind::main;
+  enum class State : std::uint8_t { waiting, running, terminated } state = State::waiting;
+  InstanceId id;  // of its newest run; empty: it never ran
+  pid_t pid = 0;
+  int restarts = 0;
+  WallTime since{};          // in this state
+  std::optional<Exit> last;  // how its run before this one ended, or this one
+};
 
 /// One thing that runs, will run, or is held. Dropping the last reference does not stop it: instances outlive the
 /// daemon; call stop().
@@ -47,6 +60,16 @@ class Instance {
   virtual awaitable<Result<std::vector<Listening>>> listening() = 0;
   /// The last `lines` lines of stdout and stderr, at most 64 KiB.
   virtual std::vector<std::string> log_tail(std::size_t lines) const = 0;
+
+  // --- one of several containers; otherwise these are of no effect
+  /// An adopted one learns what its containers are: from then on one that ends is started again.
+  virtual void resume(const InstanceSpec& /*spec*/) {}
+  /// Returns once everything beside the main container runs. Errors: unavailable when the instance ended instead.
+  virtual awaitable<Result<void>> await_companions() { co_return Result<void>{}; }
+  /// In the order of the spec, init ones first and main last. Empty where there is only one.
+  virtual std::vector<ContainerView> containers() const { return {}; }
+  /// The newest run of one of them; nullptr where that never ran or is not known.
+  virtual std::shared_ptr<Instance> container(std::string_view /*name*/) const { return nullptr; }
 };
 
 class Launcher {
@@ -55,7 +78,9 @@ class Launcher {
   /// Everything up to the exec: what start() or park() goes on from. `owner` ("namespace/revision") is kept with the
   /// log and given back by adopt(). One that ends before it was started leaves no log.
   virtual awaitable<Result<std::shared_ptr<Instance>>> prepare(InstanceSpec spec, std::string owner) = 0;
-  /// Prepares and starts; returns when the process was exec'd, which is before it listens.
+  /// Prepares and starts; returns when the process was exec'd, which is before it listens. Of a spec with several
+  /// containers (a pod) it returns before any of them was started: what becomes of them is the instance's end, its
+  /// await_listening() and await_companions().
   virtual awaitable<Result<std::shared_ptr<Instance>>> launch(InstanceSpec spec, std::string owner) = 0;
 };
 
@@ -88,6 +113,8 @@ class RunnerLauncher final : public Launcher {
     std::string owner;
     std::string path;
     bool running = false;
+    InstanceId pod;         // the instance whose container it is; empty: the instance itself
+    std::string container;  // its name, where it has one
   };
   /// Whose instance that is; nothing for what was not launched here, a build step.
   std::optional<std::string> owner_of(const InstanceId& id) const;

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -100,6 +101,20 @@ inline constexpr std::size_t volumes_max = 64;  // and mounts
 inline constexpr std::size_t volume_files_max = 4096;
 inline constexpr std::size_t volume_bytes_max = 8 << 20;  // of all files: eight of Kubernetes' largest Secrets
 
+/// One more container of the same pod (Runner::open_pod): in the network of the InstanceSpec it belongs to, with the
+/// volumes of that one, and else on its own: a root, a control group, a user and a log.
+struct Companion {
+  bool operator==(const Companion&) const = default;
+  std::string name;
+  std::vector<Digest> layers;
+  Process process;
+  Limits limits;
+  bool allow_root = false;
+  std::vector<VolumeMount> volume_mounts;
+  std::string message_path;
+};
+inline constexpr std::size_t companions_max = 15;  // of a pod; with its main container 16
+
 struct InstanceSpec {
   bool operator==(const InstanceSpec&) const = default;
   InstanceId id;
@@ -120,6 +135,13 @@ struct InstanceSpec {
   std::vector<VolumeMount> volume_mounts;
   /// Absolute; of a service: a file there takes what the program has to say at its end (Exit::message). Empty: none.
   std::string message_path;
+  InstanceId pod;    // runs in this one: network, egress and `volumes` are the pod's, its own are empty
+  std::string name;  // of its container; the runner does not see it
+  /// What Launcher makes a pod of; the runner takes neither. `init` run one after the other, each to its end, before
+  /// the others start.
+  std::vector<Companion> init;
+  std::vector<Companion> beside;
+  bool is_pod() const { return !init.empty() || !beside.empty(); }
 };
 
 /// Sockets of the front inside an instance's network namespace: whoever comes in by them is that instance.
@@ -134,7 +156,7 @@ struct Inside {
 struct Prepared {
   pid_t pid = 0;
   Fd pidfd;
-  Inside inside;
+  Inside inside;  // empty where the pod has it
 };
 
 struct Exit {
@@ -143,6 +165,10 @@ struct Exit {
   bool known = true;  // false: it ended while no runner was its parent, the status is a guess
   bool out_of_memory = false;
   std::string message;  // what it left in InstanceSpec::message_path, at most message_bytes_max of it
+  /// Of a pod: the name of the container that ended it by its own end; empty: the main one did.
+  std::string companion;
+  bool of_init = false;              // that was one of InstanceSpec::init
+  std::optional<Error> not_started;  // of a pod: a container did not even start, and why
 };
 inline constexpr std::size_t message_bytes_max = 4096;  // Kubernetes' own
 
@@ -211,6 +237,17 @@ struct UserIds {
 class Runner {
  public:
   virtual ~Runner() = default;
+
+  // --- pods: what several instances share
+  /// Makes a network, and the volumes of `spec`, that the instances with `pod` set to its id run in: of `spec` its id,
+  /// id_range, egress and volumes count. One of its instances may have the pod's id; who comes in by the listeners is
+  /// that one. Errors: already_exists, overloaded.
+  virtual awaitable<Result<Inside>> open_pod(InstanceSpec /*spec*/) {
+    co_return fail(Errc::unsupported, "no pods here");
+  }
+  /// No further instance may come; gives the network and the volumes back with the last one in it. Unknown ids are
+  /// fine. A pod does not survive the runner: what runs in it does, but nothing is added any more.
+  virtual awaitable<Result<void>> close_pod(InstanceId /*pod*/) { co_return Result<void>{}; }
 
   // --- instances
   /// Mounts the root, makes namespaces and cgroup, `runc create`: everything up to the exec of argv[0].

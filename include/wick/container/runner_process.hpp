@@ -53,6 +53,8 @@ class RunnerClient final : public Runner {
   /// Ends run().
   void close();
 
+  awaitable<Result<Inside>> open_pod(InstanceSpec spec) override;
+  awaitable<Result<void>> close_pod(InstanceId pod) override;
   awaitable<Result<Prepared>> prepare(InstanceSpec spec, Fd log) override;
   awaitable<Result<void>> park(InstanceId id) override;
   awaitable<Result<void>> start(InstanceId id) override;
@@ -71,8 +73,8 @@ class RunnerClient final : public Runner {
   awaitable<Result<std::vector<Listening>>> listening(InstanceId id) override;
   void on_exit(std::function<void(const Exit&)> callback) override;
   void on_restart(std::function<void()> callback) override;
-  /// `opened` is given the listeners inside each instance that prepare() makes, in place of its caller; `gone` is told
-  /// when they are of no use any more. Both before prepare() is called first.
+  /// `opened` is given the listeners inside each instance that prepare() makes and each pod, in place of its caller;
+  /// `gone` is told when they are of no use any more. Both before prepare() is called first.
   void on_inside(std::function<void(const InstanceId&, const EgressPolicy&, Inside)> opened,
                  std::function<void(const InstanceId&)> gone);
   /// Listeners inside a running instance, made anew and given to `opened`: those of prepare() ended with the front that

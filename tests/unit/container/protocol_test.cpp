@@ -125,6 +125,55 @@ TEST_CASE("files for an instance that runs arrive as they were sent, and stay in
   CHECK_FALSE(parse(Verb::update_volumes, std::string(bytes_of(id_body(spec.id))), std::move(fds)));
 }
 
+TEST_CASE("a pod arrives with its network policy and volumes, and what runs in it names it") {
+  InstanceSpec pod{.id = *InstanceId::parse("00112233445566ff"), .id_range = 5};
+  pod.egress.base = Egress::none;
+  pod.volumes = {{.bytes_max = 1 << 20}, {.files = {{"a", 0400, "one"}}}};
+  auto out = encode_open_pod(pod);
+  REQUIRE(out);
+  auto request = parse(Verb::open_pod, out->body, std::move(out->fds));
+  REQUIRE(request);
+  CHECK(std::get<OpenPod>(*request).spec == pod);
+
+  auto member = service();
+  member.pod = pod.id;
+  member.volume_mounts = {{.volume = 1, .target = "/data"}};
+  auto entering = encode_prepare(member, null_file());
+  REQUIRE(entering);
+  auto heard = parse(Verb::prepare, entering->body, std::move(entering->fds));
+  REQUIRE(heard);
+  CHECK(std::get<Prepare>(*heard).spec.pod == pod.id);
+  CHECK(std::get<Prepare>(*heard).spec.volume_mounts == member.volume_mounts);
+}
+
+TEST_CASE("pods are of services, and what runs in one has no volumes of its own") {
+  const InstanceSpec pod{.id = *InstanceId::parse("00112233445566ff"), .id_range = 5};
+  auto wrong = pod;
+  wrong.id_range = store_id_range;
+  CHECK_FALSE(encode_open_pod(wrong));
+  wrong.id_range = id_ranges_max;
+  CHECK_FALSE(encode_open_pod(wrong));
+  wrong = pod;
+  wrong.volumes.resize(volumes_max + 1, Volume{.bytes_max = 4096});
+  CHECK_FALSE(encode_open_pod(wrong));
+  auto body = *protocol::value_of<OpenPodBody>(encode_open_pod(pod)->body);
+  body.id_range = store_id_range;
+  CHECK_FALSE(parse(Verb::open_pod, bytes_of(body), std::move(encode_open_pod(pod)->fds)));
+
+  auto member = service();
+  member.pod = pod.id;
+  for (const auto& change : std::initializer_list<std::function<void(InstanceSpec&)>>{
+           [](InstanceSpec& spec) { spec.volumes = {{.bytes_max = 4096}}; },
+           [](InstanceSpec& spec) { spec.parkable = true; },
+           [](InstanceSpec& spec) { spec.init.push_back({.name = "x"}); },
+           [](InstanceSpec& spec) { spec.volume_mounts = {{.volume = volumes_max + 1, .target = "/x"}}; }}) {
+    auto spec = member;
+    change(spec);
+    auto out = encode_prepare(spec, null_file());
+    if (out) CHECK_FALSE(parse(Verb::prepare, out->body, std::move(out->fds)));
+  }
+}
+
 TEST_CASE("a head that is not ours ends the connection") {
   CHECK_FALSE(parse_request("", {}));
   CHECK_FALSE(parse_request("x", {}));
