@@ -3,14 +3,18 @@
 #include <unistd.h>
 #include <catch2/catch.hpp>
 
+#include <atomic>
 #include <boost/asio/error.hpp>
+#include <boost/asio/executor_work_guard.hpp>
 #include <boost/system/system_error.hpp>
+#include <thread>
 
 #include "support/fake_clock.hpp"
 #include "support/run_loop.hpp"
 #include "wick/os/child_process.hpp"
 #include "wick/os/deadline.hpp"
 #include "wick/os/files.hpp"
+#include "wick/os/other_loop.hpp"
 #include "wick/os/seqpacket.hpp"
 #include "wick/os/slots.hpp"
 #include "wick/os/systemd.hpp"
@@ -198,6 +202,33 @@ TEST_CASE("work on the pool comes back to the loop, exceptions included") {
     co_return co_await workers.run(job);
   };
   CHECK_THROWS_WITH(run_on(loop, bad()), "no");
+}
+
+TEST_CASE("work on another loop brings back its value or exception, and ends when its caller is cancelled") {
+  asio::io_context there(1);
+  auto work = asio::make_work_guard(there);
+  std::thread thread([&] { there.run(); });
+  asio::io_context here(1);
+  SteadyClock clock;
+  const auto number = run_on(here, on_loop<std::thread::id>(there.get_executor(), []() -> awaitable<std::thread::id> {
+                               co_return std::this_thread::get_id();
+                             }));
+  CHECK(number == thread.get_id());
+  CHECK_THROWS_WITH(run_on(here, on_loop<int>(there.get_executor(), fail_at_once)), "early");
+  std::atomic<bool> cleaned_up = false;
+  auto endless = [&]() -> awaitable<int> {
+    struct CleanUp {
+      std::atomic<bool>& done;
+      ~CleanUp() { done = true; }
+    } const clean_up{cleaned_up};
+    co_await clock.sleep(1h);
+    co_return 0;
+  };
+  CHECK_THROWS_AS(run_on(here, with_deadline(clock, 1ms, on_loop<int>(there.get_executor(), endless))),
+                  DeadlineExceeded);
+  CHECK(cleaned_up);
+  work.reset();
+  thread.join();
 }
 
 TEST_CASE("passed sockets are taken only when they were meant for this process") {
