@@ -70,6 +70,12 @@ bool is_loopback(std::string_view address) { return address == "::1" || address.
 }  // namespace
 
 ServerMetrics::ServerMetrics(Metrics& metrics, std::string_view listener)
+    : series_(std::make_shared<Series>(metrics, listener)) {}
+
+ServerMetrics::ServerMetrics(const ServerMetrics& first, Executor loop_of_metrics)
+    : series_(first.series_), elsewhere_(std::move(loop_of_metrics)) {}
+
+ServerMetrics::Series::Series(Metrics& metrics, std::string_view listener)
     : metrics(metrics),
       listener(listener),
       connections(metrics.gauge("wick_http_connections", "Client connections open.", {{"listener", this->listener}})),
@@ -82,7 +88,7 @@ ServerMetrics::ServerMetrics(Metrics& metrics, std::string_view listener)
                                    "Client connections turned away or kept waiting, by reason.",
                                    {{"listener", this->listener}, {"reason", "out_of_files"}})) {}
 
-void ServerMetrics::refused_request(int status) {
+void ServerMetrics::Series::refused_request(int status) {
   metrics
       .counter("wick_http_requests_refused_total", "Requests refused before any service saw them, by status.",
                {{"listener", listener}, {"code", std::to_string(status)}})
@@ -125,11 +131,16 @@ class Server::Impl {
       : state_(executor, clock, limits, std::move(handler)), accepting_(executor), serving_(executor) {}
 
   void listen(Fd listener) {
+    if (!member_) join();
     accepting_.spawn("http accept", accept_from(std::make_unique<Stream>(state_.poller, std::move(listener))));
   }
 
   awaitable<void> stop(std::chrono::milliseconds grace) {
     state_.draining = true;
+    if (member_) {
+      state_.group->leave(member_);
+      member_->take = nullptr;
+    }
     for (auto* connection : state_.connections)
       if (connection->idle() && !connection->has_input()) connection->interrupt(ESHUTDOWN);
     accepting_.close();
@@ -168,7 +179,7 @@ class Server::Impl {
       if (error == EAGAIN) {
         co_await listener->readable();
       } else if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM) {
-        if (state_.metrics) state_.metrics->out_of_files.add();
+        if (state_.metrics) state_.metrics->out_of_files();
         log::warn("no connection can be accepted for now", {{"error", std::strerror(error)}});
         co_await state_.clock.sleep(out_of_files_pause);
       } else if (error == EBADF || error == EINVAL || error == ENOTSOCK) {
@@ -178,7 +189,24 @@ class Server::Impl {
     }
   }
 
+  void join() {
+    member_ = std::make_shared<ServerGroup::Member>(state_.executor);
+    member_->take = [this](Fd socket, const sockaddr_storage& address, Counted counted) {
+      take(std::move(socket), address, std::move(counted));
+    };
+    state_.group->join(member_);
+  }
+
   void accepted(Fd socket, const sockaddr_storage& address) {
+    auto member = state_.group->next(member_);
+    if (member == member_) return take(std::move(socket), address, Counted(state_.group, std::move(member)));
+    Counted counted(state_.group, member);  // should it leave before the connection reaches it
+    asio::post(member->loop, [member, address, socket = std::move(socket), counted = std::move(counted)]() mutable {
+      if (member->take) member->take(std::move(socket), address, std::move(counted));
+    });
+  }
+
+  void take(Fd socket, const sockaddr_storage& address, Counted counted) {
     long uid = -1;
     if (address.ss_family == AF_INET || address.ss_family == AF_INET6) {
       const int on = 1;
@@ -187,29 +215,25 @@ class Server::Impl {
       uid = uid_of_peer(socket.get());
     }
     auto peer = address_text(address);
-    if (state_.metrics) state_.metrics->accepted.add();
-    if (uid >= 0 || is_loopback(peer) || state_.trusted.contains(peer))
-      return serving_.spawn("http connection", serve(std::move(socket), std::move(peer), uid, ClientShare()));
-    const auto open = state_.per_client.find(peer);
-    if (open != state_.per_client.end() && open->second >= state_.limits.connections_per_client_max) {
-      if (state_.metrics) state_.metrics->over_client_limit.add();
+    const bool shares = uid < 0 && !is_loopback(peer) && !state_.trusted.contains(peer);
+    if (shares && !counted.add_to(peer, state_.limits.connections_per_client_max)) {
+      if (state_.metrics) state_.metrics->over_client_limit();
       ::send(socket.get(), too_many.data(), too_many.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
       return;
     }
-    ClientShare share(state_.per_client, peer);
-    serving_.spawn("http connection", serve(std::move(socket), std::move(peer), uid, std::move(share)));
+    serving_.spawn("http connection", serve(std::move(socket), std::move(peer), uid, std::move(counted)));
   }
 
-  awaitable<void> serve(Fd socket, std::string peer, long uid, ClientShare) {
+  awaitable<void> serve(Fd socket, std::string peer, long uid, Counted) {
     Connection connection(state_, std::move(socket), std::move(peer), uid);
     struct Listed {
       Listed(ServerState& state, Connection* connection)
           : state(state), place(state.connections.insert(state.connections.end(), connection)) {
-        if (state.metrics) state.metrics->connections.add(1);
+        if (state.metrics) state.metrics->opened();
       }
       ~Listed() {
         state.connections.erase(place);
-        if (state.metrics) state.metrics->connections.add(-1);
+        if (state.metrics) state.metrics->closed();
         state.changed.cancel();
       }
       ServerState& state;
@@ -251,9 +275,16 @@ class Server::Impl {
   ServerState state_;
   bool sweeping_ = false;
   TimePoint memory_due_{};
+  ServerGroup::MemberPtr member_;  // once it listens
   TaskGroup accepting_;
   TaskGroup serving_;
 };
+
+ServerLimits share_of(ServerLimits limits, std::size_t servers) {
+  const auto all = limits.connections_max ? limits.connections_max : connections_allowed();
+  limits.connections_max = std::max<std::size_t>(1, all / servers);
+  return limits;
+}
 
 Server::Server(Executor executor, Clock& clock, ServerLimits limits, Handler handler)
     : impl_(std::make_unique<Impl>(executor, clock, limits, std::move(handler))) {}
@@ -261,6 +292,11 @@ Server::~Server() = default;
 void Server::trust(TrustedProxies proxies) { impl_->state().trusted = std::move(proxies); }
 void Server::count_in(Metrics& metrics, std::string_view listener) {
   impl_->state().metrics.emplace(metrics, listener);
+}
+void Server::stand_beside(Server& first) {
+  auto& its = first.impl_->state();
+  impl_->state().group = its.group;
+  if (its.metrics) impl_->state().metrics.emplace(*its.metrics, its.executor);
 }
 void Server::listen(Fd listener) { impl_->listen(std::move(listener)); }
 awaitable<void> Server::stop(std::chrono::milliseconds grace) { co_await impl_->stop(grace); }

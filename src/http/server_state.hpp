@@ -1,14 +1,16 @@
 // What the connections of one server share.
 #pragma once
 
+#include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <list>
+#include <memory>
 #include <optional>
 #include <string>
-#include <unordered_map>
 #include <utility>
 
 #include "poller.hpp"
+#include "server_group.hpp"
 #include "wick/http/server.hpp"
 #include "wick/os/clock.hpp"
 
@@ -26,39 +28,49 @@ class DateText {
   TimePoint until_ = TimePoint::min();
 };
 
-/// Series of one listener; fixed but for the codes of refusals, which are the few of the head parser.
-struct ServerMetrics {
-  ServerMetrics(Metrics& metrics, std::string_view listener);
-  void refused_request(int status);
-
-  Metrics& metrics;
-  std::string listener;
-  Gauge& connections;
-  Counter& accepted;
-  Counter& over_client_limit;
-  Counter& out_of_files;
-};
-
-/// A connection counted against its client's share until destroyed.
-class ClientShare {
+/// Series of one listener; fixed but for the codes of refusals, which are the few of the head parser. Metrics belong to
+/// one loop: what another one counts is sent there.
+class ServerMetrics {
  public:
-  ClientShare() = default;
-  ClientShare(std::unordered_map<std::string, std::size_t>& counts, std::string client)
-      : counts_(&counts), client_(std::move(client)) {
-    ++counts[client_];
+  ServerMetrics(Metrics& metrics, std::string_view listener);
+  /// As `first`, from another loop.
+  ServerMetrics(const ServerMetrics& first, Executor loop_of_metrics);
+
+  void opened() {
+    tell([](Series& series) { series.accepted.add(), series.connections.add(1); });
   }
-  ClientShare(ClientShare&& other) noexcept
-      : counts_(std::exchange(other.counts_, nullptr)), client_(std::move(other.client_)) {}
-  ClientShare& operator=(ClientShare&&) = delete;
-  ~ClientShare() {
-    if (!counts_) return;
-    const auto found = counts_->find(client_);
-    if (--found->second == 0) counts_->erase(found);
+  void closed() {
+    tell([](Series& series) { series.connections.add(-1); });
+  }
+  void over_client_limit() {
+    tell([](Series& series) { series.accepted.add(), series.over_client_limit.add(); });
+  }
+  void out_of_files() {
+    tell([](Series& series) { series.out_of_files.add(); });
+  }
+  void refused_request(int status) {
+    tell([status](Series& series) { series.refused_request(status); });
   }
 
  private:
-  std::unordered_map<std::string, std::size_t>* counts_ = nullptr;
-  std::string client_;
+  struct Series {
+    Series(Metrics& metrics, std::string_view listener);
+    void refused_request(int status);
+    Metrics& metrics;
+    std::string listener;
+    Gauge& connections;
+    Counter& accepted;
+    Counter& over_client_limit;
+    Counter& out_of_files;
+  };
+  template <class Count>
+  void tell(Count count) {
+    if (!elsewhere_) return count(*series_);
+    asio::post(*elsewhere_, [series = series_, count] { count(*series); });
+  }
+
+  std::shared_ptr<Series> series_;
+  std::optional<Executor> elsewhere_;
 };
 
 struct ServerState {
@@ -72,7 +84,7 @@ struct ServerState {
   std::optional<ServerMetrics> metrics;
   Poller& poller;
   std::list<Connection*> connections;
-  std::unordered_map<std::string, std::size_t> per_client;  // only clients that are counted
+  std::shared_ptr<ServerGroup> group = std::make_shared<ServerGroup>();
   std::size_t in_flight = 0;
   bool draining = false;
   bool shedding = false;  // memory is short: new requests get 503

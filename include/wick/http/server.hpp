@@ -33,6 +33,9 @@ Result<void> set_limit(ServerLimits& limits, std::string_view assignment);
 /// "head-bytes, line-bytes, …"
 std::string limit_names();
 
+/// What each of several servers on the same listeners may have: its part of `connections_max`.
+ServerLimits share_of(ServerLimits limits, std::size_t servers);
+
 class Server {
  public:
   /// `clock` must outlive the server. Once it listens, co_await stop() before it is destroyed.
@@ -44,6 +47,9 @@ class Server {
   /// their label; the series are few and fixed).
   void trust(TrustedProxies proxies);
   void count_in(Metrics& metrics, std::string_view listener);
+  /// Before listen(), for a server on a loop of its own beside `first`, on the same listeners: clients are counted
+  /// together, and what is counted in metrics is sent to the loop of `first`.
+  void stand_beside(Server& first);
 
   /// Accepts on a listening TCP or unix socket until stopped. Several listeners may share one server.
   void listen(Fd listener);

@@ -354,6 +354,31 @@ TEST_CASE("past connections_max the listener waits") {
   CHECK_THAT(third.read(), Contains("/3 "));
 }
 
+TEST_CASE("servers side by side have as many connections each, and one that has stopped gets none") {
+  HttpFixture f;
+  Metrics metrics;
+  auto listener = listen_on("unix:" + f.path());
+  REQUIRE(listener);
+  auto again = listener->duplicate();
+  f.server = std::make_unique<Server>(f.loop.get_executor(), f.clock, ServerLimits{}, echo);
+  f.server->count_in(metrics, "edge");
+  Server beside(f.loop.get_executor(), f.clock, {}, echo);
+  beside.stand_beside(*f.server);
+  f.server->listen(std::move(*listener));
+  beside.listen(std::move(again));
+  f.settle();
+  std::vector<Wire> clients;
+  for (int i = 0; i < 8; ++i) clients.push_back(f.connect());
+  CHECK(f.server->connections() == 4);
+  CHECK(beside.connections() == 4);
+  for (auto& client : clients) CHECK_THAT(f.talk(client, get("/")), StartsWith("HTTP/1.1 200 "));
+  CHECK_THAT(metrics.expose(), Contains("wick_http_connections{listener=\"edge\"} 8"));
+  f.run(beside.stop(milliseconds(0)));
+  for (int i = 0; i < 4; ++i) clients.push_back(f.connect());
+  CHECK(f.server->connections() == 8);
+  CHECK_THAT(f.talk(clients.back(), get("/")), StartsWith("HTTP/1.1 200 "));
+}
+
 TEST_CASE("addresses are checked before anything is bound") {
   CHECK(listen_on("example.test:80").error().code() == Errc::invalid);
   CHECK(listen_on("127.0.0.1").error().code() == Errc::invalid);
