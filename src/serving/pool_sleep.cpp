@@ -13,16 +13,22 @@ namespace wick::serving {
 
 bool RevisionPool::may_freeze(const PooledInstance& member) const {
   return spec_->ladder.freeze_after > milliseconds(0) && options_.budget && reachable_ && !closed_ &&
-         member.state == PooledInstance::State::ready && member.in_flight == 0 && member.held == 0;
+         member.state == PooledInstance::State::ready && member.busy() == 0 && member.held == 0;
 }
 
 /// Once there was no request for long enough, all but the minimum sleep.
 void RevisionPool::freeze_idle(TimePoint now) {
   const auto& ladder = spec_->ladder;
-  if (ladder.freeze_after <= milliseconds(0) || load_.current() > 0 || now - quiet_since_ < ladder.freeze_after) return;
+  if (ladder.freeze_after <= milliseconds(0) || requests_in_flight() > 0 || now - quiet_since_ < ladder.freeze_after)
+    return;
   const auto awake = static_cast<std::size_t>(std::max(0, spec_->scaling.min_scale));
   for (auto i = ready_.size(); i-- > awake;)
-    if (may_freeze(*ready_[i])) freeze(*ready_[i]);
+    if (auto& member = *ready_[i]; may_freeze(member)) {
+      if (member.engaged())
+        call_back(member);  // the next tick finds it returned
+      else
+        freeze(member);
+    }
 }
 
 RevisionPool::Member RevisionPool::shared(const PooledInstance& member) const {
@@ -96,7 +102,7 @@ awaitable<Result<InstanceHold>> RevisionPool::hold(container::InstanceId id, std
 void RevisionPool::give_back(PooledInstance& member) {
   --member.held;
   member.idle_since = clock_.now();
-  if (member.held > 0 || member.in_flight > 0 || member.ended) return;
+  if (member.held > 0 || member.busy() > 0 || member.ended) return;
   if (member.state == PooledInstance::State::stopping) return retire(member);
   if (member.state == PooledInstance::State::ready && options_.box) options_.box->idle();
 }
@@ -142,6 +148,7 @@ void RevisionPool::rejoin(const Member& member) {
   member->started = member->listening = clock_.now();
   set_state(*member, PooledInstance::State::ready);
   ready_.push_back(member.get());
+  lend_to_all(*member);
   desired_ = std::max(desired_, static_cast<int>(ready_.size()));
   autoscaler_.became_active(clock_.now());
   if (!ensuring_.empty() && static_cast<int>(ready_.size()) >= ready_wanted_to_begin()) settle_ensuring(std::nullopt);

@@ -202,7 +202,7 @@ PooledInstance* RevisionPool::pick() {
     random_ ^= random_ << 13, random_ ^= random_ >> 17, random_ ^= random_ << 5;
     const auto a = random_ % count;
     const auto b = (a + 1 + (random_ >> 16) % (count - 1)) % count;
-    return ready_[a]->in_flight <= ready_[b]->in_flight ? ready_[a] : ready_[b];
+    return ready_[a]->busy() <= ready_[b]->busy() ? ready_[a] : ready_[b];
   }
   if (limit > 3) {
     for (std::size_t i = 0; i < count; ++i) {
@@ -242,7 +242,12 @@ void RevisionPool::release(PooledInstance& member, TimePoint now) {
     if (member.in_flight == 0 && options_.box) options_.box->idle();
     return;
   }
-  if (member.in_flight > 0) return;
+  settle(member);
+}
+
+/// One that takes no more requests: it goes when nothing is left that may use it.
+void RevisionPool::settle(PooledInstance& member) {
+  if (member.engaged()) return;
   if (member.ended) {
     forget(member);
   } else {
@@ -324,20 +329,23 @@ void RevisionPool::scale_up(TimePoint now) {
 void RevisionPool::scale_down(int surplus) {
   if (!waiting_.empty()) return;
   for (auto i = ready_.size(); i-- > 0 && surplus > 0;)
-    if (ready_[i]->in_flight == 0) {
+    if (ready_[i]->busy() == 0) {
       --surplus;
       if (auto& member = *ready_[i]; member.held > 0) {
         continue;  // it goes when it is given back
+      } else if (may_freeze(member) && member.engaged()) {
+        call_back(member);  // the next decision finds it returned
       } else if (may_freeze(member)) {
         freeze(member);
       } else {
         retire(member);
       }
     }
-  const auto is_busy = [](const auto* member) { return member->in_flight > 0; };
+  const auto is_busy = [](const auto* member) { return member->busy() > 0; };
   for (; surplus > 0 && std::ranges::any_of(ready_, is_busy); --surplus)
     retire(**std::ranges::min_element(ready_, {}, [](const auto* member) {
-      return member->in_flight > 0 ? member->in_flight : std::numeric_limits<int>::max();
+      const int busy = member->busy();
+      return busy > 0 ? busy : std::numeric_limits<int>::max();
     }));
 }
 
@@ -397,7 +405,7 @@ const PooledInstance* RevisionPool::longest_idle_member() const {
   if (!waiting_.empty() || !ensuring_.empty()) return nullptr;
   const PooledInstance* longest = nullptr;
   const auto consider = [&](const PooledInstance& member) {
-    if (member.in_flight == 0 && member.held == 0 && (!longest || member.idle_since < longest->idle_since))
+    if (member.busy() == 0 && member.held == 0 && (!longest || member.idle_since < longest->idle_since))
       longest = &member;
   };
   for (const auto& member : members_)
@@ -549,6 +557,7 @@ void RevisionPool::become_ready(const Member& member, Fd connection) {
       std::make_unique<http::Upstream>(executor_, clock_, std::move(connector), options_.idle_connections_max);
   set_state(*member, PooledInstance::State::ready);
   ready_.push_back(member.get());
+  lend_to_all(*member);
   ever_ready_ = true;
   failures_ = 0;
   if (crashes_ < 2) retry_at_ = {};
@@ -628,13 +637,16 @@ void RevisionPool::retire(PooledInstance& member) {
   if (member.state == PooledInstance::State::ready) leave_ready(member);
   if (member.state != PooledInstance::State::stopping) set_state(member, PooledInstance::State::stopping);
   member.share.leaving();
-  if (member.in_flight > 0 || (member.held > 0 && !closed_) || member.stop_sent || !member.instance) return;
+  if (member.engaged() || (member.held > 0 && !closed_) || member.stop_sent || !member.instance) return;
   member.stop_sent = true;
   const auto found = std::ranges::find_if(members_, [&](const Member& each) { return each.get() == &member; });
   tasks_.spawn(fmt::format("stop {}", member.id.text()), stop_now(*found));
 }
 
-void RevisionPool::leave_ready(const PooledInstance& member) { std::erase(ready_, &member); }
+void RevisionPool::leave_ready(PooledInstance& member) {
+  std::erase(ready_, &member);
+  call_back(member);
+}
 
 void RevisionPool::forget(PooledInstance& member) {
   leave_ready(member);
@@ -642,7 +654,7 @@ void RevisionPool::forget(PooledInstance& member) {
   member.ended = true;
   if (auto waking = std::exchange(member.waking, nullptr)) waking->cancel();
   left_.cancel();
-  if (member.in_flight > 0) return;
+  if (member.engaged()) return;
   metrics_.stopping.add(-1);
   std::erase_if(members_, [&](const Member& each) { return each.get() == &member; });
   changed();
@@ -669,7 +681,7 @@ bool RevisionPool::idle() const {
 void RevisionPool::keep_ticking() {
   if (ticking_ || closed_ || idle()) return;
   ticking_ = true;
-  load_.take(clock_.now());
+  take_load(clock_.now());
   tasks_.spawn("ticks " + spec_->key.text(), tick_loop());
 }
 
@@ -719,13 +731,13 @@ awaitable<void> RevisionPool::warm_ahead(std::uint64_t number, TimePoint when) {
 }
 
 void RevisionPool::tick(TimePoint at, TimePoint now, bool decide) {
-  autoscaler_.record(at, load_.take(now));
+  autoscaler_.record(at, take_load(now));
   waiting_.fail_expired(now, Error(Errc::timed_out, "activator request timeout"));
   freeze_idle(now);
   fail_for_want_of_room(now);
   // Instances that several requests share may never be without one.
   if (options_.box && !ready_.empty() && options_.box->must_yield(*this, memory_charge()))
-    retire(**std::ranges::min_element(ready_, {}, [](const auto* member) { return member->in_flight; }));
+    retire(**std::ranges::min_element(ready_, {}, [](const auto* member) { return member->busy(); }));
   if (!decide || closed_) return;
   const auto decision = autoscaler_.decide(at, observe());
   desired_ = decision.desired;
@@ -763,6 +775,7 @@ void RevisionPool::set_reachable(bool reachable) {
 void RevisionPool::set_spec(RevisionSpec spec) {
   const bool rescale = !(spec.scaling == spec_->scaling) || spec.container_concurrency != spec_->container_concurrency;
   spec_ = std::make_shared<const RevisionSpec>(std::move(spec));
+  for (auto* member : ready_) call_back(*member);  // lent again with the new settings
   if (rescale) {
     autoscaler_ = Autoscaler(spec_->scaling, spec_->container_concurrency, clock_.now());
     if (!ready_.empty()) autoscaler_.became_active(clock_.now());
@@ -787,7 +800,7 @@ RevisionView RevisionPool::view() const {
     view.instances.push_back({.id = member->id,
                               .pid = member->instance ? member->instance->pid() : 0,
                               .state = std::string(to_string(member->state)),
-                              .in_flight = member->in_flight,
+                              .in_flight = member->busy(),
                               .since = member->since,
                               .start_elapsed = member->start_elapsed});
   return view;
@@ -810,8 +823,8 @@ awaitable<void> RevisionPool::leave() {
   waiting_.fail_all(Error(Errc::unavailable, "the server is stopping"));
   settle_ensuring(
       model::Failure{.step = "start", .slug = slug(Errc::unavailable), .because = "the server is stopping"});
-  const auto leased = [](const Member& member) { return member->in_flight > 0; };
-  while (std::ranges::any_of(members_, leased)) co_await left_.async_wait(asio::as_tuple(use_awaitable));
+  const auto engaged = [](const Member& member) { return member->engaged(); };
+  while (std::ranges::any_of(members_, engaged)) co_await left_.async_wait(asio::as_tuple(use_awaitable));
   co_await spares_.stop();  // the next daemon knows nothing of them
   co_await tasks_.stop();
 }

@@ -6,7 +6,6 @@ namespace wick::serving {
 
 namespace {
 
-constexpr std::string_view tag_field = "Knative-Serving-Tag";
 constexpr std::string_view default_route_field = "Knative-Serving-Default-Route";
 
 bool same_split(const Route& a, const Route& b) {
@@ -66,19 +65,32 @@ Router::Resolved* Router::match(std::string_view host) {
 Router::Choice Router::next_of(Resolved& route) {
   if (route.split.empty()) return {.found = Found::no_revision};
   const auto& entry = route.targets.size() == 1 ? route.targets[0] : route.targets[route.split.next()];
-  return {.found = Found::revision, .entry = entry, .tag = route.tag, .extra = &route.extra};
+  return {.found = Found::revision,
+          .entry = entry,
+          .tag = route.tag,
+          .extra = &route.extra,
+          .only = route.targets.size() == 1};
 }
 
-Router::Choice Router::choose(const http::RequestHead& head) {
-  auto* route = match(head.host());
+template <class FindTag>
+Router::Choice Router::choose_by(std::string_view host, FindTag find_tag) {
+  auto* route = match(host);
   if (!route) return {};
   if (!route->tagged.empty()) {
-    const auto wanted = head.fields.find(tag_field);
+    const auto wanted = find_tag();
     const auto found = wanted ? std::ranges::find(route->tagged, *wanted, &Tagged::tag) : route->tagged.end();
     if (found != route->tagged.end())
       return {.found = Found::revision, .entry = found->entry, .tag = found->tag, .extra = &found->extra};
   }
   return next_of(*route);
+}
+
+Router::Choice Router::choose(const http::RequestHead& head) {
+  return choose_by(head.host(), [&head] { return head.fields.find(tag_field); });
+}
+
+Router::Choice Router::choose(std::string_view host, const std::optional<std::string>& tag) {
+  return choose_by(host, [&tag] { return tag ? std::optional<std::string_view>(*tag) : std::nullopt; });
 }
 
 Router::Choice Router::choose(const ServiceName& service) {

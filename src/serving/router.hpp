@@ -8,6 +8,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -18,6 +19,9 @@
 #include "wick/serving/route_table.hpp"
 
 namespace wick::serving {
+
+/// Names the tag that a request is for (serving.md 4).
+inline constexpr std::string_view tag_field = "Knative-Serving-Tag";
 
 class Router {
  public:
@@ -38,9 +42,11 @@ class Router {
     EntryPtr entry;
     std::string_view tag;                 // that was asked for and exists; valid until the next publish()
     const http::Fields* extra = nullptr;  // what the application is told of it, may be empty
+    bool only = false;                    // the route has no other revision to choose
   };
   /// Tag host or tag field first, then the weighted split (serving.md 4). Counts as a turn of the split.
   Choice choose(const http::RequestHead& head);
+  Choice choose(std::string_view host, const std::optional<std::string>& tag);
   /// For a request by name: the split of the service's own host. `found` is nothing for an unknown service.
   Choice choose(const ServiceName& service);
 
@@ -60,6 +66,8 @@ class Router {
   void resolve();
   Resolved resolved(const std::string& host, const Route& route) const;
   Resolved* match(std::string_view host);
+  template <class FindTag>
+  Choice choose_by(std::string_view host, FindTag find_tag);
   static Choice next_of(Resolved& route);
 
   Find find_;

@@ -6,13 +6,16 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <boost/asio/post.hpp>
 #include <map>
 #include <set>
+#include <span>
 
 #include "access_log.hpp"
+#include "lane.hpp"
+#include "refusal.hpp"
 #include "router.hpp"
 #include "wick/base/log.hpp"
-#include "wick/base/text.hpp"
 #include "wick/http/upstream.hpp"
 #include "wick/os/deadline.hpp"
 #include "wick/os/task_group.hpp"
@@ -23,19 +26,6 @@
 namespace wick::serving {
 
 namespace {
-
-/// serving.md 3.6 and 3.7: full queue 503, deadline 504; an instance that does not start is our failure, not the
-/// request's.
-int status_of(Errc code) {
-  switch (code) {
-    case Errc::not_found:
-      return 404;
-    case Errc::timed_out:
-      return 504;
-    default:
-      return 503;
-  }
-}
 
 /// A lease, or Errc::cancelled when the client left the queue.
 awaitable<Result<Lease>> lease_or_gone(http::Exchange& exchange, RevisionPool& pool, TimePoint now,
@@ -49,26 +39,9 @@ awaitable<Result<Lease>> lease_or_gone(http::Exchange& exchange, RevisionPool& p
   co_return std::move(*lease);
 }
 
-// What a client is told to wait before it asks again: starts are tried again, and idle instances go, within that.
-constexpr std::string_view retry_after_seconds = "2";
-
-/// Knative's bodies (serving.md 3.6, 3.7): 504 is the text and nothing else, 503 a line. What waiting may mend says
-/// when to come again.
-awaitable<void> respond_refused(http::Exchange& exchange, int status, const Error& error) {
-  http::ResponseHead head{
-      .status = status, .fields = {{"Content-Type", "text/plain; charset=utf-8"}, {"Wick-Error", slug(error.code())}}};
-  auto text = error.what();
-  if (status == 503) {
-    head.fields.add("Retry-After", std::string(retry_after_seconds));
-    text += "\n";
-    if (!error.hint().empty()) text += error.hint() + "\n";
-  }
-  co_await exchange.respond(std::move(head), std::move(text));
-}
-
 }  // namespace
 
-class Serving::Impl {
+class Serving::Impl final : private Desk {
  public:
   Impl(Executor executor, Clock& clock, container::Launcher& launcher, Metrics& metrics, ServingOptions options)
       : executor_(executor),
@@ -81,7 +54,9 @@ class Serving::Impl {
         box_(executor, options_.box),
         router_([this](const RevisionKey& key) { return find(key); }),
         retiring_(executor) {
-    if (options_.access_log) access_log_.emplace(executor, clock, std::move(options_.access_log));
+    if (!options_.access_log) return;
+    access_file_ = options_.access_log.duplicate();
+    access_log_.emplace(executor, clock, std::move(options_.access_log));
   }
 
   void set_revision(RevisionSpec spec);
@@ -91,6 +66,7 @@ class Serving::Impl {
   awaitable<std::expected<void, model::Failure>> ensure_ready(RevisionKey key);
   awaitable<Result<InstanceHold>> hold(RevisionKey key, container::InstanceId id);
   awaitable<void> handle(http::Exchange& exchange);
+  http::Handler handler_on(Executor loop, Clock& clock);
   awaitable<Result<http::Response>> call(std::string name_space, std::string service, http::Request request,
                                          milliseconds limit);
   bool serves(std::string_view host) const { return router_.table().match(host) != nullptr; }
@@ -104,6 +80,14 @@ class Serving::Impl {
  private:
   using ServiceName = Router::ServiceName;
 
+  // As Desk, for the lanes.
+  awaitable<Admission> admit(std::string host, std::optional<std::string> tag, TimePoint arrived,
+                             Borrower& borrower) override;
+  awaitable<Result<Fd>> connect(LoanPtr loan) override;
+  void returned(LoanPtr loan) override { loan->lender->returned(loan); }
+  void count(std::vector<LaneRecord>& records, std::size_t number) override;
+
+  void routes_changed();
   EntryPtr find(const RevisionKey& key) const;
   std::shared_ptr<RequestTraces> traces_of(const ServiceName& service);
   awaitable<void> retire(EntryPtr entry);
@@ -130,10 +114,19 @@ class Serving::Impl {
   std::uint64_t calls_ = 0;
   bool stopping_ = false;
   std::optional<AccessLog> access_log_;
+  Fd access_file_;  // for more loops
+  std::vector<std::unique_ptr<Lane>> lanes_;
+  std::uint64_t routes_ = 0;  // their number, for the lanes
   TaskGroup retiring_;
 };
 
 // --- what there is
+
+void Serving::Impl::routes_changed() {
+  router_.revisions_changed();
+  ++routes_;
+  for (const auto& lane : lanes_) lane->routes_changed(routes_);
+}
 
 EntryPtr Serving::Impl::find(const RevisionKey& key) const {
   const auto found = entries_.find(key);
@@ -148,7 +141,10 @@ std::shared_ptr<RequestTraces> Serving::Impl::traces_of(const ServiceName& servi
 
 void Serving::Impl::set_revision(RevisionSpec spec) {
   if (stopping_) return;
-  if (const auto known = find(spec.key)) return known->pool.set_spec(std::move(spec));
+  if (const auto known = find(spec.key)) {
+    known->pool.set_spec(std::move(spec));
+    return routes_changed();
+  }
   const PoolOptions options{.queue_limit = options_.queue_limit, .budget = &budget_, .box = &box_};
   const auto key = spec.key;
   auto changed = [this, key] {
@@ -157,13 +153,13 @@ void Serving::Impl::set_revision(RevisionSpec spec) {
   auto traces = traces_of({key.name_space, spec.service});
   entries_[key] = std::make_shared<Entry>(executor_, clock_, launcher_, metrics_, std::move(spec), options,
                                           std::move(changed), std::move(traces));
-  router_.revisions_changed();
+  routes_changed();
 }
 
 void Serving::Impl::remove_revision(const RevisionKey& key) {
   auto node = entries_.extract(key);
   if (node.empty()) return;
-  router_.revisions_changed();
+  routes_changed();
   const ServiceName service{key.name_space, node.mapped()->pool.spec().service};
   const bool last = std::ranges::none_of(entries_, [&](const auto& each) {
     return each.first.name_space == service.first && each.second->pool.spec().service == service.second;
@@ -180,6 +176,7 @@ void Serving::Impl::publish(std::shared_ptr<const RouteTable> table) {
     for (const auto& target : route.targets) routed.insert(target.revision);
   });
   router_.publish(std::move(table));
+  routes_changed();
   // A revision that never was in a route is a new one, not one that traffic has left.
   for (auto& [key, entry] : entries_) {
     const bool reachable = routed.contains(key);
@@ -254,18 +251,77 @@ awaitable<void> Serving::Impl::handle(http::Exchange& exchange) {
   if (access_log_) access_log_->write(exchange, what, entry->pool.spec());
 }
 
-awaitable<void> Serving::Impl::refuse_unrouted(http::Exchange& exchange, Router::Found found) {
-  const auto host = printable(exchange.head().host());
-  if (found == Router::Found::no_revision) {
-    const Error nobody(Errc::unavailable, fmt::format("the route of '{}' has no revision yet", host));
-    log_unrouted(exchange, 503);
-    co_return co_await http::respond_error(exchange, 503, nobody);
+// --- requests on other loops
+
+http::Handler Serving::Impl::handler_on(Executor loop, Clock& clock) {
+  LaneOptions options{.trust_forwarded = options_.trust_forwarded, .access_log = access_file_.duplicate()};
+  Desk& desk = *this;
+  lanes_.push_back(std::make_unique<Lane>(std::move(loop), clock, executor_, desk, std::move(options)));
+  lanes_.back()->routes_changed(routes_);
+  return [lane = lanes_.back().get()](http::Exchange& exchange) { return lane->handle(exchange); };
+}
+
+awaitable<Admission> Serving::Impl::admit(std::string host, std::optional<std::string> tag, TimePoint arrived,
+                                          Borrower& borrower) {
+  const auto choice = router_.choose(host, tag);
+  Admission admission{.found = choice.found};
+  if (choice.found == Router::Found::nothing) unrouted_.add();
+  if (choice.found != Router::Found::revision) co_return admission;
+  const auto entry = choice.entry;
+  auto& pool = entry->pool;
+  const auto& spec = pool.spec();
+  admission.way = {.entry = entry,
+                   .revision = spec.key,
+                   .spec = pool.shared_spec(),
+                   .tag = std::string(choice.tag),
+                   .extra = *choice.extra,
+                   .lasts = choice.only && !tag && pool.lends_freely(),
+                   .routes = routes_};
+  auto lease = pool.try_acquire(arrived);
+  if (!lease) {
+    admission.cold = !pool.has_ready();
+    const auto asked = clock_.now();
+    auto waited = co_await pool.acquire(arrived, arrived + spec.timeout);
+    const auto leased = clock_.now();
+    admission.queued = leased - arrived;
+    if (!waited) {
+      admission.refused = std::move(waited.error());
+      co_return admission;
+    }
+    lease = std::move(*waited);
+    admission.wake = lease.wake_steps(arrived, asked, leased);
   }
-  unrouted_.add();
-  log_unrouted(exchange, 404);
-  const auto unknown = Error(Errc::not_found, fmt::format("no service answers to the host '{}'", host))
-                           .hint("hosts are NAME.NAMESPACE.DOMAIN and NAME.localhost; wick ps lists the services");
-  co_await http::respond_error(exchange, 404, unknown);
+  pool.lend(borrower);
+  admission.loan = pool.loan_of(lease, borrower);
+  admission.ticket = TicketPtr(new Ticket{entry, std::move(lease)}, [loop = executor_](Ticket* ticket) {
+    asio::post(loop, [owned = std::unique_ptr<Ticket>(ticket)] {});
+  });
+  co_return admission;
+}
+
+awaitable<Result<Fd>> Serving::Impl::connect(LoanPtr loan) {
+  const auto instance = loan->instance.lock();
+  if (!instance) co_return fail(Errc::unavailable, "the instance has ended");
+  co_return co_await instance->connect(loan->spec->port);
+}
+
+void Serving::Impl::count(std::vector<LaneRecord>& records, std::size_t number) {
+  for (auto& each : std::span(records).first(number)) {
+    const auto entry = each.entry.lock();
+    each.entry.reset();
+    if (!entry) continue;
+    each.what.id = each.id;
+    each.what.method = each.method;
+    each.what.target = each.target;
+    each.what.tag = each.tag.empty() ? std::string_view() : entry->metrics.tag(each.tag);
+    record(*entry, each.what, each.what.total);
+  }
+}
+
+awaitable<void> Serving::Impl::refuse_unrouted(http::Exchange& exchange, Router::Found found) {
+  if (found == Router::Found::nothing) unrouted_.add();
+  const int status = co_await respond_unrouted(exchange, found);
+  log_unrouted(exchange, status);
 }
 
 void Serving::Impl::log_unrouted(const http::Exchange& exchange, int status) {
@@ -276,10 +332,7 @@ void Serving::Impl::log_unrouted(const http::Exchange& exchange, int status) {
 
 awaitable<void> Serving::Impl::refuse(http::Exchange& exchange, Entry& entry, RequestRecord& what, const Error& error,
                                       TimePoint arrived) {
-  if (error.code() != Errc::cancelled) {
-    what.status = status_of(error.code());
-    co_await respond_refused(exchange, what.status, error);
-  }
+  what.status = co_await respond_refused(exchange, error);
   record(entry, what, clock_.now() - arrived);
   if (access_log_) access_log_->write(exchange, what, entry.pool.spec());
 }
@@ -358,7 +411,12 @@ std::vector<RequestTrace> Serving::Impl::traces(std::string_view name_space, std
 }
 
 awaitable<void> Serving::Impl::stop(bool stop_instances) {
-  stopping_ = true;
+  const bool again = std::exchange(stopping_, true);
+  for (const auto& lane : lanes_) {
+    if (again) break;  // their loops may be gone
+    for (const auto& [key, entry] : entries_) entry->pool.forget(*lane);
+    co_await lane->stop();
+  }
   TaskGroup ending(executor_);
   for (const auto& [key, entry] : entries_)
     ending.spawn("stop " + key.text(), stop_instances ? entry->pool.drain() : entry->pool.leave());
@@ -387,6 +445,7 @@ awaitable<Result<InstanceHold>> Serving::hold(RevisionKey key, container::Instan
 http::Handler Serving::handler() {
   return [impl = impl_.get()](http::Exchange& exchange) { return impl->handle(exchange); };
 }
+http::Handler Serving::handler_on(Executor loop, Clock& clock) { return impl_->handler_on(std::move(loop), clock); }
 awaitable<Result<http::Response>> Serving::call(std::string name_space, std::string service, http::Request request,
                                                 milliseconds limit) {
   return impl_->call(std::move(name_space), std::move(service), std::move(request), limit);

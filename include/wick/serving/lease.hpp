@@ -4,17 +4,27 @@
 #include <boost/asio/steady_timer.hpp>
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include "wick/container/launcher.hpp"
 #include "wick/http/upstream.hpp"
 #include "wick/os/loop.hpp"
 #include "wick/serving/box.hpp"
+#include "wick/serving/loan.hpp"
 #include "wick/serving/revision.hpp"
 #include "wick/serving/serving.hpp"
 
 namespace wick::serving {
 
 class RevisionPool;
+
+/// An instance's loan as its pool keeps it.
+struct Lent {
+  Borrower* to;
+  LoanPtr loan;
+  LoanMeter::Reading counted;  // what the pool's load has of it already
+  bool called_back = false;
+};
 
 /// Only the pool changes it; the states are drawn in revision_pool.hpp.
 struct PooledInstance {
@@ -27,11 +37,12 @@ struct PooledInstance {
   bool refreshing = false;                        // they are brought to the pool's spec
   std::unique_ptr<http::Upstream> upstream;       // from ready on
   Fd probe_connection;                            // the probe's, for the first request
-  int in_flight = 0;
-  int held = 0;           // by InstanceHolds
-  TimePoint launched{};   // its start, or its last wake, began
-  TimePoint started{};    // it was exec'd or thawed
-  TimePoint listening{};  // its port was seen open
+  int in_flight = 0;                              // leases
+  std::vector<Lent> loans;                        // to other loops (loan.hpp)
+  int held = 0;                                   // by InstanceHolds
+  TimePoint launched{};                           // its start, or its last wake, began
+  TimePoint started{};                            // it was exec'd or thawed
+  TimePoint listening{};                          // its port was seen open
   WakeSteps::From from = WakeSteps::From::nothing;
   Box::Share share;        // of the box
   TimePoint idle_since{};  // while in_flight is 0
@@ -42,7 +53,16 @@ struct PooledInstance {
   bool spare = false;                          // `instance` was made ahead and waits for its start
   std::shared_ptr<asio::steady_timer> asleep;  // while it is frozen; cancelled when that is over
   std::shared_ptr<asio::steady_timer> waking;  // of who waits until it is awake; cancelled then
-  bool ended = false;                          // nothing is left of it; kept only for its leases
+  bool ended = false;                          // nothing is left of it; kept only for its leases and loans
+
+  /// Requests in flight, those of other loops included.
+  int busy() const {
+    int all = in_flight;
+    for (const auto& each : loans) all += each.loan->meter.in_flight();
+    return all;
+  }
+  /// Somebody may send it a request, or waits for an answer.
+  bool engaged() const { return in_flight > 0 || !loans.empty(); }
 };
 
 /// Given back by the destructor; must not outlive the pool.

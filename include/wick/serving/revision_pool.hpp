@@ -29,6 +29,8 @@
 //  10. A frozen instance has no request in flight, is no part of desired or ready, and is woken before another is
 //  launched.
 //  11. An instance that is held is not frozen, and not sent SIGTERM unless its revision is removed.
+//  12. Only ready instances are on loan; one that leaves `ready_` has its loans called back, and until they are
+//  returned it counts as if a request were in flight.
 #pragma once
 
 #include <boost/asio/steady_timer.hpp>
@@ -106,11 +108,23 @@ class RevisionPool final : private Box::Tenant {
   /// As Serving::ensure_ready.
   awaitable<std::expected<void, model::Failure>> ensure_ready();
   void adopt(std::shared_ptr<container::Instance> instance);
+  /// Borrowers may start requests by themselves: nothing but load depends on each.
+  bool lends_freely() const { return spec_->container_concurrency == 0 && !predicts(); }
+  /// Lends `borrower` every ready instance, now and as they come; again after none was ready for a while.
+  void lend(Borrower& borrower);
+  /// The loan to `borrower` of the instance that `lease` is of; one that need not be returned when it is to go.
+  LoanPtr loan_of(const Lease& lease, const Borrower& borrower);
+  /// Nothing of it is in flight with the borrower any more.
+  void returned(const LoanPtr& loan);
+  /// Lends it nothing more, and calls back what it has.
+  void forget(const Borrower& borrower);
+
   /// As Serving::hold; `owner` keeps this pool.
   awaitable<Result<InstanceHold>> hold(container::InstanceId id, std::shared_ptr<void> owner);
 
   void set_spec(RevisionSpec spec);
   const RevisionSpec& spec() const { return *spec_; }
+  std::shared_ptr<const RevisionSpec> shared_spec() const { return spec_; }
   /// Whether some route names the revision.
   void set_reachable(bool reachable);
   RevisionView view() const;
@@ -138,6 +152,13 @@ class RevisionPool final : private Box::Tenant {
   bool wanted_from_nothing() const;
   int ready_wanted_to_begin() const;
   int alive() const;
+  void lend(PooledInstance& member, Borrower& borrower);
+  void lend_to_all(PooledInstance& member);
+  void call_back(PooledInstance& member);
+  Load take_load(TimePoint now);
+  void count_loan(Lent& lent, TimePoint now);
+  int requests_in_flight() const;
+  void settle(PooledInstance& member);
   Observation observe() const;
   void scale_up(TimePoint now);
   void scale_down(int surplus);
@@ -180,7 +201,7 @@ class RevisionPool final : private Box::Tenant {
   awaitable<void> warm_ahead(std::uint64_t number, TimePoint when);
   void retire(PooledInstance& member);
   void forget(PooledInstance& member);
-  void leave_ready(const PooledInstance& member);
+  void leave_ready(PooledInstance& member);
   void set_state(PooledInstance& member, PooledInstance::State state);
 
   void keep_ticking();
@@ -206,6 +227,11 @@ class RevisionPool final : private Box::Tenant {
   bool reachable_ = true;
   bool ever_ready_ = false;
   bool initial_reached_ = false;  // initial-scale instances were ready at once, or it ran before we did
+
+  std::vector<Borrower*> borrowers_;
+  TimePoint load_taken_{};
+  double lent_area_ = 0;  // what loans add to the load since then: requests in flight × seconds …
+  double lent_requests_ = 0;
 
   std::list<Member> members_;
   std::vector<PooledInstance*> ready_;

@@ -27,6 +27,13 @@ struct Route {
   std::size_t index = 0;             // its place in the table, given by add(): what readers keep per route hangs there
 };
 
+struct HostHash {
+  using is_transparent = void;
+  std::size_t operator()(std::string_view host) const { return std::hash<std::string_view>{}(host); }
+};
+template <class T>
+using HostMap = std::unordered_map<std::string, T, HostHash, std::equal_to<>>;
+
 class RouteTable {
  public:
   /// `host` in lower case, without port; "*.NAME" serves every host that ends in ".NAME" and has no closer entry.
@@ -46,14 +53,10 @@ class RouteTable {
   const Route* find(std::string_view host) const;
 
  private:
-  struct Hash {
-    using is_transparent = void;
-    std::size_t operator()(std::string_view host) const { return std::hash<std::string_view>{}(host); }
-  };
   const Route* match_lower(std::string_view host) const;
   const Route* match_wildcard(std::string_view host) const;
 
-  std::unordered_map<std::string, Route, Hash, std::equal_to<>> routes_;
+  HostMap<Route> routes_;
   std::size_t wildcards_ = 0;
 };
 

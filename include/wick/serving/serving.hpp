@@ -115,6 +115,9 @@ class Serving {
 
   /// The public side: routes by Host. 404 for a host nobody serves, 503 queue full, 504 startup or request limit.
   http::Handler handler();
+  /// The same for a server on another loop, with that loop's clock. The loop must run, and its server be stopped, when
+  /// stop() is called. Before the loop runs.
+  http::Handler handler_on(Executor loop, Clock& clock);
   /// For the broker and `wick invoke`: to a service by name, same queue and scaling as a request from outside.
   awaitable<Result<http::Response>> call(std::string name_space, std::string service, http::Request request,
                                          milliseconds limit);
