@@ -52,6 +52,15 @@ Result<void> set_on_stop(Config& config, std::string_view text) {
   return {};
 }
 
+Result<void> set_loops(Config& config, std::string_view text) {
+  constexpr std::uint64_t loops_max = 256;
+  const auto value = parse_unsigned(text);
+  if (!value || *value == 0 || *value > loops_max)
+    return fail(Errc::invalid, fmt::format("expected 1 to {}, found '{}'", loops_max, printable(text)));
+  config.loops = *value;
+  return {};
+}
+
 Result<void> set_limits(Config& config, std::string_view text) {
   while (!text.empty()) {
     const auto comma = text.find(',');
@@ -118,6 +127,7 @@ const std::vector<Flag>& flags() {
       {"runner", "SOCKET", "talk to a runner that has its own unit; default is to fork one",
        store(&Config::runner_socket)},
       {"on-stop", "stop|keep", "what SIGTERM does to running instances (default stop)", set_on_stop},
+      {"loops", "N", "threads that answer requests (default: one a core)", set_loops},
       {"limit", "NAME=N,…", "limits of the edge: " + http::limit_names(), set_limits},
       {"trusted-proxies", "NET,…", "whose Forwarded and X-Forwarded-* are taken, e.g. 10.0.0.0/8 (default nobody's)",
        set_trusted_proxies},

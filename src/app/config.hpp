@@ -30,6 +30,7 @@ struct Config {
   std::vector<container::RuntimeClass> runtime_classes;  // what runtimeClassName may name beside runc and crun
   std::string runner_socket;                             // of a runner that has its own unit; empty: fork one
   OnStop on_stop = OnStop::stop;
+  std::size_t loops = 0;      // that answer requests; 0: one a core
   http::ServerLimits limits;  // of the edge
   http::TrustedProxies trusted_proxies;
   std::uint64_t sleep_memory = 0;  // bytes for frozen instances and spares; 0: a fifth of the machine's

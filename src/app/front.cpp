@@ -21,6 +21,7 @@
 #include "app/embedded.hpp"
 #include "app/gateway.hpp"
 #include "app/images.hpp"
+#include "app/proxy_loops.hpp"
 #include "wick/api/api.hpp"
 #include "wick/base/log.hpp"
 #include "wick/build/build.hpp"
@@ -33,6 +34,7 @@
 #include "wick/os/files.hpp"
 #include "wick/os/systemd.hpp"
 #include "wick/os/task_group.hpp"
+#include "wick/os/together.hpp"
 #include "wick/os/worker.hpp"
 #include "wick/serving/serving.hpp"
 #include "wick/store/objects.hpp"
@@ -46,6 +48,8 @@ fs::path front_folder(const Config& config) { return config.state / "front"; }
 namespace {
 
 constexpr auto drain_limit = std::chrono::seconds(75);  // trust-and-ux.md 10.5: requests in flight get so long to end
+
+std::size_t cores() { return static_cast<std::size_t>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN))); }
 
 std::uint64_t memory_of_machine() {
   return static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
@@ -92,8 +96,7 @@ Result<void> lay_out_builders(const fs::path& into, const fs::path& own) {
 serving::BoxLimits box_limits() {
   const auto memory =
       static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
-  const auto cores = static_cast<int>(::sysconf(_SC_NPROCESSORS_ONLN));
-  return {.memory_bytes = memory / 10 * 8, .starts = 16 * std::max(1, cores)};
+  return {.memory_bytes = memory / 10 * 8, .starts = 16 * static_cast<int>(cores())};
 }
 
 /// Every long-lived object of the front, in the order in which each needs the ones above it. Started and stopped by
@@ -121,6 +124,7 @@ class Front {
   awaitable<Result<void>> start();
   awaitable<Result<void>> wait_for_end();
   awaitable<void> stop();
+  awaitable<void> stop_edge();
   awaitable<Result<std::vector<container::RunnerLauncher::Adopted>>> adopt();
   awaitable<std::expected<build::BuiltImage, build::BuildFailure>> build_image(build::BuildRequest request,
                                                                                build::OnProgress progress);
@@ -146,6 +150,7 @@ class Front {
   std::unique_ptr<container::RunnerLauncher> launcher_;
   std::unique_ptr<build::Builder> builder_;
   std::unique_ptr<LocalImages> images_;
+  std::unique_ptr<ProxyLoops> proxy_loops_;  // serving_ has objects on these loops
   std::unique_ptr<serving::Serving> serving_;
   std::unique_ptr<Deliverer> deliverer_;
   std::unique_ptr<eventing::Eventing> eventing_;
@@ -339,10 +344,14 @@ awaitable<Result<void>> Front::start() {
   auto api = api::make_api(api_doors());
   if (!api) co_return fail(std::move(api.error()).within("control.db"));
   api_server_ = std::make_unique<http::Server>(executor_, clock_, http::ServerLimits{}, std::move(*api));
-  edge_server_ = std::make_unique<http::Server>(executor_, clock_, config_.limits, serving_->handler());
+  const auto loops = config_.loops > 0 ? config_.loops : cores();
+  const auto limits = http::share_of(config_.limits, loops);
+  edge_server_ = std::make_unique<http::Server>(executor_, clock_, limits, serving_->handler());
   edge_server_->trust(config_.trusted_proxies);
   edge_server_->count_in(metrics_, "edge");
   events_server_ = std::make_unique<http::Server>(executor_, clock_, http::ServerLimits{}, eventing_->ingress());
+  proxy_loops_ =
+      std::make_unique<ProxyLoops>(loops - 1, *edge_server_, sockets_.http, limits, config_.trusted_proxies, *serving_);
   edge_server_->listen(std::move(sockets_.http));
   events_server_->listen(std::move(sockets_.events));
   api_server_->listen(std::move(sockets_.api));
@@ -371,16 +380,24 @@ awaitable<Result<void>> Front::wait_for_end() {
   co_return Result<void>{};
 }
 
+/// All loops at once: the limit is that of the whole.
+awaitable<void> Front::stop_edge() {
+  auto main = keep_value(edge_server_->stop(drain_limit), false);
+  auto others = keep_value(proxy_loops_->stop(drain_limit), false);
+  co_await run_together(std::move(main), std::move(others));
+}
+
 awaitable<void> Front::stop() {
   stopping_ = true;
   notify_systemd("STOPPING=1");
   // New work first, then what carries work, then what work stands on.
   if (events_server_) co_await events_server_->stop(drain_limit);
-  if (edge_server_) co_await edge_server_->stop(drain_limit);
+  if (edge_server_) co_await stop_edge();
   co_await eventing_->stop();
   if (api_server_) co_await api_server_->stop(std::chrono::seconds(2));
   co_await control_->stop();
   co_await serving_->stop(config_.on_stop == OnStop::stop && !runner_lost_);
+  if (proxy_loops_) proxy_loops_->end();
   co_await launcher_->stop();
   co_await gateway_->stop();
   runner_->close();

@@ -1,7 +1,8 @@
 """Warm requests through Wick, nginx and HAProxy to the same program: requests a second, p50, p99 and CPU a request at 1, 64 and 256
 connections, 100-byte and 100-KB answers; the memory of 10,000 idle connections.
 
-One worker and one loop each, and one process behind them all (peers.py); the runs take turns and every figure is a ratio of medians.
+WICK_BENCH_LOOPS (1) loops of Wick against as many workers of the others, and one process behind them all (peers.py); the runs take
+turns and every figure is a ratio of medians.
 WICK_BENCH_RUNS (3) and WICK_BENCH_SECONDS (2) set how long, WICK_BENCH_CELLS ("1/small 64/large memory")
 which part.
 """
@@ -17,6 +18,7 @@ from bench import Bench, figure, say
 from peers import CONNECTIONS_MAX, Peers, Side, answers
 
 RUNS = int(os.environ.get("WICK_BENCH_RUNS", "3"))
+LOOPS = int(os.environ.get("WICK_BENCH_LOOPS", "1"))
 SECONDS = int(os.environ.get("WICK_BENCH_SECONDS", "2"))
 PATHS = {"small": "/", "large": "/large"}
 CELLS = [f"{connections}/{size}" for size in PATHS for connections in (1, 64, 256)] + ["memory"]
@@ -94,11 +96,11 @@ def run_memory(sides):
 
 def run():
     cells = os.environ.get("WICK_BENCH_CELLS", " ".join(CELLS)).split()
-    with Bench(deploy=["--min", "1"]) as bench:
+    with Bench(["--loops", str(LOOPS)], ["--min", "1"]) as bench:
         pid = bench.daemon.process.pid
         wick = Side("wick", bench.daemon.listen, pid, only=os.readlink(f"/proc/{pid}/exe"))
         instance = bench.eventually("an instance is ready", bench.instances)[0]
-        with Peers(bench.folder, instance["pid"], UPSTREAM_PORT) as sides:
+        with Peers(bench.folder, instance["pid"], UPSTREAM_PORT, LOOPS) as sides:
             for side in sides:
                 bench.eventually(f"{side.name} listens", lambda side=side: answers(side), 10)
             for cell in cells:

@@ -1,4 +1,5 @@
-"""The proxies Wick's edge is measured against, tuned as their manuals say: keep-alive to the upstream, one worker, no access log.
+"""The proxies Wick's edge is measured against, tuned as their manuals say: keep-alive to the upstream, as many workers as Wick has
+loops, no access log.
 
 They stand as Wick does: the listening socket is the host's, the connections to the program are made within the network namespace of
 Wick's own instance. One process answers all sides, with the same filter, control group and namespaces around it: what is measured is
@@ -14,7 +15,7 @@ CONNECTIONS_MAX = 12000
 FILES_MAX = 15000  # a few upstream connections more than clients
 
 NGINX = """
-worker_processes 1;
+worker_processes {workers};
 worker_rlimit_nofile {files_max};
 daemon off;
 pid {folder}/nginx.pid;
@@ -44,7 +45,7 @@ http {{
 
 HAPROXY = """
 global
-  nbthread 1
+  nbthread {workers}
   maxconn {files}
   no strict-limits
 defaults
@@ -145,8 +146,8 @@ def answers(side):
 class Peers:
     """nginx and HAProxy, each on a port of its own in the network of the process `upstream`, and that process itself."""
 
-    def __init__(self, folder, upstream, port):
-        self.folder, self.upstream, self.port = folder, upstream, port
+    def __init__(self, folder, upstream, port, workers):
+        self.folder, self.upstream, self.port, self.workers = folder, upstream, port, workers
         self.network = Network(upstream)
         self.running = []
 
@@ -157,7 +158,7 @@ class Peers:
                 port, fd = listener.getsockname()[1], listener.fileno()
                 config = self.folder / f"{name}.conf"
                 config.write_text(text.format(folder=self.folder, files=CONNECTIONS_MAX, files_max=FILES_MAX, port=port, listener=fd,
-                                              upstream=self.port))
+                                              upstream=self.port, workers=self.workers))
                 self.running.append(subprocess.Popen([*self.network.prefix, *command, str(config)], stderr=subprocess.DEVNULL,
                                                      pass_fds=[fd], env=dict(os.environ, NGINX=f"{fd};")))
             sides.append(Side(name, f"127.0.0.1:{port}", self.running[-1].pid))

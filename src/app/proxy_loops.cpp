@@ -1,0 +1,66 @@
+#include "app/proxy_loops.hpp"
+
+#include <boost/asio/executor_work_guard.hpp>
+#include <thread>
+
+#include "wick/base/log.hpp"
+#include "wick/os/other_loop.hpp"
+#include "wick/os/task_group.hpp"
+
+namespace wick::app {
+
+struct ProxyLoops::Loop {
+  Loop(serving::Serving& serving, const http::ServerLimits& limits)
+      : server(context.get_executor(), clock, limits, serving.handler_on(context.get_executor(), clock)) {}
+  ~Loop() { end(); }
+  void end() {
+    work.reset();
+    context.stop();
+    if (thread.joinable()) thread.join();
+  }
+  void run() {
+    thread = std::thread([this] {
+      // What a handler throws ends its connection; nothing else throws here.
+      context.run();
+    });
+  }
+
+  asio::io_context context{1};
+  asio::executor_work_guard<asio::io_context::executor_type> work = asio::make_work_guard(context);
+  SteadyClock clock;
+  http::Server server;
+  std::thread thread;
+};
+
+ProxyLoops::ProxyLoops(std::size_t count, http::Server& first, const Fd& listener, const http::ServerLimits& limits,
+                       const http::TrustedProxies& trusted, serving::Serving& serving) {
+  for (std::size_t i = 0; i < count; ++i) {
+    auto own = listener.duplicate();
+    if (!own) {
+      log::warn("fewer loops than asked for: no more files can be opened", {{"loops", 1 + i}});
+      return;
+    }
+    auto& loop = *loops_.emplace_back(std::make_unique<Loop>(serving, limits));
+    loop.server.trust(trusted);
+    loop.server.stand_beside(first);
+    loop.server.listen(std::move(own));
+    loop.run();
+  }
+}
+
+ProxyLoops::~ProxyLoops() = default;
+
+void ProxyLoops::end() {
+  for (const auto& loop : loops_) loop->end();
+}
+
+awaitable<void> ProxyLoops::stop(std::chrono::milliseconds grace) {
+  TaskGroup stopping(co_await asio::this_coro::executor);
+  for (const auto& loop : loops_) {
+    auto job = [server = &loop->server, grace] { return server->stop(grace); };
+    stopping.spawn("stop proxy loop", do_on_loop(loop->context.get_executor(), std::move(job)));
+  }
+  co_await stopping.join();
+}
+
+}  // namespace wick::app
