@@ -125,6 +125,7 @@ class Front {
   awaitable<Result<void>> wait_for_end();
   awaitable<void> stop();
   awaitable<void> stop_edge();
+  std::size_t loops() const { return config_.loops > 0 ? config_.loops : cores(); }
   awaitable<Result<std::vector<container::RunnerLauncher::Adopted>>> adopt();
   awaitable<std::expected<build::BuiltImage, build::BuildFailure>> build_image(build::BuildRequest request,
                                                                                build::OnProgress progress);
@@ -215,7 +216,9 @@ Result<void> Front::build(std::shared_ptr<const store::Vault> vault) {
                                                .runner = *runner_,
                                                .work = folders_.work,
                                                .needed = [this] { return control::images_of_revisions(*objects_); }});
+  const bool one_loop = loops() == 1;
   serving::ServingOptions serving_options{
+      .idle_connection_limit = one_loop ? std::chrono::seconds(60) : std::chrono::seconds(1),
       .sleep_bytes_max = config_.sleep_memory ? config_.sleep_memory : memory_of_machine() / 5,
       .box = box_limits(),
       .access_log = std::move(sockets_.access_log)};
@@ -344,14 +347,13 @@ awaitable<Result<void>> Front::start() {
   auto api = api::make_api(api_doors());
   if (!api) co_return fail(std::move(api.error()).within("control.db"));
   api_server_ = std::make_unique<http::Server>(executor_, clock_, http::ServerLimits{}, std::move(*api));
-  const auto loops = config_.loops > 0 ? config_.loops : cores();
-  const auto limits = http::share_of(config_.limits, loops);
+  const auto limits = http::share_of(config_.limits, loops());
   edge_server_ = std::make_unique<http::Server>(executor_, clock_, limits, serving_->handler());
   edge_server_->trust(config_.trusted_proxies);
   edge_server_->count_in(metrics_, "edge");
   events_server_ = std::make_unique<http::Server>(executor_, clock_, http::ServerLimits{}, eventing_->ingress());
-  proxy_loops_ =
-      std::make_unique<ProxyLoops>(loops - 1, *edge_server_, sockets_.http, limits, config_.trusted_proxies, *serving_);
+  proxy_loops_ = std::make_unique<ProxyLoops>(loops() - 1, *edge_server_, sockets_.http, limits,
+                                              config_.trusted_proxies, *serving_);
   edge_server_->listen(std::move(sockets_.http));
   events_server_->listen(std::move(sockets_.events));
   api_server_->listen(std::move(sockets_.api));

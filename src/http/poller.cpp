@@ -70,6 +70,11 @@ void Poller::remove(Registration registration) {
   free_slots_.push_back(registration.index);
 }
 
+void Poller::release(Registration registration, int fd) {
+  if (holds(registration)) epoll_ctl(epoll_.native_handle(), EPOLL_CTL_DEL, fd, nullptr);
+  remove(registration);
+}
+
 void Poller::wake(Waiter& waiter) {
   if (!waiter.resume_) return;
   auto resume = std::exchange(waiter.resume_, nullptr);

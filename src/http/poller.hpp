@@ -70,6 +70,8 @@ class Poller : public asio::execution_context::service {
   };
   Result<Registration> add(Stream& stream, int fd);
   void remove(Registration registration);
+  /// As remove(), of a socket that stays open.
+  void release(Registration registration, int fd);
   /// False once that stream was removed.
   bool holds(Registration registration) const {
     const auto& slot = slots_[registration.index];

@@ -29,6 +29,12 @@ void Stream::close() {
   for (auto* waiter : {&read_waiter_, &write_waiter_, &gone_waiter_}) poller_.wake_soon(*waiter);
 }
 
+Fd Stream::release() {
+  poller_.release(registration_, fd_.get());
+  interrupted_ = EBADF;
+  return std::move(fd_);
+}
+
 Io Stream::try_read(char* into, std::size_t size) {
   if (interrupted_) return {0, interrupted_};
   if (!readable_) return {0, EAGAIN};

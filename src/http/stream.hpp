@@ -32,6 +32,8 @@ class Stream {
   Stream(const Stream&) = delete;
 
   int fd() const { return fd_.get(); }
+  /// Gives the socket away. Nobody may wait for it.
+  Fd release();
   bool open() const { return static_cast<bool>(fd_); }
   void close();
 

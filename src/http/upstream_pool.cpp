@@ -111,6 +111,10 @@ void Upstream::Impl::give_back(UpstreamLease connection) {
   if (!connection || idle_.size() >= idle_max_ || !connection->reusable()) return;
   connection->input.give_block();
   connection->stream.tie(nullptr);
+  keep(std::move(connection));
+}
+
+void Upstream::Impl::keep(UpstreamLease connection) {
   connection->idle_since = clock_.now();
   idle_.push_back(std::move(connection));
   if (!expiring_) expire_later();
@@ -139,5 +143,14 @@ Upstream::Upstream(Executor executor, Clock& clock, Connector connector, std::si
                    std::chrono::milliseconds idle_limit)
     : impl_(std::make_unique<Impl>(executor, clock, std::move(connector), idle_max, idle_limit)) {}
 Upstream::~Upstream() = default;
+
+Fd Upstream::take_kept() {
+  const auto connection = impl_->take_idle(InputCheck::now);
+  return connection ? connection->stream.release() : Fd();
+}
+
+void Upstream::keep(Fd socket) {
+  impl_->keep(std::make_unique<UpstreamConnection>(impl_->poller(), std::move(socket)));
+}
 
 }  // namespace wick::http

@@ -65,6 +65,8 @@ class Upstream::Impl {
   awaitable<Result<UpstreamLease>> connect();
   /// Keeps the connection if it is reusable(), else closes it.
   void give_back(UpstreamLease connection);
+  void keep(UpstreamLease connection);
+  Poller& poller() { return poller_; }
   Clock& clock() { return clock_; }
   TraceSource& traces() { return traces_; }
 

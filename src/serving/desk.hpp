@@ -18,6 +18,7 @@ namespace wick::serving {
 struct Ticket {
   EntryPtr entry;
   Lease lease;
+  Fd connection;  // goes back with the lease
 };
 using TicketPtr = std::unique_ptr<Ticket, std::function<void(Ticket*)>>;
 
@@ -38,6 +39,9 @@ struct Admission {
   std::optional<Error> refused;
   TicketPtr ticket;  // with a lease; empty when refused
   LoanPtr loan;      // of the same instance
+  Fd connection;     // to it, where one waits
+  bool alone =
+      false;  // the connection belongs to the lease: the instance may not serve more of them than it has leases
   Duration queued{};
   bool cold = false;
   std::optional<WakeSteps> wake;

@@ -85,7 +85,8 @@ awaitable<void> Lane::handle_with_desk(http::Exchange& exchange, TimePoint arriv
     if (ways_.size() >= options_.hosts_max) ways_.clear();
     ways_.insert_or_assign(std::string(exchange.head().host()), KnownWay{way, &instances_[way->revision]});
   }
-  Use use(*this, borrowed(admission->loan), false, arrived);
+  const auto instance = borrowed(*admission);
+  Use use(*this, instance, false, arrived);
   auto what = record_of(exchange, *way);
   what.instance = use.instance();
   what.queued = admission->queued;
@@ -95,6 +96,7 @@ awaitable<void> Lane::handle_with_desk(http::Exchange& exchange, TimePoint arriv
   options.request_limit -= std::chrono::duration_cast<milliseconds>(what.queued);
   const auto outcome = co_await http::relay(exchange, use.upstream(), std::move(options));
   const auto ended = clock_.now();
+  if (admission->alone) admission->ticket->connection = instance->upstream->take_kept();
   use.end(ended);
   admission->ticket.reset();
   what.status = outcome.status;
@@ -170,7 +172,8 @@ Lane::BorrowedPtr Lane::borrow(const LoanPtr& loan) const {
     auto ask = [desk, loan] { return desk->connect(loan); };
     co_return co_await on_loop<Result<Fd>>(desk_loop, std::move(ask));
   };
-  made->upstream = std::make_unique<http::Upstream>(loop_, clock_, std::move(connect), options_.idle_connections_max);
+  made->upstream = std::make_unique<http::Upstream>(loop_, clock_, std::move(connect), options_.idle_connections_max,
+                                                    options_.idle_connection_limit);
   return made;
 }
 
@@ -179,6 +182,12 @@ Lane::BorrowedPtr Lane::borrowed(const LoanPtr& loan) {
   const auto& known = instances_[{loan->spec->key.name_space, loan->spec->key.name}];
   const auto found = std::ranges::find(known, loan, &Borrowed::loan);
   return found != known.end() ? *found : borrow(loan);
+}
+
+Lane::BorrowedPtr Lane::borrowed(Admission& admission) {
+  auto instance = admission.alone ? borrow(admission.loan) : borrowed(admission.loan);
+  if (admission.connection) instance->upstream->keep(std::move(admission.connection));
+  return instance;
 }
 
 void Lane::give_back(const BorrowedPtr& borrowed) {

@@ -24,9 +24,10 @@ namespace wick::serving {
 
 struct LaneOptions {
   bool trust_forwarded = false;
-  std::size_t idle_connections_max = 1024;  // kept to each instance
-  std::size_t hosts_max = 10'000;           // known at once
-  Duration count_after{5ms};                // how long what was answered may be unknown to the desk
+  std::size_t idle_connections_max = 1024;     // kept to each instance …
+  milliseconds idle_connection_limit{60'000};  // … so long
+  std::size_t hosts_max = 10'000;              // known at once
+  Duration count_after{5ms};                   // how long what was answered may be unknown to the desk
   Fd access_log;
 };
 
@@ -66,6 +67,7 @@ class Lane final : public Borrower {
   BorrowedPtr pick(const std::vector<BorrowedPtr>& instances);
   BorrowedPtr borrow(const LoanPtr& loan) const;
   BorrowedPtr borrowed(const LoanPtr& loan);
+  BorrowedPtr borrowed(Admission& admission);
   void give_back(const BorrowedPtr& borrowed);
   awaitable<std::optional<Admission>> admit(http::Exchange& exchange, TimePoint arrived);
   awaitable<void> handle_with_desk(http::Exchange& exchange, TimePoint arrived);

@@ -104,6 +104,11 @@ void Lease::reset(TimePoint now) {
   if (auto* pool = std::exchange(pool_, nullptr)) pool->release(*member_, now);
 }
 
+Fd Lease::take_connection() {
+  if (member_->probe_connection) return std::move(member_->probe_connection);
+  return member_->upstream->take_kept();
+}
+
 WakeSteps Lease::wake_steps(TimePoint arrived, TimePoint asked, TimePoint now) const {
   const auto since = [&](TimePoint when) {
     return std::max(std::chrono::microseconds(0),
@@ -553,8 +558,8 @@ void RevisionPool::become_ready(const Member& member, Fd connection) {
   if (!member->adopted) metrics_.cold_start.observe(std::chrono::duration<double>(now - member->launched).count());
   if (!waiting_.empty()) member->probe_connection = std::move(connection);
   http::Connector connector = [member = member.get()] { return connect(member); };
-  member->upstream =
-      std::make_unique<http::Upstream>(executor_, clock_, std::move(connector), options_.idle_connections_max);
+  member->upstream = std::make_unique<http::Upstream>(executor_, clock_, std::move(connector),
+                                                      options_.idle_connections_max, options_.idle_connection_limit);
   set_state(*member, PooledInstance::State::ready);
   ready_.push_back(member.get());
   lend_to_all(*member);

@@ -145,7 +145,10 @@ void Serving::Impl::set_revision(RevisionSpec spec) {
     known->pool.set_spec(std::move(spec));
     return routes_changed();
   }
-  const PoolOptions options{.queue_limit = options_.queue_limit, .budget = &budget_, .box = &box_};
+  const PoolOptions options{.queue_limit = options_.queue_limit,
+                            .idle_connection_limit = options_.idle_connection_limit,
+                            .budget = &budget_,
+                            .box = &box_};
   const auto key = spec.key;
   auto changed = [this, key] {
     if (changed_) changed_(key);
@@ -254,7 +257,9 @@ awaitable<void> Serving::Impl::handle(http::Exchange& exchange) {
 // --- requests on other loops
 
 http::Handler Serving::Impl::handler_on(Executor loop, Clock& clock) {
-  LaneOptions options{.trust_forwarded = options_.trust_forwarded, .access_log = access_file_.duplicate()};
+  LaneOptions options{.trust_forwarded = options_.trust_forwarded,
+                      .idle_connection_limit = options_.idle_connection_limit,
+                      .access_log = access_file_.duplicate()};
   Desk& desk = *this;
   lanes_.push_back(std::make_unique<Lane>(std::move(loop), clock, executor_, desk, std::move(options)));
   lanes_.back()->routes_changed(routes_);
@@ -269,10 +274,10 @@ awaitable<Admission> Serving::Impl::admit(std::string host, std::optional<std::s
   if (choice.found != Router::Found::revision) co_return admission;
   const auto entry = choice.entry;
   auto& pool = entry->pool;
-  const auto& spec = pool.spec();
+  const auto spec = pool.shared_spec();
   admission.way = {.entry = entry,
-                   .revision = spec.key,
-                   .spec = pool.shared_spec(),
+                   .revision = spec->key,
+                   .spec = spec,
                    .tag = std::string(choice.tag),
                    .extra = *choice.extra,
                    .lasts = choice.only && !tag && pool.lends_freely(),
@@ -281,7 +286,7 @@ awaitable<Admission> Serving::Impl::admit(std::string host, std::optional<std::s
   if (!lease) {
     admission.cold = !pool.has_ready();
     const auto asked = clock_.now();
-    auto waited = co_await pool.acquire(arrived, arrived + spec.timeout);
+    auto waited = co_await pool.acquire(arrived, arrived + spec->timeout);
     const auto leased = clock_.now();
     admission.queued = leased - arrived;
     if (!waited) {
@@ -293,8 +298,12 @@ awaitable<Admission> Serving::Impl::admit(std::string host, std::optional<std::s
   }
   pool.lend(borrower);
   admission.loan = pool.loan_of(lease, borrower);
+  admission.connection = lease.take_connection();
+  admission.alone = spec->container_concurrency > 0;
   admission.ticket = TicketPtr(new Ticket{entry, std::move(lease)}, [loop = executor_](Ticket* ticket) {
-    asio::post(loop, [owned = std::unique_ptr<Ticket>(ticket)] {});
+    asio::post(loop, [owned = std::unique_ptr<Ticket>(ticket)] {
+      if (owned->connection) owned->lease.upstream().keep(std::move(owned->connection));
+    });
   });
   co_return admission;
 }

@@ -24,6 +24,11 @@ class Upstream {
   ~Upstream();
   Upstream(const Upstream&) = delete;
 
+  /// The socket of a kept connection that is silent, for somebody else's requests; empty when there is none.
+  Fd take_kept();
+  /// Keeps a connection that has served nothing yet, or that take_kept() gave.
+  void keep(Fd socket);
+
   class Impl;
   Impl& impl() { return *impl_; }
 

@@ -78,6 +78,8 @@ class Lease {
   explicit operator bool() const { return pool_ != nullptr; }
 
   http::Upstream& upstream() const { return *member_->upstream; }
+  /// A connection to the instance that waits for a request, if there is one: for a request that goes another way.
+  Fd take_connection();
   const container::InstanceId& instance() const { return member_->id; }
   /// Of a request that arrived at `arrived`, asked at `asked` and has this lease since `now`.
   WakeSteps wake_steps(TimePoint arrived, TimePoint asked, TimePoint now) const;

@@ -66,6 +66,7 @@ struct PoolOptions {
   int starts_at_once_max = 32;             // the others are started as these get ready
   // Kept to each instance, a minute each: fewer than a burst uses cost a connect a request.
   std::size_t idle_connections_max = 1024;
+  milliseconds idle_connection_limit{60'000};
   SleepBudget* budget = nullptr;        // none: nothing is frozen or made ahead
   Box* box = nullptr;                   // asked for room before each launch; nullptr: there is always room
   milliseconds box_full_limit{10'000};  // requests wait so long for room in a full box: 503

@@ -23,6 +23,9 @@ struct ServingOptions {
   std::size_t queue_limit =
       10'000;  // requests held a revision while no instance is ready (serving.md 3.6): 503 past it
   bool trust_forwarded = false;
+  // A connection to an instance is kept so long for the next request. Shorter where several loops keep their own: a
+  // program that serves one connection at a time waits for that of another loop.
+  milliseconds idle_connection_limit{60'000};
   std::uint64_t sleep_bytes_max = 1ull << 30;  // what frozen instances and spares of all services may take together
   BoxLimits box;
   Fd access_log;  // one JSON line a request is appended here; empty: none

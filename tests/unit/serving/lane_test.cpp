@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "serving_fixture.hpp"
+#include "wick/os/other_loop.hpp"
 #include "wick/os/task_group.hpp"
 #include "wick/serving/loan.hpp"
 
@@ -32,6 +33,24 @@ struct OnLane : Wired {
   http::Handler main;
 };
 
+/// A loop with a thread of its own.
+struct Loop {
+  void run() {
+    thread = std::thread([this] { context.run(); });
+  }
+  void end() {
+    work.reset();
+    context.stop();
+    thread.join();
+  }
+
+  asio::io_context context{1};
+  asio::executor_work_guard<asio::io_context::executor_type> work = asio::make_work_guard(context);
+  SteadyClock clock;
+  http::Handler handler;
+  std::thread thread;
+};
+
 }  // namespace
 
 TEST_CASE("a lane's first request wakes the service, and the next ones need nobody") {
@@ -47,8 +66,8 @@ TEST_CASE("a lane's first request wakes the service, and the next ones need nobo
   CHECK_FALSE(traces[0].cold);
   CHECK(traces[0].instance == w.f.launcher.instances[0]->id().text());
   CHECK(w.f.metrics.expose().find("revision=\"hello-00001\",code=\"200\",method=\"GET\"} 9") != std::string::npos);
-  // The probe's connection served the lease's turn on the main loop; the lane keeps one of its own.
-  CHECK(w.f.launcher.instances[0]->connects <= 2);
+  CHECK(w.f.launcher.instances[0]->connects == 1);  // the probe's, and no other
+  CHECK(w.server.connections() == 1);
 }
 
 TEST_CASE("a lane answers for a host nobody serves and for one without a revision, and counts them") {
@@ -117,6 +136,21 @@ TEST_CASE("a limit of concurrency holds over all loops: each request of a lane h
   run_on(w.loop, asking.join());
   for (const auto& each : exchanges) CHECK(each->response->head.status == 200);
   CHECK(most == 1);
+}
+
+TEST_CASE("an instance of one request at a time has one connection, whichever loop it is asked from") {
+  OnLane w;
+  auto spec = ServingFixture::revision("hello-00001");
+  spec.container_concurrency = 1;
+  w.f.serving.set_revision(spec);
+  w.f.route({{.revision = {"default", "hello-00001"}}});
+  for (int i = 0; i < 6; ++i) {
+    if (i % 2 == 0) std::swap(w.main, w.f.handler);
+    CHECK(w.get("hello.localhost").head.status == 200);
+    w.run_what_is_posted();
+    CHECK(w.server.connections() == 1);
+  }
+  CHECK(w.f.launcher.instances[0]->connects == 1);
 }
 
 TEST_CASE("requests of a lane are load, and hold their instance until they are answered") {
@@ -188,13 +222,6 @@ TEST_CASE("what a meter says adds up however the loops take turns") {
 TEST_CASE("loops in threads of their own answer together while instances and routes come and go") {
   constexpr int lanes = 3;
   constexpr int rounds = 60;
-  struct Loop {
-    asio::io_context context{1};
-    asio::executor_work_guard<asio::io_context::executor_type> work = asio::make_work_guard(context);
-    SteadyClock clock;
-    http::Handler handler;
-    std::thread thread;
-  };
   Loop loops[lanes];
   Wired w;  // ends before its loops
   for (auto& each : loops) each.handler = w.f.serving.handler_on(each.context.get_executor(), each.clock);
@@ -211,7 +238,7 @@ TEST_CASE("loops in threads of their own answer together while instances and rou
       }
     };
     asio::co_spawn(each.context, std::move(ask), [&asking](std::exception_ptr) { --asking; });
-    each.thread = std::thread([&each] { each.context.run(); });
+    each.run();
   }
   auto disturb = [&]() -> awaitable<void> {
     for (int i = 0; asking > 0; ++i) {
@@ -224,11 +251,63 @@ TEST_CASE("loops in threads of their own answer together while instances and rou
   CHECK(failed == 0);
   CHECK(answered == lanes * rounds);
   run_on(w.loop, w.f.serving.stop(true));
-  for (auto& each : loops) {
-    each.work.reset();
-    each.context.stop();
-    each.thread.join();
-  }
+  for (auto& each : loops) each.end();
   CHECK(w.f.serving.answered({"default", "hello-00001"})->requests == lanes * rounds);
   CHECK(w.f.launcher.running() == 0);
+}
+
+TEST_CASE("servers on loops of their own answer the clients of one address, and all is counted together") {
+  constexpr int clients = 6;
+  constexpr int rounds = 40;
+  Loop loops[2];
+  Wired w;
+  w.f.route_hello();
+  auto listener = http::listen_on("127.0.0.1:0");
+  REQUIRE(listener);
+  const auto address = http::bound_address(*listener);
+  http::Server first(w.loop.get_executor(), w.clock, {}, w.f.handler);
+  first.count_in(w.f.metrics, "edge");
+  std::vector<std::unique_ptr<http::Server>> beside;
+  for (auto& each : loops) {
+    auto handler = w.f.serving.handler_on(each.context.get_executor(), each.clock);
+    auto& server = *beside.emplace_back(std::make_unique<http::Server>(each.context.get_executor(), each.clock,
+                                                                       http::ServerLimits{}, std::move(handler)));
+    server.stand_beside(first);
+    server.listen(listener->duplicate());
+    each.run();
+  }
+  first.listen(std::move(*listener));
+
+  std::atomic<int> answered = 0;
+  std::atomic<int> asking = clients;
+  Loop theirs;
+  auto ask = [&]() -> awaitable<void> {
+    http::Upstream edge(theirs.context.get_executor(), theirs.clock,
+                        http::connect_to(theirs.context.get_executor(), address));
+    for (int i = 0; i < rounds; ++i) {
+      http::Request request;
+      request.head.method = "GET";
+      request.head.target = "/path";
+      request.head.authority = "hello.localhost";
+      const auto response = co_await http::call(edge, theirs.clock, std::move(request), 60s);
+      if (response && response->head.status == 200) ++answered;
+    }
+  };
+  for (int i = 0; i < clients; ++i) asio::co_spawn(theirs.context, ask, [&](std::exception_ptr) { --asking; });
+  theirs.run();
+  auto until_asked = [&]() -> awaitable<void> {
+    while (asking > 0) co_await w.clock.sleep(1ms);
+  };
+  run_on(w.loop, until_asked());
+  theirs.end();
+  CHECK(answered == clients * rounds);
+  for (std::size_t i = 0; i < 2; ++i) {
+    auto job = [&server = *beside[i]] { return server.stop(0ms); };
+    run_on(w.loop, do_on_loop(loops[i].context.get_executor(), std::move(job)));
+  }
+  run_on(w.loop, first.stop(0ms));
+  run_on(w.loop, w.f.serving.stop(true));
+  for (auto& each : loops) each.end();
+  CHECK(w.f.serving.answered({"default", "hello-00001"})->requests == clients * rounds);
+  CHECK_THAT(w.f.metrics.expose(), Catch::Contains("wick_http_connections{listener=\"edge\"} 0"));
 }
