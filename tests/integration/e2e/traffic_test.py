@@ -1,6 +1,8 @@
 """Traffic between revisions, changed under load: not one request may fail."""
 import collections
+import itertools
 import json
+import os
 import threading
 import time
 
@@ -8,6 +10,7 @@ from fixture import DaemonTest, eventually, main
 
 RATE = 500  # requests a second, over all clients
 CLIENTS = 4
+CHURN_SECONDS = float(os.environ.get("WICK_TEST_CHURN_SECONDS", "15"))  # 600 is the length the claim is made for
 
 
 class Load:
@@ -104,6 +107,37 @@ class Traffic(DaemonTest):
             self.assertEqual(self.split("shop"), [("shop-00004", 100)])
         self.assertEqual(load.failures, [])
         self.assertGreater(sum(load.answers.values()), RATE)
+
+    def patch(self, name, annotations, env):
+        """A new revision with these scaling annotations; returns its name once it has all the traffic."""
+        container = self.service(name)["spec"]["template"]["spec"]["containers"][0]
+        container["env"] = [{"name": "GENERATION", "value": str(env)}]
+        template = {"metadata": {"annotations": annotations}, "spec": {"containers": [container]}}
+        before = self.service(name)["status"]["latestReadyRevisionName"]
+        status, answer = self.wick.api("PATCH", f"/apis/serving.knative.dev/v1/namespaces/default/services/{name}",
+                                       json.dumps({"spec": {"template": template}}), {"Content-Type": "application/merge-patch+json"})
+        self.assertEqual(status, 200, answer)
+        eventually("the next revision has the traffic", lambda: self.service(name)["status"]["latestReadyRevisionName"] != before
+                   and [name for name, _ in self.split(name)] == [self.service(name)["status"]["latestReadyRevisionName"]])
+
+    def test_constant_scaling_and_releases_lose_no_request(self):
+        self.deploy("mill", 0)
+        until = time.monotonic() + CHURN_SECONDS
+        shapes = itertools.cycle(({"min-scale": "3", "max-scale": "4"}, {"min-scale": "1", "max-scale": "1"},
+                                  {"min-scale": "0", "max-scale": "5", "target": "1"}))
+        with Load(self.wick, "mill") as load:
+            for release in itertools.count(1):
+                shape = {f"autoscaling.knative.dev/{key}": value for key, value in next(shapes).items()}
+                self.patch("mill", shape | {"autoscaling.knative.dev/window": "6s"}, release)
+                self.assertEqual(load.failures, [], f"after release {release}")
+                if release % 3 == 0:  # back to the one before, and on
+                    self.wick.cli("rollback", "mill")
+                    self.wick.cli("traffic", "mill", "latest=100")
+                if time.monotonic() > until:
+                    break
+        self.assertEqual(load.failures, [])
+        self.assertGreater(release, CHURN_SECONDS / 10)
+        print(f"{sum(load.answers.values())} requests over {release} releases, {len(load.answers)} revisions answered")
 
     def test_a_revision_that_fails_requests_is_taken_back_by_itself(self):
         self.deploy("bank", 1)
