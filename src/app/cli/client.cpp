@@ -51,10 +51,17 @@ class TransferExchange final : public http::Exchange {
   std::string_view id() const override { return "transfer"; }
   bool started() const override { return started_; }
 
+  /// As much as there is room for: a folder of small files goes out in a few big pieces.
   awaitable<Result<std::size_t>> read_some(std::span<char> into) override {
-    auto count = body_.read(into);
-    if (!count) local_error = count.error();
-    co_return count;
+    std::size_t filled = 0;
+    while (filled < into.size()) {
+      auto count = body_.read(into.subspan(filled));
+      if (!count) local_error = count.error();
+      if (!count) co_return count;
+      if (*count == 0) break;
+      filled += *count;
+    }
+    co_return filled;
   }
   awaitable<Result<void>> respond(http::ResponseHead head, std::string body) override {
     started_ = true;

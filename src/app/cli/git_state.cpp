@@ -2,6 +2,8 @@
 
 #include <git2.h>
 
+#include <cstdlib>
+#include <map>
 #include <optional>
 
 #include "wick/os/files.hpp"
@@ -31,15 +33,79 @@ struct Library {
   ~Library() { git_libgit2_shutdown(); }
 };
 
+bool is_there(const fs::path& path) {
+  std::error_code none;
+  return fs::exists(fs::symlink_status(path, none));
+}
+
+bool is_in_repository(fs::path folder) {
+  for (; !is_there(folder / ".git"); folder = folder.parent_path())
+    if (folder == folder.parent_path()) return false;
+  return true;
+}
+
+/// Settings of a person or machine may name files to ignore everywhere.
+bool has_settings() {
+  if (is_there("/etc/gitconfig") || std::getenv("XDG_CONFIG_HOME") != nullptr) return true;
+  const char* home = std::getenv("HOME");
+  return home != nullptr && (is_there(fs::path(home) / ".gitconfig") || is_there(fs::path(home) / ".config/git"));
+}
+
 }  // namespace
 
+/// Three kinds of folder: in a repository; in none, with files to ignore, for which an empty repository stands in; in
+/// none, with nothing to ignore so far. The last needs no libgit2, whose start takes longer than a small upload.
 struct GitState::Impl {
-  Library library;
-  std::optional<TemporaryFolder> stand_in;  // an empty repository, for a folder that is in none
+  fs::path folder;
+  std::map<std::string, bool> has_ignore_file;  // by folder below it, while there was none
+  std::optional<Library> library;
+  std::optional<TemporaryFolder> stand_in;
   Repository repository;
   Index index;
   std::string prefix;  // of the folder below the work tree, with '/' at the end; "" at its top
+
+  bool open_repository();
+  void open_stand_in();
+  /// In `path`'s folder or one above it.
+  bool sees_ignore_file(std::string_view path);
 };
+
+bool GitState::Impl::open_repository() {
+  library.emplace();
+  git_repository* opened = nullptr;
+  const bool found =
+      git_repository_open_ext(&opened, folder.c_str(), 0, nullptr) == 0 && git_repository_workdir(opened);
+  repository.reset(opened);
+  std::error_code error;
+  const auto top = found ? fs::canonical(git_repository_workdir(opened), error) : fs::path();
+  if (!found || error) {
+    repository.reset();
+    return false;
+  }
+  const auto below = folder.lexically_relative(top).generic_string();
+  if (!below.empty() && below != ".") prefix = below + "/";
+  git_index* own = nullptr;
+  if (git_repository_index(&own, opened) == 0) index.reset(own);
+  return true;
+}
+
+void GitState::Impl::open_stand_in() {
+  if (!library) library.emplace();
+  auto made = TemporaryFolder::make(fs::temp_directory_path(), "wick-ignore-");
+  git_repository* opened = nullptr;
+  if (!made || git_repository_init(&opened, made->path().c_str(), 1) != 0) return;
+  repository.reset(opened);
+  git_repository_set_workdir(opened, folder.c_str(), 0);
+  stand_in.emplace(std::move(*made));
+}
+
+bool GitState::Impl::sees_ignore_file(std::string_view path) {
+  const auto slash = path.rfind('/');
+  const auto parent = slash == std::string_view::npos ? std::string_view() : path.substr(0, slash);
+  auto [known, is_new] = has_ignore_file.try_emplace(std::string(parent), false);
+  if (is_new) known->second = is_there(folder / parent / ".gitignore") || (!parent.empty() && sees_ignore_file(parent));
+  return known->second;
+}
 
 GitState::GitState(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 GitState::GitState(GitState&&) noexcept = default;
@@ -47,26 +113,9 @@ GitState::~GitState() = default;
 
 GitState GitState::open(const fs::path& folder) {
   auto impl = std::make_unique<Impl>();
-  git_repository* repository = nullptr;
-  const bool found =
-      git_repository_open_ext(&repository, folder.c_str(), 0, nullptr) == 0 && git_repository_workdir(repository);
-  impl->repository.reset(repository);
-  std::error_code error;
-  const auto top = found ? fs::canonical(git_repository_workdir(repository), error) : fs::path();
-  if (found && !error) {
-    const auto below = folder.lexically_relative(top).generic_string();
-    if (!below.empty() && below != ".") impl->prefix = below + "/";
-    git_index* index = nullptr;
-    if (git_repository_index(&index, repository) == 0) impl->index.reset(index);
-    return GitState(std::move(impl));
-  }
-  impl->repository.reset();
-  auto stand_in = TemporaryFolder::make(fs::temp_directory_path(), "wick-ignore-");
-  if (stand_in && git_repository_init(&repository, stand_in->path().c_str(), 1) == 0) {
-    impl->repository.reset(repository);
-    git_repository_set_workdir(repository, folder.c_str(), 0);
-    impl->stand_in.emplace(std::move(*stand_in));
-  }
+  impl->folder = folder;
+  const bool found = is_in_repository(folder) && impl->open_repository();
+  if (!found && has_settings()) impl->open_stand_in();
   return GitState(std::move(impl));
 }
 
@@ -94,6 +143,7 @@ bool GitState::dirty() const {
 }
 
 bool GitState::leaves_out(const std::string& path, bool is_folder) const {
+  if (!impl_->library && impl_->sees_ignore_file(path)) impl_->open_stand_in();
   if (!impl_->repository) return false;
   const auto full = impl_->prefix + path + (is_folder ? "/" : "");
   int ignored = 0;
