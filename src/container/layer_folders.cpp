@@ -6,12 +6,16 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <boost/asio/steady_timer.hpp>
+#include <cerrno>
 
 #include "protocol.hpp"
 #include "sandbox.hpp"
 #include "wick/base/log.hpp"
 #include "wick/base/text.hpp"
+#include "wick/os/child_process.hpp"
 #include "wick/os/files.hpp"
+#include "wick/os/together.hpp"
 
 namespace wick::container {
 
@@ -19,6 +23,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
+constexpr auto sync_delay = 2000ms;
 constexpr std::size_t steps_max = 64;  // builds that run at once, with room; each may fill the disk
 
 /// Everything below `folder` on disk, before its name promises that it is whole.
@@ -50,33 +55,70 @@ LayerFolders::LayerFolders(Executor executor, Roots& roots, WorkerPool& worker, 
 
 awaitable<void> LayerFolders::stop() { return tasks_.stop(); }
 
-Result<void> LayerFolders::open() {
+awaitable<Result<void>> LayerFolders::open() {
   for (const char* folder : {"layers/sha256", "layers/fresh", "caches"})
-    if (auto made = make_folders(state_ / folder, 0700); !made) return made;
+    if (auto made = make_folders(state_ / folder, 0700); !made) co_return made;
   auto boot = read_file("/proc/sys/kernel/random/boot_id", 64);
-  if (!boot) return fail(std::move(boot.error()));
+  if (!boot) co_return fail(std::move(boot.error()));
   boot_ = trim(*boot);
   std::error_code error;
-  bool marked = false;
-  for (const auto& life : fs::directory_iterator(state_ / "layers/fresh", error)) {
-    if (life.path().filename() == boot_) {
-      marked = true;
-      continue;
-    }
-    for (const auto& mark : fs::directory_iterator(life.path(), error)) {
-      log::warn("layer dropped: the machine stopped before it was on disk",
-                {{"layer", mark.path().filename().string()}});
-      if (auto removed = remove_tree(state_ / "layers/sha256" / mark.path().filename()); !removed) return removed;
-    }
-    if (auto removed = remove_tree(life.path()); !removed) return removed;
-  }
-  if (auto made = make_folders(fresh(), 0700); !made) return made;
   for (const auto& entry : fs::directory_iterator(state_ / "layers", error))
     if (entry.path().filename().string().starts_with("incoming-"))
-      if (auto removed = remove_tree(entry.path()); !removed) return removed;
-  if (auto removed = remove_tree(state_ / "steps"); !removed) return removed;
-  if (marked) sync_soon();
-  return make_folders(state_ / "steps", 0700);
+      if (auto removed = remove_tree(entry.path()); !removed) co_return removed;
+  if (auto removed = remove_tree(state_ / "steps"); !removed) co_return removed;
+  if (auto made = make_folders(state_ / "steps", 0700); !made) co_return made;
+  auto checked = co_await check_unsynced();
+  if (!checked) co_return checked;
+  if (!fs::is_empty(fresh(), error)) sync_soon();
+  co_return Result<void>{};
+}
+
+/// Marks of lives before this boot: kept or removed, every one of their layers is told, and the marks go.
+awaitable<Result<void>> LayerFolders::check_unsynced() {
+  if (auto made = make_folders(fresh(), 0700); !made) co_return made;
+  std::vector<fs::path> lives;
+  std::error_code error;
+  for (const auto& life : fs::directory_iterator(state_ / "layers/fresh", error))
+    if (life.path().filename() != boot_) lives.push_back(life.path());
+  for (const auto& life : lives) {
+    std::vector<Digest> marked;
+    for (const auto& mark : fs::directory_iterator(life, error))
+      if (auto layer = Digest::parse("sha256:" + mark.path().filename().string())) marked.push_back(*layer);
+    for (const auto& layer : marked) {
+      if (!has(layer)) continue;
+      auto whole = co_await is_whole(layer);
+      if (!whole) co_return fail(std::move(whole.error()));
+      if (*whole) continue;
+      log::warn("layer dropped: the machine stopped before it was on disk", {{"layer", layer.text()}});
+      if (auto removed = remove_tree(folder_of(layer)); !removed) co_return removed;
+    }
+    if (auto removed = remove_tree(life); !removed) co_return removed;
+  }
+  co_return Result<void>{};
+}
+
+/// Packs it and compares the digest. An archive of somebody else's that was unpacked need not come out byte for byte,
+/// so that it counts as torn: its blob is in the content store, and is unpacked again.
+awaitable<Result<bool>> LayerFolders::is_whole(Digest layer) {
+  auto pipe = make_pipe();
+  if (!pipe) co_return fail(std::move(pipe.error()));
+  auto hash = [from = std::make_shared<Fd>(std::move(pipe->first))]() -> Result<Digest> {
+    Sha256 hash;
+    std::string chunk(1 << 20, '\0');
+    while (true) {
+      const auto got = ::read(from->get(), chunk.data(), chunk.size());
+      if (got < 0 && errno == EINTR) continue;
+      if (got < 0) return fail(system_error("read a layer", errno));
+      if (got == 0) return hash.finish();
+      hash.update(std::string_view(chunk).substr(0, static_cast<std::size_t>(got)));
+    }
+  };
+  auto hashing = worker_.run(std::move(hash));
+  auto packing = pack_layer(layer, std::move(pipe->second));
+  auto done = co_await both(std::move(hashing), std::move(packing));
+  auto& [digest, packed] = done;
+  if (!digest) co_return fail(std::move(digest.error()));
+  co_return packed && *digest == layer;
 }
 
 fs::path LayerFolders::folder_of(const Digest& layer) const { return state_ / "layers/sha256" / layer.hex(); }
@@ -125,9 +167,13 @@ void LayerFolders::sync_soon() {
   tasks_.spawn("sync layers", sync());
 }
 
-/// Until nothing was published meanwhile.
+/// Until nothing was published meanwhile. Whoever names an image syncs just then: we come after it, for the marks.
 awaitable<void> LayerFolders::sync() {
+  asio::steady_timer pause(executor_);
   while (std::exchange(sync_again_, false)) {
+    pause.expires_after(sync_delay);
+    co_await pause.async_wait(use_awaitable);
+    sync_again_ = false;
     auto work = [folder = state_ / "layers", marks = fresh()]() -> Result<void> {
       std::vector<fs::path> before;
       std::error_code error;

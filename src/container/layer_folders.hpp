@@ -6,10 +6,12 @@
 // <state>/steps/<id>/{upper,work}   a writable root; steps do not survive the runner, their builds start again
 // <state>/caches/<hex>          cache mounts of RUN steps
 //
-// Publishing a layer waits for no disk. Its mark is made before its name, and both are metadata of one file system, so
-// that a journal never keeps the name without the mark; marks go when a sync that began after them has ended. After a
-// power cut (another boot id) marked layers are removed, and their steps run again. A killed runner loses nothing: the
-// kernel has the bytes.
+// Publishing a layer waits for no disk: whoever names it does, once for all that it names (the content store syncs this
+// file system before an image has its name). Its mark is made before its name, and both are metadata of one file
+// system, so that a journal never keeps the name without the mark; marks go when a sync that began after them has
+// ended. After a power cut (another boot id) a marked layer is packed again, which gives its digest where every byte of
+// it came to the disk; else it is removed, and its step runs again. A killed runner loses nothing: the kernel has the
+// bytes.
 #pragma once
 
 #include <filesystem>
@@ -26,8 +28,8 @@ namespace wick::container {
 class LayerFolders {
  public:
   LayerFolders(Executor executor, Roots& roots, WorkerPool& worker, std::filesystem::path state);
-  /// Makes the folders; removes what an earlier life left half-made.
-  Result<void> open();
+  /// Makes the folders; removes what an earlier life left half-made. Reads what was published just before a power cut.
+  awaitable<Result<void>> open();
   awaitable<void> stop();
 
   /// Where the folders of cache mounts are, one a digest.
@@ -66,6 +68,8 @@ class LayerFolders {
   std::filesystem::path fresh() const { return state_ / "layers/fresh" / boot_; }
   std::filesystem::path folder_of(const InstanceId& step) const;
   awaitable<Result<void>> publish(std::filesystem::path folder, Digest layer);
+  awaitable<Result<void>> check_unsynced();
+  awaitable<Result<bool>> is_whole(Digest layer);
   void sync_soon();
   awaitable<void> sync();
   awaitable<void> remove_folder(std::filesystem::path folder);

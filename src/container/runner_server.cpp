@@ -112,7 +112,8 @@ class Server {
     networks_.open();
     auto recovered = co_await instances_.recover();
     unwrap(std::move(recovered)).value();
-    unwrap(layers_.open()).value();
+    auto opened = co_await layers_.open();
+    unwrap(std::move(opened)).value();
     if (options_.replaces_dead) {
       const ReplyHead head{.verb = static_cast<std::uint16_t>(Verb::restart_notice)};
       const std::string notice(bytes_of(head));

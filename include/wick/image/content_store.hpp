@@ -84,7 +84,8 @@ class BlobWriter {
   BlobWriter(BlobWriter&&) noexcept = default;
   ~BlobWriter();  // without commit(): the bytes are thrown away
   Result<void> write(std::string_view bytes);
-  /// Publishes. `expected` non-empty and different is Errc::corrupt.
+  /// Publishes; on disk for certain once an image is named (put_image). `expected` non-empty and different is
+  /// Errc::corrupt.
   Result<Descriptor> commit(std::string media_type, std::optional<Digest> expected = std::nullopt);
 
  private:
@@ -113,8 +114,9 @@ class ContentStore {
   Result<Fd> open_blob(const Digest& digest) const;
 
   /// Stores config and manifest for layers whose blobs are present and names the result `reference` ("hello" is
-  /// "hello:latest"). `config.diff_ids` may be empty when all layers are uncompressed (then they are the layers'
-  /// digests). Errors: invalid (name, counts, a diff_id that is not its layer), not_found (a blob).
+  /// "hello:latest"). Everything written to the store's file system before is on disk before the name is.
+  /// `config.diff_ids` may be empty when all layers are uncompressed (then they are the layers' digests). Errors:
+  /// invalid (name, counts, a diff_id that is not its layer), not_found (a blob).
   Result<Image> put_image(const ImageConfig& config, const std::vector<Descriptor>& layers,
                           std::string_view reference) const;
   /// Takes an image over from another layout on the same file system, which somebody without rights has filled: every
