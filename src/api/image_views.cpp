@@ -70,6 +70,22 @@ awaitable<void> prune_images(const Doors& doors, http::Exchange& exchange) {
                         json::object{{"blobs", freed->blobs}, {"layers", freed->layers}, {"bytes", freed->bytes}});
 }
 
+awaitable<void> collect_images(const Doors& doors, http::Exchange& exchange) {
+  auto freed = co_await doors.images.collect();
+  if (!freed) co_return co_await respond_error(exchange, freed.error());
+  const json::object answer{{"blobs", freed->blobs},     {"layers", freed->layers},  {"bytes", freed->bytes},
+                            {"used", freed->used},       {"useMax", freed->use_max}, {"free", freed->free},
+                            {"freeMin", freed->free_min}};
+  co_await respond_json(exchange, 200, answer);
+}
+
+awaitable<void> verify_image(const Doors& doors, http::Exchange& exchange) {
+  auto name = http::query_value(exchange.head().query(), "name").value_or("");
+  auto verified = co_await doors.images.verify(name);
+  if (!verified) co_return co_await respond_error(exchange, verified.error());
+  co_await respond_json(exchange, 200, json::object{{"name", name}, {"verified", true}});
+}
+
 awaitable<void> save_images(const Doors& doors, http::Exchange& exchange) {
   std::vector<std::string> names;
   const auto wanted = http::query_value(exchange.head().query(), "names").value_or("");
@@ -114,6 +130,8 @@ std::vector<Route> image_routes(const Doors& doors) {
       {"GET", all, Scope::read, whole(list_images), Reach::machine},
       {"POST", all, Scope::deploy, whole(load_images), Reach::machine},
       {"POST", "/apis/wick.dev/v1/imageprune", Scope::admin, whole(prune_images), Reach::machine},
+      {"POST", "/apis/wick.dev/v1/imagegc", Scope::admin, whole(collect_images), Reach::machine},
+      {"GET", "/apis/wick.dev/v1/imageverify", Scope::admin, whole(verify_image), Reach::machine},
       {"GET", one, Scope::read, named(show_image), Reach::machine},
       {"DELETE", one, Scope::deploy, named(remove_image), Reach::machine},
       {"GET", "/apis/wick.dev/v1/imagearchive", Scope::read, whole(save_images), Reach::machine},

@@ -87,6 +87,15 @@ Result<void> set_sleep_memory(Config& config, std::string_view text) {
   return {};
 }
 
+auto space_limit(SpaceLimit ImageLimits::* member) {
+  return [member](Config& config, std::string_view text) -> Result<void> {
+    auto limit = SpaceLimit::parse(text);
+    if (!limit) return fail(std::move(limit.error()));
+    config.image_limits.*member = *limit;
+    return {};
+  };
+}
+
 /// "gvisor=/usr/bin/runsc --network=host"; several are separated by ';'.
 Result<void> add_runtime_classes(Config& config, std::string_view text) {
   for (const auto entry : split(text, ';')) {
@@ -133,6 +142,11 @@ const std::vector<Flag>& flags() {
        set_trusted_proxies},
       {"sleep-memory", "MIB", "what frozen instances and spares may take together (default a fifth of the memory)",
        set_sleep_memory},
+      {"image-use-max", "SIZE|SHARE%",
+       "what images may use, build cache first to go (default 50% of the file system); see wick image gc",
+       space_limit(&ImageLimits::use_max)},
+      {"image-free-min", "SIZE|SHARE%", "what images leave free for others (default 10%, at most 10G)",
+       space_limit(&ImageLimits::free_min)},
       {"allow-zero-initial-scale", "", "let a service start with no instance (initial-scale: 0)",
        turn_on(&Config::allow_zero_initial_scale)},
       {"access-log", "FILE", "one JSON line a request, appended (default none)", store(&Config::access_log)},

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "app/image_space.hpp"
 #include "wick/base/error.hpp"
 #include "wick/container/runner_process.hpp"
 #include "wick/http/server.hpp"
@@ -33,6 +34,7 @@ struct Config {
   std::size_t loops = 0;      // that answer requests; 0: one a core
   http::ServerLimits limits;  // of the edge
   http::TrustedProxies trusted_proxies;
+  ImageLimits image_limits;
   std::uint64_t sleep_memory = 0;  // bytes for frozen instances and spares; 0: a fifth of the machine's
   bool log_json = false;
   bool allow_zero_initial_scale = false;

@@ -5,6 +5,7 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/signal_set.hpp>
 
+#include <fmt/format.h>
 #include <sys/resource.h>
 
 #include <unistd.h>
@@ -20,10 +21,12 @@
 #include "app/doctor.hpp"
 #include "app/embedded.hpp"
 #include "app/gateway.hpp"
+#include "app/image_collector.hpp"
 #include "app/images.hpp"
 #include "app/proxy_loops.hpp"
 #include "wick/api/api.hpp"
 #include "wick/base/log.hpp"
+#include "wick/base/text.hpp"
 #include "wick/build/build.hpp"
 #include "wick/container/launcher.hpp"
 #include "wick/container/runner_process.hpp"
@@ -99,6 +102,14 @@ serving::BoxLimits box_limits() {
   return {.memory_bytes = memory / 10 * 8, .starts = 16 * static_cast<int>(cores())};
 }
 
+constexpr std::uint64_t bytes_freed_for_build = 2ull << 30;
+
+/// ENOSPC of ours, or of a program in a RUN.
+bool ran_out_of_disk(const build::BuildFailure& failure) {
+  const auto says_so = [](std::string_view line) { return line.contains("No space left on device"); };
+  return says_so(failure.error.what()) || std::ranges::any_of(failure.failure.last_output, says_so);
+}
+
 /// Every long-lived object of the front, in the order in which each needs the ones above it. Started and stopped by
 /// run().
 class Front {
@@ -129,6 +140,8 @@ class Front {
   awaitable<Result<std::vector<container::RunnerLauncher::Adopted>>> adopt();
   awaitable<std::expected<build::BuiltImage, build::BuildFailure>> build_image(build::BuildRequest request,
                                                                                build::OnProgress progress);
+  awaitable<std::expected<build::BuiltImage, build::BuildFailure>> build_once(build::BuildRequest request,
+                                                                              build::OnProgress progress);
   awaitable<void> listen_inside(std::vector<container::InstanceId> instances);
   model::AdmissionPolicy admission_policy() const;
   api::Doors api_doors();
@@ -214,8 +227,10 @@ Result<void> Front::build(std::shared_ptr<const store::Vault> vault) {
                                                .workers = workers_,
                                                .store = content_,
                                                .runner = *runner_,
+                                               .builder = *builder_,
                                                .work = folders_.work,
-                                               .needed = [this] { return control::images_of_revisions(*objects_); }});
+                                               .needed = [this] { return control::images_of_revisions(*objects_); },
+                                               .limits = config_.image_limits});
   const bool one_loop = loops() == 1;
   serving::ServingOptions serving_options{
       .idle_connection_limit = one_loop ? std::chrono::seconds(60) : std::chrono::seconds(1),
@@ -264,6 +279,25 @@ Result<void> Front::build(std::shared_ptr<const store::Vault> vault) {
 
 awaitable<std::expected<build::BuiltImage, build::BuildFailure>> Front::build_image(build::BuildRequest request,
                                                                                     build::OnProgress progress) {
+  auto built = co_await build_once(request, progress);
+  if (!built && ran_out_of_disk(built.error())) {
+    auto freed = co_await images_->collector().free(bytes_freed_for_build);
+    if (freed && freed->bytes > 0) {
+      progress({.kind = build::Progress::Kind::output,
+                .step = "build",
+                .text = fmt::format("the disk was full: {} of images that nothing needs are gone, once more",
+                                    human_bytes(freed->bytes))});
+      built = co_await build_once(std::move(request), std::move(progress));
+    }
+    if (!built && ran_out_of_disk(built.error()))
+      built.error().failure.hint = "the disk is full: wick image ls, wick image rm NAME, wick image prune";
+  }
+  images_->collector().ring();
+  co_return built;
+}
+
+awaitable<std::expected<build::BuiltImage, build::BuildFailure>> Front::build_once(build::BuildRequest request,
+                                                                                   build::OnProgress progress) {
   const auto use = co_await images_->use().enter();
   auto built = co_await builder_->run(std::move(request), std::move(progress));
   co_return built;
@@ -343,6 +377,7 @@ awaitable<Result<void>> Front::start() {
   co_await seal_secrets_anew();
   auto started = co_await control_->start();
   if (!started) co_return fail(std::move(started.error()).within("start"));
+  tasks_.spawn("image collector", images_->collector().run());
   // From here on the stored state is in force: listeners may open.
   auto api = api::make_api(api_doors());
   if (!api) co_return fail(std::move(api.error()).within("control.db"));

@@ -9,8 +9,12 @@ namespace wick::app {
 
 class ImageArchive final : public api::Images::Archive {
  public:
-  ImageArchive(const ImageDoors& doors, ImageUse::Use use, std::vector<image::ArchiveFile> files)
-      : doors_(doors), use_(std::move(use)), files_(std::move(files)), bytes_(image::archive_bytes(files_)) {}
+  ImageArchive(const ImageDoors& doors, ImageUse::Use use, ImageUse::Use saving, std::vector<image::ArchiveFile> files)
+      : doors_(doors),
+        use_(std::move(use)),
+        saving_(std::move(saving)),
+        files_(std::move(files)),
+        bytes_(image::archive_bytes(files_)) {}
 
   std::uint64_t bytes() const override { return bytes_; }
   awaitable<Result<void>> write(api::Images::Sink sink) override;
@@ -20,6 +24,7 @@ class ImageArchive final : public api::Images::Archive {
 
   const ImageDoors& doors_;
   ImageUse::Use use_;
+  ImageUse::Use saving_;
   std::vector<image::ArchiveFile> files_;
   std::uint64_t bytes_;
 };

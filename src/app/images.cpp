@@ -7,6 +7,7 @@
 #include <set>
 
 #include "app/image_archive.hpp"
+#include "app/image_collector.hpp"
 #include "wick/base/log.hpp"
 #include "wick/build/unpack_images.hpp"
 #include "wick/image/import.hpp"
@@ -37,28 +38,6 @@ Result<std::vector<api::Images::Loaded>> adopt(const image::ContentStore& store,
   return loaded;
 }
 
-/// The manifests and unpacked layers that names and `needed` reach. What a revision needs and is not here is not here.
-struct Reached {
-  std::vector<Digest> manifests;
-  std::set<Digest> layers;
-};
-Result<Reached> reached(const image::ContentStore& store, const std::vector<std::string>& needed) {
-  Reached all;
-  auto names = store.images();
-  if (!names) return fail(std::move(names.error()));
-  std::vector<std::string> wanted = needed;
-  for (const auto& named : *names) wanted.push_back(named.manifest.digest.text());
-  for (const auto& name : wanted) {
-    auto image = store.image(std::string_view(name));
-    const bool gone = !image && (image.error().code() == Errc::not_found || image.error().code() == Errc::invalid);
-    if (gone) continue;
-    if (!image) return fail(std::move(image.error()).hint("wick image rm what is broken, then prune again"));
-    all.manifests.push_back(image->digest);
-    all.layers.insert(image->config.diff_ids.begin(), image->config.diff_ids.end());
-  }
-  return all;
-}
-
 Result<image::SavedImage> saved_image(const image::ContentStore& store, const std::string& name) {
   auto image = store.image(std::string_view(name));
   if (!image) return fail(std::move(image.error()));
@@ -82,6 +61,31 @@ void add(std::vector<image::SavedImage>& images, image::SavedImage one) {
 }
 
 }  // namespace
+
+std::vector<Digest> ReachedImages::manifests() const {
+  std::vector<Digest> all;
+  for (const auto& image : images) all.push_back(image.digest);
+  return all;
+}
+
+Result<ReachedImages> reached_images(const image::ContentStore& store, const std::vector<std::string>& needed) {
+  ReachedImages all;
+  auto names = store.images();
+  if (!names) return fail(std::move(names.error()));
+  std::vector<std::string> wanted = needed;
+  for (const auto& named : *names) wanted.push_back(named.manifest.digest.text());
+  std::ranges::sort(wanted);
+  wanted.erase(std::ranges::unique(wanted).begin(), wanted.end());
+  for (const auto& name : wanted) {
+    auto image = store.image(std::string_view(name));
+    const bool gone = !image && (image.error().code() == Errc::not_found || image.error().code() == Errc::invalid);
+    if (gone) continue;
+    if (!image) return fail(std::move(image.error()).hint("wick image rm what is broken, then prune again"));
+    all.layers.insert(image->config.diff_ids.begin(), image->config.diff_ids.end());
+    all.images.push_back(std::move(*image));
+  }
+  return all;
+}
 
 awaitable<ImageUse::Use> ImageUse::enter() {
   while (closed_) {
@@ -107,7 +111,11 @@ ImageUse::Closed::~Closed() {
 }
 
 LocalImages::LocalImages(ImageDoors doors)
-    : doors_(std::move(doors)), use_(doors_.executor), loads_(doors_.executor, loads_at_once, loads_waiting_max) {}
+    : doors_(std::move(doors)),
+      use_(doors_.executor),
+      loads_(doors_.executor, loads_at_once, loads_waiting_max),
+      collector_(std::make_unique<ImageCollector>(doors_, use_)) {}
+LocalImages::~LocalImages() = default;
 
 awaitable<Result<std::vector<api::Images::Named>>> LocalImages::list() {
   auto look = [&store = doors_.store]() -> Result<std::vector<Named>> {
@@ -147,6 +155,9 @@ awaitable<Result<std::vector<api::Images::Loaded>>> LocalImages::load(Read read,
     if (auto reference = image::parse_reference(name); !reference) co_return fail(std::move(reference.error()));
   auto slot = co_await loads_.acquire();
   if (!slot) co_return fail(std::move(slot.error()));
+  // The stream comes once: room is made before it.
+  auto tidied = co_await collector_->tidy();
+  if (!tidied && tidied.error().code() != Errc::conflict) co_return fail(std::move(tidied.error()));
   auto use = co_await use_.enter();
   auto made = TemporaryFolder::make(doors_.work, "load-");
   if (!made) co_return fail(std::move(made.error()));
@@ -160,16 +171,17 @@ awaitable<Result<std::vector<api::Images::Loaded>>> LocalImages::load(Read read,
     return adopt(store, folder->path() / build::image_layout_name, *images);
   };
   auto loaded = co_await doors_.workers.run(std::move(finish));
+  collector_->ring();
   co_return loaded;
 }
 
 awaitable<Result<api::Images::Freed>> LocalImages::prune() {
   auto closed = use_.close();
   if (!closed) co_return fail(std::move(closed.error()));
-  auto look = [&store = doors_.store, needed = doors_.needed()] { return reached(store, needed); };
+  auto look = [&store = doors_.store, needed = doors_.needed()] { return reached_images(store, needed); };
   auto kept = co_await doors_.workers.run(std::move(look));
   if (!kept) co_return fail(std::move(kept.error()));
-  auto collect = [&store = doors_.store, manifests = kept->manifests] {
+  auto collect = [&store = doors_.store, manifests = kept->manifests()] {
     return store.collect_garbage(manifests, std::chrono::seconds(0));
   };
   auto collected = co_await doors_.workers.run(std::move(collect));
@@ -190,8 +202,20 @@ awaitable<Result<api::Images::Freed>> LocalImages::prune() {
   co_return freed;
 }
 
+awaitable<Result<api::Images::Freed>> LocalImages::collect() { return collector_->tidy(); }
+
+/// Written to nobody, an archive reads every byte of an image and compares every digest.
+awaitable<Result<void>> LocalImages::verify(std::string name) {
+  auto archive = co_await save({name});
+  if (!archive) co_return fail(std::move(archive.error()));
+  auto nowhere = [](std::string_view) -> awaitable<Result<void>> { co_return Result<void>{}; };
+  auto written = co_await (*archive)->write(nowhere);
+  co_return written;
+}
+
 awaitable<Result<std::unique_ptr<api::Images::Archive>>> LocalImages::save(std::vector<std::string> names) {
   auto use = co_await use_.enter();
+  auto saving = use_.save();
   auto look = [&store = doors_.store, names]() -> Result<std::vector<image::ArchiveFile>> {
     std::vector<image::SavedImage> images;
     for (const auto& name : names) {
@@ -212,7 +236,7 @@ awaitable<Result<std::unique_ptr<api::Images::Archive>>> LocalImages::save(std::
       co_return fail(Errc::not_found, fmt::format("the layer {} is not on this machine any more", file.blob.text()),
                      "build or load the image again");
   }
-  co_return std::make_unique<ImageArchive>(doors_, std::move(use), std::move(*files));
+  co_return std::make_unique<ImageArchive>(doors_, std::move(use), std::move(saving), std::move(*files));
 }
 
 }  // namespace wick::app

@@ -9,9 +9,12 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <set>
 #include <utility>
 
+#include "app/image_space.hpp"
 #include "wick/api/images.hpp"
+#include "wick/build/build.hpp"
 #include "wick/container/runner.hpp"
 #include "wick/image/content_store.hpp"
 #include "wick/os/slots.hpp"
@@ -24,10 +27,21 @@ struct ImageDoors {
   WorkerPool& workers;
   const image::ContentStore& store;
   container::Runner& runner;
+  build::Builder& builder;
   std::filesystem::path work;  // on the file system of the store; emptied at every start
   /// What revisions run: manifests by digest, and names.
   std::function<std::vector<std::string>()> needed;
+  ImageLimits limits{};
 };
+
+/// The images that names and `needed` reach, and the unpacked layers below them.
+struct ReachedImages {
+  std::vector<image::Image> images;
+  std::set<Digest> layers;
+  std::vector<Digest> manifests() const;
+};
+/// What a revision needs and is not here is not here. Blocks. Errors: corrupt, of an image that has a name.
+Result<ReachedImages> reached_images(const image::ContentStore& store, const std::vector<std::string>& needed);
 
 /// Whether somebody works with images, or a prune removes some. One thread; outlives every Use.
 class ImageUse {
@@ -51,6 +65,11 @@ class ImageUse {
   /// Waits for the end of a prune.
   awaitable<Use> enter();
 
+  /// For what must find its layers as they were when it began: no collection begins, and one that runs ends.
+  Use save() { return Use(saving_); }
+  bool is_saving() const { return saving_ > 0; }
+  bool is_closed() const { return closed_; }
+
   /// Nobody enters until it is destroyed.
   class Closed {
    public:
@@ -68,28 +87,36 @@ class ImageUse {
  private:
   asio::steady_timer opened_;
   std::size_t inside_ = 0;
+  std::size_t saving_ = 0;  // of those
   bool closed_ = false;
 };
+
+class ImageCollector;
 
 class LocalImages final : public api::Images {
  public:
   /// What `doors` refers to outlives it and every archive it gave.
   explicit LocalImages(ImageDoors doors);
+  ~LocalImages() override;
 
   awaitable<Result<std::vector<Named>>> list() override;
   awaitable<Result<Named>> find(std::string name) override;
   awaitable<Result<void>> remove(std::string name) override;
   awaitable<Result<std::vector<Loaded>>> load(Read read, std::string name) override;
   awaitable<Result<Freed>> prune() override;
+  awaitable<Result<Freed>> collect() override;
+  awaitable<Result<void>> verify(std::string name) override;
   awaitable<Result<std::unique_ptr<Archive>>> save(std::vector<std::string> names) override;
 
   /// For what makes images by another way: a build.
   ImageUse& use() { return use_; }
+  ImageCollector& collector() { return *collector_; }
 
  private:
   ImageDoors doors_;
   ImageUse use_;
   Slots loads_;
+  std::unique_ptr<ImageCollector> collector_;
 };
 
 }  // namespace wick::app

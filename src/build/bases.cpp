@@ -35,7 +35,8 @@ bool is_debian_12(std::string_view name) {
 Bases::Bases(Executor executor, WorkerPool& workers, container::Runner& runner, image::ContentStore& store)
     : workers_(workers), runner_(runner), store_(store), one_at_a_time_(executor, 1, waiting_max) {}
 
-awaitable<Result<Base>> Bases::resolve(std::string name, std::function<void(std::string)> on_line) {
+awaitable<Result<Base>> Bases::resolve(std::string name, std::function<void(std::string)> on_line,
+                                       LayersInUse::Pins& pins) {
   const auto wanted = is_debian_12(name) ? std::string(debian_name) : name;
   auto find = [this, wanted] { return store_.image(wanted); };
   auto image = co_await workers_.run(find);
@@ -43,7 +44,7 @@ awaitable<Result<Base>> Bases::resolve(std::string name, std::function<void(std:
     auto slot = co_await one_at_a_time_.acquire();
     if (!slot) co_return fail(std::move(slot.error()));
     image = co_await workers_.run(find);  // another build may have made it meanwhile
-    if (!image) image = co_await make_debian(on_line);
+    if (!image) image = co_await make_debian(on_line, pins);
   }
   if (!image && image.error().code() == Errc::not_found) {
     auto error = co_await unknown(name);
@@ -58,13 +59,14 @@ awaitable<Result<Base>> Bases::resolve(std::string name, std::function<void(std:
     if (base.layers[i].digest != base.config.diff_ids[i])
       co_return fail(Errc::unsupported, fmt::format("the image {} has compressed layers", name),
                      "load it again: wick image load");
-    auto provided = co_await provide(base.layers[i]);
+    auto provided = co_await provide(base.layers[i], pins);
     if (!provided) co_return fail(std::move(provided.error()).within("image " + name));
   }
   co_return base;
 }
 
-awaitable<Result<void>> Bases::provide(image::Descriptor layer) {
+awaitable<Result<void>> Bases::provide(image::Descriptor layer, LayersInUse::Pins& pins) {
+  pins.add(layer.digest);  // before the runner is asked
   auto there = co_await runner_.has_layer(layer.digest);
   if (!there) co_return fail(std::move(there.error()));
   if (*there) co_return Result<void>{};
@@ -75,13 +77,13 @@ awaitable<Result<void>> Bases::provide(image::Descriptor layer) {
   co_return imported;
 }
 
-awaitable<Result<image::Image>> Bases::make_debian(std::function<void(std::string)> on_line) {
+awaitable<Result<image::Image>> Bases::make_debian(std::function<void(std::string)> on_line, LayersInUse::Pins& pins) {
   on_line("making debian:bookworm from the Debian mirror (once; about half a minute)");
   auto bootstrap = [this](Fd out) { return runner_.bootstrap("bookworm", std::move(out)); };
   auto layer = co_await layer_from(workers_, store_, std::move(bootstrap));
   if (!layer) co_return fail(std::move(layer.error()).within("debian:bookworm"));
   if (!*layer) co_return fail(Errc::internal, "debian:bookworm came out empty");
-  auto provided = co_await provide(**layer);
+  auto provided = co_await provide(**layer, pins);
   if (!provided) co_return fail(std::move(provided.error()));
   image::ImageConfig config;
   config.environment = {default_path};

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "layers_in_use.hpp"
 #include "wick/container/runner.hpp"
 #include "wick/image/content_store.hpp"
 #include "wick/os/slots.hpp"
@@ -22,14 +23,14 @@ class Bases {
  public:
   Bases(Executor executor, WorkerPool& workers, container::Runner& runner, image::ContentStore& store);
 
-  /// The image `name`, with all its layers at the runner. `on_line` hears about what takes long.
+  /// The image `name`, with all its layers at the runner and pinned. `on_line` hears about what takes long.
   /// Errors: not_found with the names that are available as hint; what the runner says.
-  awaitable<Result<Base>> resolve(std::string name, std::function<void(std::string)> on_line);
-  /// Makes sure the runner has the layer; the blob is in the store.
-  awaitable<Result<void>> provide(image::Descriptor layer);
+  awaitable<Result<Base>> resolve(std::string name, std::function<void(std::string)> on_line, LayersInUse::Pins& pins);
+  /// Makes sure the runner has the layer, and keeps it; the blob is in the store.
+  awaitable<Result<void>> provide(image::Descriptor layer, LayersInUse::Pins& pins);
 
  private:
-  awaitable<Result<image::Image>> make_debian(std::function<void(std::string)> on_line);
+  awaitable<Result<image::Image>> make_debian(std::function<void(std::string)> on_line, LayersInUse::Pins& pins);
   awaitable<Error> unknown(std::string name);
 
   WorkerPool& workers_;

@@ -5,6 +5,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <list>
 #include <map>
+#include <set>
 
 #include "cache_mounts.hpp"
 #include "engine.hpp"
@@ -101,6 +102,39 @@ class Builder::Impl {
     co_return *shared->result;
   }
 
+  awaitable<std::vector<KeptLayer>> kept_layers() {
+    auto look = [folder = places_.cache / "steps"] {
+      std::map<Digest, KeptLayer> kept;  // several steps may make one layer
+      auto cache = StepCache::open(folder);
+      if (!cache) return kept;
+      for (const auto& entry : cache->entries()) {
+        if (!entry.result.layer) continue;
+        const auto& layer = *entry.result.layer;
+        auto& one = kept.try_emplace(layer.digest, KeptLayer{.layer = layer.digest}).first->second;
+        one.bytes = layer.size;
+        one.used = std::max(one.used, WallTime(std::chrono::seconds(entry.used)));
+      }
+      return kept;
+    };
+    auto kept = co_await workers_.run(std::move(look));
+    std::vector<KeptLayer> all;
+    for (auto& [digest, layer] : kept) all.push_back(layer);
+    co_return all;
+  }
+
+  awaitable<void> forget_layers(std::vector<Digest> layers) {
+    auto forget = [folder = places_.cache / "steps", gone = std::set<Digest>(layers.begin(), layers.end())] {
+      auto cache = StepCache::open(folder);
+      if (!cache) return;
+      for (const auto& entry : cache->entries())
+        if (entry.result.layer && gone.contains(entry.result.layer->digest)) cache->forget(entry.key);
+    };
+    co_await workers_.run(std::move(forget));
+  }
+
+  void watch_use() { layers_in_use_.look_anew(); }
+  bool uses(const Digest& layer) const { return layers_in_use_.contains(layer); }
+
  private:
   struct Shared {
     explicit Shared(Executor executor) : done(executor, asio::steady_timer::time_point::max()), tasks(executor) {}
@@ -135,7 +169,7 @@ class Builder::Impl {
       for (const auto& listener : *listeners)
         if (listener) listener(progress);
     };
-    Engine engine({clock_, workers_, runner_, store_, bases_, *exits_, cache_mounts_, *cache, places_},
+    Engine engine({clock_, workers_, runner_, store_, bases_, *exits_, cache_mounts_, layers_in_use_, *cache, places_},
                   std::move(request), std::move(tell));
     auto result = co_await engine.run();
     co_return result;
@@ -159,6 +193,7 @@ class Builder::Impl {
   Bases bases_;
   std::shared_ptr<ExitWatch> exits_;  // the runner keeps the callback for longer than we may live
   CacheMounts cache_mounts_;
+  LayersInUse layers_in_use_;
   Slots slots_;
   std::map<std::string, std::shared_ptr<Shared>> running_;
 };
@@ -172,5 +207,10 @@ awaitable<std::expected<BuiltImage, BuildFailure>> Builder::run(BuildRequest req
   auto result = co_await impl_->run(std::move(request), std::move(progress));
   co_return result;
 }
+
+awaitable<std::vector<KeptLayer>> Builder::kept_layers() { return impl_->kept_layers(); }
+awaitable<void> Builder::forget_layers(std::vector<Digest> layers) { return impl_->forget_layers(std::move(layers)); }
+void Builder::watch_use() { impl_->watch_use(); }
+bool Builder::uses(const Digest& layer) const { return impl_->uses(layer); }
 
 }  // namespace wick::build

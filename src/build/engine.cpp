@@ -39,7 +39,8 @@ Engine::Engine(Parts parts, BuildRequest request, OnProgress progress)
       request_(std::move(request)),
       progress_(std::move(progress)),
       started_(parts.clock.now()),
-      build_args_(request_.build_args) {}
+      build_args_(request_.build_args),
+      pins_(parts.layers_in_use) {}
 
 awaitable<std::expected<BuiltImage, BuildFailure>> Engine::run() {
   Result<BuiltImage> built;
@@ -215,7 +216,7 @@ awaitable<Result<Plan>> Engine::make_plan_of(const Dockerfile& file) {
   auto on_line = [this](std::string line) { report(Progress::Kind::output, std::move(line)); };
   for (const auto& name : outlined->images) {
     doing_ = "FROM " + name;
-    auto base = co_await parts_.bases.resolve(name, on_line);
+    auto base = co_await parts_.bases.resolve(name, on_line, pins_);
     if (!base) {
       // Blame the line that names it.
       for (const auto& stage : outlined->stages)
@@ -240,7 +241,7 @@ awaitable<std::optional<StepResult>> Engine::find_cached(Digest key) {
   auto look = [this, key] { return parts_.cache.find(key); };
   auto found = co_await parts_.workers.run(std::move(look));
   if (found && found->layer) {
-    auto provided = co_await parts_.bases.provide(*found->layer);
+    auto provided = co_await parts_.bases.provide(*found->layer, pins_);
     if (!provided) co_return std::nullopt;
   }
   co_return found;

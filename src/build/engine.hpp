@@ -8,6 +8,7 @@
 #include "bases.hpp"
 #include "detect.hpp"
 #include "fetch.hpp"
+#include "layers_in_use.hpp"
 #include "plan.hpp"
 #include "step_cache.hpp"
 #include "step_runner.hpp"
@@ -25,6 +26,7 @@ class Engine {
     Bases& bases;
     ExitWatch& exits;
     CacheMounts& cache_mounts;
+    LayersInUse& layers_in_use;
     const StepCache& cache;
     const Builder::Places& places;
   };
@@ -89,6 +91,7 @@ class Engine {
   std::size_t steps_total_ = 0;
   std::size_t steps_begun_ = 0;
   std::size_t steps_run_ = 0;
+  LayersInUse::Pins pins_;
 };
 
 }  // namespace wick::build

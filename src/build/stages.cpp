@@ -139,8 +139,8 @@ awaitable<Result<Engine::StageResult>> Engine::run_stage(const Plan& plan, std::
   settings.on_output = [this, &tail = stages.tails[index]](std::string line) { hear_output(tail, std::move(line)); };
   settings.network_environment = network_environment_;
   StepRunner runner(
-      {parts_.workers, parts_.runner, parts_.store, parts_.exits, parts_.cache_mounts, parts_.places.work}, context,
-      std::move(settings));
+      {parts_.workers, parts_.runner, parts_.store, parts_.exits, parts_.cache_mounts, pins_, parts_.places.work},
+      context, std::move(settings));
   for (const auto& step : stage.steps) {
     if (!step.makes_layer()) {
       result.history.push_back({.created_by = step.created_by, .empty_layer = true});

@@ -151,6 +151,7 @@ awaitable<Result<StepResult>> StepRunner::commit(container::InstanceId id) {
     if (!discarded) co_return fail(std::move(discarded.error()));
     co_return StepResult{};
   }
+  parts_.pins.add((*layer)->digest);
   auto published = co_await parts_.runner.publish_step(id, (*layer)->digest);
   if (!published) co_return fail(std::move(published.error()));
   co_return StepResult{**layer};
@@ -445,8 +446,10 @@ awaitable<Result<void>> StepRunner::mounts(const RunStep& step, const StepInputs
         const auto found = settings_.secrets.find(mount.id);
         if (found == settings_.secrets.end()) {
           if (!mount.required) continue;
-          co_return fail(Errc::not_found, fmt::format("the secret '{}' was not given", printable(mount.id, 60)),
-                         "leave required out where the step can do without it");
+          co_return fail(
+              Errc::not_found, fmt::format("the secret '{}' was not given", printable(mount.id, 60)),
+              fmt::format("give it: --secret id={},src=FILE; or leave required out where the step can do without it",
+                          printable(mount.id, 60)));
         }
         if (!mount.variable.empty()) spec.process.environment.push_back(mount.variable + "=" + found->second);
         if (mount.target.empty()) continue;

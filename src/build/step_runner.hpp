@@ -89,6 +89,7 @@ class StepRunner {
     image::ContentStore& store;
     ExitWatch& exits;
     CacheMounts& cache_mounts;
+    LayersInUse::Pins& pins;
     std::filesystem::path work;
   };
   StepRunner(Parts parts, const Context& context, StepSettings settings)

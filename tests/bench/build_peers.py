@@ -40,7 +40,7 @@ class Wick:
         return self.daemon.request("bench-serve", "/file/main.txt")[1]
 
     def export(self, name, archive):
-        self.daemon.cli("image", "save", name, "-o", archive)
+        self.daemon.cli("image", "save", name, "--zstd", "-o", archive)
 
     def export_plain(self, name, archive):
         self.daemon.cli("image", "save", name, "-o", archive)

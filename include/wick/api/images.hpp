@@ -46,10 +46,21 @@ class Images {
     std::uint64_t blobs = 0;
     std::uint64_t layers = 0;  // that were unpacked
     std::uint64_t bytes = 0;   // of both
+    // After a collection: what images use and may use, what the file system has free and should have.
+    std::uint64_t used = 0;
+    std::uint64_t use_max = 0;
+    std::uint64_t free = 0;
+    std::uint64_t free_min = 0;
   };
   /// Removes what no name and no revision needs and nothing that runs stands on, what builds keep for the next one
   /// included. Errors: conflict while something builds, loads or saves; a build that comes meanwhile waits.
   virtual awaitable<Result<Freed>> prune() = 0;
+  /// What the daemon does by itself now and then: where images use more than they may, or the disk has less free than
+  /// it should, the layers go that no name, revision, instance or running build needs, those first whose last use is
+  /// longest ago. Errors: conflict while images are pruned or saved.
+  virtual awaitable<Result<Freed>> collect() = 0;
+  /// Reads every byte of an image. Errors: not_found and corrupt say what of it is not as its digest says.
+  virtual awaitable<Result<void>> verify(std::string name) = 0;
 
   using Sink = std::function<awaitable<Result<void>>(std::string_view)>;
   /// An archive about to be written. What it needs is kept until it is destroyed.

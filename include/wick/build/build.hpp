@@ -69,6 +69,13 @@ struct BuildFailure {
   model::Failure failure;
 };
 
+/// A layer that builds keep for the next one, with the last time that one took it from there.
+struct KeptLayer {
+  Digest layer;
+  std::uint64_t bytes = 0;  // of its tar
+  WallTime used;
+};
+
 class Builder {
  public:
   struct Places {
@@ -83,6 +90,14 @@ class Builder {
   /// Cancelling ends the running step and leaves nothing behind. Equal requests that run at the same time share one
   /// build.
   awaitable<std::expected<BuiltImage, BuildFailure>> run(BuildRequest request, OnProgress progress);
+
+  /// For the garbage collection of layers, which runs beside builds.
+  awaitable<std::vector<KeptLayer>> kept_layers();
+  /// Some layers are gone: forgets the steps that made them.
+  awaitable<void> forget_layers(std::vector<Digest> layers);
+  /// From now on uses() tells of every layer that a build stands on or stood on after this.
+  void watch_use();
+  bool uses(const Digest& layer) const;
 
  private:
   class Impl;

@@ -200,10 +200,18 @@ class CommandLine {
     verb(image, "prune", "Remove what no image name and no revision needs", [prune](Session& session) {
       return prune_images(session, *prune);
     }).add_flag("-y,--yes", prune->yes, "do not ask");
+    verb(image, "gc", "Free what is over the daemon's limits, build cache that was not used for longest first",
+         collect_images);
+    auto verified = std::make_shared<std::vector<std::string>>();
+    verb(image, "verify", "Read every byte of images and compare the digests", [verified](Session& session) {
+      return verify_images(session, *verified);
+    }).add_option("names", *verified, "images (default: all)");
     auto save = std::make_shared<SaveOptions>();
     auto& saving = verb(image, "save", "Write images to an archive that docker load and skopeo take",
                         [save](Session& session) { return save_images(session, *save); });
     saving.add_option("names", save->names, "images")->required();
+    saving.add_flag("--zstd", save->compress,
+                    "compressed, on all cores: docker load (23 or newer), podman and skopeo take it");
     saving.add_option("-o,--output", save->file, "file (default: stdout)")->type_name("FILE");
   }
 

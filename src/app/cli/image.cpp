@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "app/cli/verbs.hpp"
+#include "app/cli/zstd_writer.hpp"
 #include "wick/base/text.hpp"
 #include "wick/os/files.hpp"
 
@@ -83,27 +84,39 @@ class NewFile {
   Fd file_;
 };
 
-Outcome<void> save_to_file(Session& session, const std::string& target, const std::string& path) {
+using Sink = std::function<Result<void>(std::string_view)>;
+
+Outcome<void> download(Session& session, const std::string& target, bool compress, Sink sink) {
+  if (!compress) return session.client.download(target, sink);
+  ZstdWriter writer(std::move(sink));
+  auto saved = session.client.download(target, [&](std::string_view bytes) { return writer.write(bytes); });
+  if (!saved) return saved;
+  if (auto finished = writer.finish(); !finished) return stop_with(problem_of(finished.error()));
+  return {};
+}
+
+Outcome<void> save_to_file(Session& session, const std::string& target, const SaveOptions& options) {
   std::error_code none;
   // A pipe or a device is written as it is.
-  const bool replaced = !fs::exists(path, none) || fs::is_regular_file(path, none);
+  const bool replaced = !fs::exists(options.file, none) || fs::is_regular_file(options.file, none);
   if (!replaced) {
-    auto file = open_file(path, O_WRONLY);
+    auto file = open_file(options.file, O_WRONLY);
     if (!file) return stop_with(problem_of(file.error()));
-    return session.client.download(target, [&](std::string_view bytes) { return write_all(file->get(), bytes); });
+    return download(session, target, options.compress,
+                    [&](std::string_view bytes) { return write_all(file->get(), bytes); });
   }
-  auto file = NewFile::open(path);
+  auto file = NewFile::open(options.file);
   if (!file) return stop_with(problem_of(file.error()));
-  auto saved = session.client.download(target, [&](std::string_view bytes) { return file->write(bytes); });
+  auto saved = download(session, target, options.compress, [&](std::string_view bytes) { return file->write(bytes); });
   if (!saved) return saved;
   if (auto kept = file->keep(); !kept) return stop_with(problem_of(kept.error()));
   return {};
 }
 
-Outcome<void> save_to_stdout(Session& session, const std::string& target) {
+Outcome<void> save_to_stdout(Session& session, const std::string& target, const SaveOptions& options) {
   if (session.terminal.out_is_terminal())
     return stop_with(usage_problem("an archive is nothing for a terminal", "wick image save NAME -o FILE, or a pipe"));
-  return session.client.download(target, [&](std::string_view bytes) -> Result<void> {
+  return download(session, target, options.compress, [&](std::string_view bytes) -> Result<void> {
     if (!session.terminal.result_bytes(bytes)) return fail(Errc::io, "nobody reads the archive any more");
     return {};
   });
@@ -208,11 +221,59 @@ Outcome<void> prune_images(Session& session, const PruneOptions& options) {
   return {};
 }
 
+Outcome<void> collect_images(Session& session) {
+  auto freed = session.client.post("/apis/wick.dev/v1/imagegc", json::object());
+  if (!freed) return stop_with(std::move(freed.error()));
+  if (session.json) {
+    print_document(session, *freed);
+    return {};
+  }
+  const auto bytes = [&](const char* place) {
+    return human_bytes(static_cast<std::uint64_t>(number_at(*freed, place)));
+  };
+  const auto layers = number_at(*freed, "/layers");
+  session.terminal.result(
+      fmt::format("{} freed: {} layer{} that nothing needs", bytes("/bytes"), layers, layers == 1 ? "" : "s"));
+  session.terminal.say(fmt::format("images use {} of at most {}; {} of the disk are free, at least {} should be",
+                                   bytes("/used"), bytes("/useMax"), bytes("/free"), bytes("/freeMin")));
+  return {};
+}
+
+Outcome<void> verify_images(Session& session, const std::vector<std::string>& names) {
+  auto wanted = names;
+  if (wanted.empty()) {
+    auto images = session.client.get(images_path());
+    if (!images) return stop_with(std::move(images.error()));
+    for (const auto& image : array_at(*images, "")) wanted.push_back(text_at(image, "/name"));
+  }
+  json::array verdicts;
+  std::size_t damaged = 0;
+  for (const auto& name : wanted) {
+    // As long as it takes: a big image is read for minutes.
+    auto verified = session.client.download("/apis/wick.dev/v1/imageverify?name=" + http::percent_encode(name),
+                                            [](std::string_view) -> Result<void> { return {}; });
+    // One that is damaged does not hide the others; a daemon that is gone does.
+    if (!verified && verified.error().exit == ExitCode::unreachable) return stop_with(std::move(verified.error()));
+    if (!verified && verified.error().exit == ExitCode::interrupted) return stop_with(std::move(verified.error()));
+    const auto problem = verified ? std::string() : verified.error().what;
+    damaged += !verified;
+    if (!session.json) session.terminal.result(fmt::format("{} {}", name, verified ? "ok" : problem));
+    verdicts.push_back({{"name", name}, {"ok", verified.has_value()}, {"problem", problem}});
+  }
+  if (session.json) print_document(session, verdicts);
+  if (damaged == 0) return {};
+  return stop_with({.exit = ExitCode::failed,
+                    .what = fmt::format("{} of {} images cannot be used as they are", damaged, wanted.size()),
+                    .slug = "E_CORRUPT",
+                    .because = "a digest is not what it should be, or a part is missing",
+                    .hint = "build or load them again"});
+}
+
 Outcome<void> save_images(Session& session, const SaveOptions& options) {
   std::string names;
   for (const auto& name : options.names) names += (names.empty() ? "" : ",") + http::percent_encode(name);
   const auto target = "/apis/wick.dev/v1/imagearchive?names=" + names;
-  auto saved = options.file == "-" ? save_to_stdout(session, target) : save_to_file(session, target, options.file);
+  auto saved = options.file == "-" ? save_to_stdout(session, target, options) : save_to_file(session, target, options);
   if (!saved)
     return stop_with(std::move(saved.error()).within(fmt::format("{} was not saved", fmt::join(options.names, ", "))));
   return {};

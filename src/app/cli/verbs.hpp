@@ -209,9 +209,15 @@ struct PruneOptions {
 /// Asks, removes what nothing needs and says what that freed.
 Outcome<void> prune_images(Session& session, const PruneOptions& options);
 
+/// What the daemon does by itself when images use more than they may, now.
+Outcome<void> collect_images(Session& session);
+/// Reads every byte of the images, of all when none is named. Exit 1 when one is damaged.
+Outcome<void> verify_images(Session& session, const std::vector<std::string>& names);
+
 struct SaveOptions {
   std::vector<std::string> names;
   std::string file = "-";  // stdout
+  bool compress = false;   // zstd
 };
 /// An archive for `docker load`, `skopeo copy oci-archive:` and `wick image load`. A file has its name once it is
 /// whole.

@@ -45,6 +45,13 @@ class FakeImages final : public api::Images {
     ++prunes;
     co_return Freed{.blobs = 2, .layers = 3, .bytes = 4000};
   }
+  awaitable<Result<Freed>> collect() override {
+    co_return Freed{.layers = 1, .bytes = 2000, .used = 7000, .use_max = 8000, .free = 90, .free_min = 10};
+  }
+  awaitable<Result<void>> verify(std::string name) override {
+    if (!images.contains(name)) co_return fail(Errc::not_found, "there is no image '" + name + "'");
+    co_return Result<void>{};
+  }
   awaitable<Result<std::unique_ptr<Archive>>> save(std::vector<std::string> names) override {
     for (const auto& name : names)
       if (!images.contains(name)) co_return fail(Errc::not_found, "there is no image '" + name + "'");

@@ -1,3 +1,5 @@
+#include <zstd.h>
+
 #include <boost/json/parse.hpp>
 #include <catch2/catch.hpp>
 
@@ -56,6 +58,20 @@ TEST_CASE("image save writes a file once it is whole, or standard output, and no
   CHECK(daemon.run({"image", "save", "a"}).exit == 2);
 }
 
+TEST_CASE("image save --zstd writes what zstd reads") {
+  FakeDaemon daemon;
+  std::string bytes;
+  for (int i = 0; i < 200'000; ++i) bytes += std::to_string(i);
+  daemon.on("GET " + archive, archive_of(bytes, bytes.size()));
+  const auto file = (daemon.folder() / "out.tar.zst").string();
+  CHECK(daemon.run({"image", "save", "a", "--zstd", "-o", file}).exit == 0);
+  const auto packed = read_file(file).value();
+  CHECK(packed.size() < bytes.size() / 2);
+  std::string unpacked(bytes.size(), '\0');
+  CHECK(ZSTD_decompress(unpacked.data(), unpacked.size(), packed.data(), packed.size()) == bytes.size());
+  CHECK(unpacked == bytes);
+}
+
 TEST_CASE("image save that is cut says so, and the file of before stays as it is") {
   FakeDaemon daemon;
   daemon.on("GET " + archive, archive_of(std::string(100'000, 'a'), 300'000));
@@ -97,6 +113,29 @@ TEST_CASE("image load sends a file or standard input and says what came of it") 
   CHECK(daemon.last("POST " + images).body == "from a pipe");
   CHECK(daemon.last("POST " + images).line.ends_with("?name=team%2Fa"));
   CHECK(daemon.run({"image", "load", "/nonexistent"}).exit != 0);
+}
+
+TEST_CASE("image gc says what it freed and what images may use") {
+  FakeDaemon daemon;
+  daemon.on("POST /apis/wick.dev/v1/imagegc", 200,
+            R"({"blobs":0,"layers":1,"bytes":2048,"used":4096,"useMax":8192,"free":1024,"freeMin":512})");
+  const auto ran = daemon.run({"image", "gc"});
+  CHECK(ran.out == "2.0 kB freed: 1 layer that nothing needs\n");
+  CHECK_THAT(ran.err, Catch::Contains("4.1 kB of at most 8.2 kB"));
+}
+
+TEST_CASE("image verify looks at all images, and one that is damaged does not hide the others") {
+  FakeDaemon daemon;
+  daemon.on("GET " + images, 200, R"([{"name":"good:v1"},{"name":"bad:v1"},{"name":"fine:v1"}])");
+  const std::string verify = "GET /apis/wick.dev/v1/imageverify?name=";
+  daemon.on(verify + "good%3Av1", 200, "{}");
+  daemon.on(verify + "fine%3Av1", 200, "{}");
+  daemon.on(verify + "bad%3Av1", 500,
+            R"({"kind":"Status","code":500,"message":"the layer is not what its name says"})");
+  const auto ran = daemon.run({"image", "verify"});
+  CHECK(ran.exit == 1);
+  CHECK_THAT(ran.out, Catch::Contains("good:v1 ok") && Catch::Contains("fine:v1 ok") &&
+                          Catch::Contains("not what its name says"));
 }
 
 TEST_CASE("image prune asks, unless it is told not to") {

@@ -1,5 +1,8 @@
 #include "app/images.hpp"
 
+#include "app/image_collector.hpp"
+#include "wick/os/clock.hpp"
+
 #include <catch2/catch.hpp>
 #include <filesystem>
 
@@ -20,11 +23,19 @@ struct ImagesFixture {
   WorkerPool workers{2};
   build::FakeRunner runner{loop.get_executor(), home.path() / "runner"};
   image::ContentStore store = image::ContentStore::open(home.path() / "content").value();
+  SteadyClock clock;
+  build::Builder builder{loop.get_executor(),
+                         clock,
+                         workers,
+                         runner,
+                         store,
+                         {.builders = home.path(), .work = home.path() / "work", .cache = home.path() / "cache"}};
   std::vector<std::string> needed;
   LocalImages images{{.executor = loop.get_executor(),
                       .workers = workers,
                       .store = store,
                       .runner = runner,
+                      .builder = builder,
                       .work = home.path(),
                       .needed = [this] { return needed; }}};
   std::string given;
