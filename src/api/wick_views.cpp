@@ -68,6 +68,7 @@ std::vector<Route> wick_routes(const Doors& doors) {
       {"GET", "/apis/wick.dev/v1/info", Scope::read, whole(info)},
       {"GET", "/apis/wick.dev/v1/doctor", Scope::read, whole(doctor)},
       {"POST", "/apis/wick.dev/v1/namespaces/{ns}/uploads", Scope::deploy, whole(take_upload)},
+      {"POST", "/apis/wick.dev/v1/namespaces/{ns}/buildsecrets", Scope::deploy, in_namespace(take_build_secrets)},
       {"GET", "/apis/wick.dev/v1/namespaces/{ns}/ps", Scope::read, in_namespace(ps)},
       {"GET", "/apis/wick.dev/v1/namespaces/{ns}/buildruns/{name}/log", Scope::read, named(build_run_log)},
       {"GET", "/apis/wick.dev/v1/namespaces/{ns}/services/{name}/log", Scope::read, named(service_log)},

@@ -8,6 +8,9 @@ namespace wick::api {
 
 /// POST namespaces/NS/uploads: a tar body into S/uploads/<sha256>.
 awaitable<void> take_upload(const Doors& doors, http::Exchange& exchange);
+/// POST namespaces/NS/buildsecrets: {"secrets": {"ID": "BASE64"}}; answers the ticket for the BuildRun's annotation
+/// wick.dev/build-secrets.
+awaitable<void> take_build_secrets(const Doors& doors, http::Exchange& exchange, std::string name_space);
 /// GET namespaces/NS/buildruns/NAME/log.
 awaitable<void> build_run_log(const Doors& doors, http::Exchange& exchange, std::string name_space, std::string name);
 /// GET namespaces/NS/services/NAME/log.

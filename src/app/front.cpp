@@ -17,6 +17,7 @@
 #include <exception>
 #include <utility>
 
+#include "app/build_secrets.hpp"
 #include "app/deliver.hpp"
 #include "app/doctor.hpp"
 #include "app/embedded.hpp"
@@ -110,6 +111,12 @@ bool ran_out_of_disk(const build::BuildFailure& failure) {
   return says_so(failure.error.what()) || std::ranges::any_of(failure.failure.last_output, says_so);
 }
 
+std::unexpected<build::BuildFailure> build_failure(Error error, WallTime now) {
+  model::Failure failure{
+      .step = "build", .slug = slug(error.code()), .because = error.what(), .hint = error.hint(), .when = now};
+  return std::unexpected(build::BuildFailure{.error = std::move(error), .failure = std::move(failure)});
+}
+
 /// Every long-lived object of the front, in the order in which each needs the ones above it. Started and stopped by
 /// run().
 class Front {
@@ -163,6 +170,7 @@ class Front {
   std::unique_ptr<container::RunnerClient> runner_;
   std::unique_ptr<container::RunnerLauncher> launcher_;
   std::unique_ptr<build::Builder> builder_;
+  BuildSecrets build_secrets_{clock_};
   std::unique_ptr<LocalImages> images_;
   std::unique_ptr<ProxyLoops> proxy_loops_;  // serving_ has objects on these loops
   std::unique_ptr<serving::Serving> serving_;
@@ -279,6 +287,11 @@ Result<void> Front::build(std::shared_ptr<const store::Vault> vault) {
 
 awaitable<std::expected<build::BuiltImage, build::BuildFailure>> Front::build_image(build::BuildRequest request,
                                                                                     build::OnProgress progress) {
+  if (!request.secrets_ticket.empty()) {
+    auto secrets = build_secrets_.take(request.secrets_name_space, request.secrets_ticket);
+    if (!secrets) co_return build_failure(std::move(secrets.error()), clock_.wall());
+    request.secrets = std::move(*secrets);
+  }
   auto built = co_await build_once(request, progress);
   if (!built && ran_out_of_disk(built.error())) {
     auto freed = co_await images_->collector().free(bytes_freed_for_build);
@@ -346,7 +359,11 @@ api::Doors Front::api_doors() {
                              .domain = config_.domain,
                              .api_listen = api_address_,
                              .secret_key = secret_key_},
-                    .admission = admission_policy()};
+                    .admission = admission_policy(),
+                    .keep_build_secrets =
+                        [this](const std::string& name_space, BuildSecrets::Values values) {
+                          return build_secrets_.keep(name_space, std::move(values));
+                        }};
 }
 
 /// After a rotation (wick secret rotate-key): once this is done the older keys are of no use.

@@ -65,6 +65,8 @@ Result<build::BuildRequest> request_of(World& world, const std::string& name_spa
                               .dockerfile = spec.dockerfile,
                               .target = spec.target,
                               .build_args = spec.build_args,
+                              .secrets_name_space = name_space,
+                              .secrets_ticket = run.metadata.annotation("wick.dev/build-secrets"),
                               .reference = spec.output_image,
                               .limit = spec.timeout};
   if (spec.source == model::BuildSpec::Source::git) {

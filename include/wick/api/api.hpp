@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -60,6 +61,9 @@ struct Doors {
   std::filesystem::path uploads;  // S/uploads
   Info info;
   model::AdmissionPolicy admission{};
+  /// Keeps the secrets of one build, in memory, and gives the ticket that its BuildRun shows. Errors: overloaded.
+  std::function<Result<std::string>(const std::string& name_space, std::map<std::string, std::string> values)>
+      keep_build_secrets{};
 };
 
 /// What the API keeps in the control database, to be applied after the object table's.

@@ -41,6 +41,8 @@ struct BuildRequest {
   std::string target;                          // stage; empty is the last
   std::map<std::string, std::string> build_args;
   std::map<std::string, std::string> secrets;  // of RUN --mount=type=secret, by id; in no key, layer or log
+  std::string secrets_name_space;              // of the ticket for secrets that the daemon keeps in memory;
+  std::string secrets_ticket;                  // "": there are none
   std::string reference;                       // name of the result in the content store
   EgressPolicy egress;                         // of RUN steps
   container::Limits limits{.memory_bytes = 2ull << 30, .cpu_millis = 2000, .pids = 4096};

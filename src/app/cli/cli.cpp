@@ -79,6 +79,8 @@ class CommandLine {
         ->type_name("FILE");
     sub.add_option("--target", options.build.target, "stage of the Dockerfile")->type_name("STAGE");
     add_repeated(sub, "--build-arg", options.build.build_args, "value for an ARG of the Dockerfile")->type_name("K=V");
+    add_repeated(sub, "--secret", options.build.secrets, "value for RUN --mount=type=secret, kept nowhere")
+        ->type_name("id=ID[,src=FILE|,env=NAME]");
     sub.add_flag("--allow-local", options.build.allow_local, "let the daemon read file:// URLs of its own machine");
     sub.add_option("--git-secret", options.build.git_secret, "secret with the login or ssh key of the repository")
         ->type_name("NAME");

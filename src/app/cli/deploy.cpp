@@ -6,6 +6,7 @@
 
 #include <boost/json/serialize.hpp>
 
+#include "app/cli/build_secrets.hpp"
 #include "app/cli/folder.hpp"
 #include "app/cli/public_url.hpp"
 #include "app/cli/watch.hpp"
@@ -225,7 +226,9 @@ Outcome<Deployed> deploy_source(Session& session, Progress& progress, const std:
     origin = std::move(*uploaded);
   }
   const auto run_name = run_name_for(name);
-  auto run = build_run_manifest(run_name, name, session.name_space, origin, options.build, manifest);
+  auto ticket = hand_over_secrets(session, options.build.secrets);
+  if (!ticket) return stop_with(std::move(ticket.error()));
+  auto run = build_run_manifest(run_name, name, session.name_space, origin, options.build, manifest, *ticket);
   if (!run) return stop_with(std::move(run.error()));
   auto accepted = session.client.post(build_run_path(session.name_space), *run);
   if (!accepted) return stop_with(std::move(accepted.error()).within(fmt::format("{} was not deployed", name)));

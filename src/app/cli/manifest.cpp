@@ -112,7 +112,8 @@ Outcome<json::object> service_manifest(std::string_view name, std::string_view n
 
 Outcome<json::object> build_run_manifest(std::string_view run_name, std::string_view name, std::string_view name_space,
                                          const std::variant<GitOrigin, UploadOrigin>& origin,
-                                         const BuildSettings& settings, const json::object& deploy) {
+                                         const BuildSettings& settings, const json::object& deploy,
+                                         std::string_view secrets_ticket) {
   json::object source, annotations;
   if (const auto* git = std::get_if<GitOrigin>(&origin)) {
     json::object where{{"url", git->url}};
@@ -125,6 +126,7 @@ Outcome<json::object> build_run_manifest(std::string_view run_name, std::string_
     if (!upload.commit.empty()) annotations["wick.dev/source-commit"] = upload.commit + (upload.dirty ? "-dirty" : "");
   }
   if (!settings.subpath.empty()) source["contextDir"] = settings.subpath;
+  if (!secrets_ticket.empty()) annotations["wick.dev/build-secrets"] = secrets_ticket;
   if (!deploy.empty()) annotations["wick.dev/deploy"] = json::serialize(deploy);
 
   json::array parameters;

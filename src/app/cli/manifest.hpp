@@ -34,6 +34,7 @@ struct BuildSettings {
   std::string dockerfile;
   std::string target;                   // a stage of it
   std::vector<std::string> build_args;  // "K=V"
+  std::vector<std::string> secrets;     // "id=ID[,src=FILE|,env=NAME]"
   bool allow_local = false;
   std::string git_secret;  // name of the Secret that the repository's server asks for
 };
@@ -50,9 +51,10 @@ struct UploadOrigin {
 };
 
 /// A Shipwright BuildRun with the build in it. `deploy` is the manifest to apply with the built image; empty: build
-/// only.
+/// only. `secrets_ticket` is what the daemon gave for the secrets, which are not part of it.
 Outcome<json::object> build_run_manifest(std::string_view run_name, std::string_view name, std::string_view name_space,
                                          const std::variant<GitOrigin, UploadOrigin>& origin,
-                                         const BuildSettings& settings, const json::object& deploy);
+                                         const BuildSettings& settings, const json::object& deploy,
+                                         std::string_view secrets_ticket = {});
 
 }  // namespace wick::app::cli

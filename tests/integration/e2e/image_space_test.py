@@ -142,5 +142,36 @@ class Space(unittest.TestCase):
         self.wick.cli("build", self.project("fourth", ""), "--name", "fourth")
 
 
+class Secrets(DaemonTest):
+    CANARY = "canary-3fb1c9-do-not-keep"
+
+    def test_a_secret_is_in_its_step_and_nowhere_else(self):
+        folder = self.project("secret", **{
+            "Dockerfile": BUSYBOX + 'RUN --mount=type=secret,id=token,required=true --mount=type=secret,id=file,target=/file '
+            '["/bin/busybox", "sh", "-c", "/bin/busybox test $(/bin/busybox cat /run/secrets/token) = $(/bin/busybox cat /file)'
+            ' && /bin/busybox cat /file && echo done > /done"]\n',
+            "busybox": pathlib.Path("/bin/busybox").read_bytes(), "unique": os.urandom(8)})
+        file = os.path.join(tempfile.mkdtemp(dir=self.folder), "token")  # beside the source
+        pathlib.Path(file).write_text(self.CANARY)
+        os.environ["WICK_TEST_TOKEN"] = self.CANARY
+        self.addCleanup(os.environ.pop, "WICK_TEST_TOKEN")
+        refused = self.wick.cli("build", folder, "--name", "secret", check=False)
+        self.assertIn("--secret id=token", refused.stderr)
+        for wrong in ("src=x", "id=a,src=b,env=c", "id=a,what=b", "id=a,env=WICK_TEST_NO_SUCH_VARIABLE"):
+            self.assertEqual(self.wick.cli("build", folder, "--secret", wrong, check=False).returncode, 2, wrong)
+        done = self.wick.cli("build", folder, "--name", "secret", "--secret", "id=token,env=WICK_TEST_TOKEN",
+                             "--secret", f"id=file,src={file}")
+        self.assertNotIn(self.CANARY, done.stderr + done.stdout)
+        self.assertIn("***", done.stderr + done.stdout)
+        found = subprocess.run(["grep", "-rlaF", "-e", self.CANARY, self.wick.state, self.wick.run], capture_output=True, text=True)
+        self.assertEqual(found.stdout, "")
+        # The value is no part of what a step is: with another one, nothing runs again.
+        os.environ["WICK_TEST_TOKEN"] = "other"
+        pathlib.Path(file).write_text("other")
+        again = self.wick.cli("build", folder, "--name", "secret", "--secret", "id=token,env=WICK_TEST_TOKEN",
+                              "--secret", f"id=file,src={file}", "--json")
+        self.assertIn('"cached"', again.stderr + again.stdout)
+
+
 if __name__ == "__main__":
     main()

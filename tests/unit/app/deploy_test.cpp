@@ -6,6 +6,7 @@
 
 #include "app/cli/read_json.hpp"
 #include "fake_daemon.hpp"
+#include "wick/base/text.hpp"
 
 namespace wick::app::cli {
 
@@ -290,6 +291,38 @@ TEST_CASE("a folder is handed over as a tar with its name from the folder") {
   CHECK(text_at(run, "/spec/build/spec/source/type") == "Local");
   CHECK(text_at(run, "/spec/build/spec/source/local/name") == "ab12");
   CHECK(ran.err.find("1 files, 5 B") != std::string::npos);
+}
+
+TEST_CASE("the secrets of a build go to the daemon's memory, and the build has no more than the ticket") {
+  BuildDaemon daemon(good_log, build_run("True"));
+  daemon.on("POST " + wick_api + "uploads", 201, R"({"name":"ab12"})");
+  daemon.on("POST " + wick_api + "buildsecrets", 201, R"({"name":"t1cket"})");
+  const auto app = daemon.folder() / "app";
+  std::filesystem::create_directory(app);
+  REQUIRE(write_file(app / "index.js", "hello"));
+  REQUIRE(write_file(daemon.folder() / "key", "of a file"));
+  const std::map<std::string, std::string> environment{{"TOKEN", "of a variable"}, {"own", "of its name"}};
+  const auto ran =
+      daemon.run({"build", app.string(), "--secret", "id=token,env=TOKEN", "--secret", "id=own", "--secret",
+                  "id=key,src=" + (daemon.folder() / "key").string(), "--secret", "id=typed,type=env,src=TOKEN"},
+                 environment);
+  INFO(ran.err);
+  CHECK(ran.exit == 0);
+  const auto handed = boost::json::parse(daemon.last("POST " + wick_api + "buildsecrets").body);
+  CHECK(text_at(handed, "/secrets/token") == base64_encode("of a variable"));
+  CHECK(text_at(handed, "/secrets/typed") == base64_encode("of a variable"));
+  CHECK(text_at(handed, "/secrets/own") == base64_encode("of its name"));
+  CHECK(text_at(handed, "/secrets/key") == base64_encode("of a file"));
+  const auto run = daemon.last("POST " + runs).body;
+  CHECK(text_at(boost::json::parse(run), "/metadata/annotations/wick.dev~1build-secrets") == "t1cket");
+  for (const char* value : {"of a", "of its"}) CHECK_FALSE(run.contains(value));
+  for (const char* wrong : {"x", "src=a", "id=a,src=b,env=c", "id=a,mode=1", "id=a,env=NONE", "id="}) {
+    INFO(wrong);
+    CHECK(daemon.run({"build", app.string(), "--secret", wrong}).exit == 2);
+  }
+  CHECK(
+      daemon.run({"build", app.string(), "--secret", "id=token,env=TOKEN", "--secret", "id=token"}, environment).exit ==
+      2);
 }
 
 TEST_CASE("what the daemon refuses of an upload is told as such") {
