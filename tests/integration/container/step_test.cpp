@@ -131,3 +131,35 @@ TEST_CASE("a tar that is none, or that reaches out, is refused and leaves no lay
     if (entry.path().filename().string().starts_with("incoming-")) ++incoming;
   CHECK(incoming == 0);
 }
+
+TEST_CASE("after a power cut a layer that is whole stays, and one that is torn or foreign is gone") {
+  RunnerFixture f;
+  const auto publish = [&f](std::string content) {
+    const auto step = InstanceId::random();
+    value_of(f.run(f.runner().open_step(step, f.busybox())));
+    Tar copy;
+    copy.file("content", content);
+    value_of(f.run(f.runner().unpack_into(step, file_of(copy.bytes()), Runner::Clash::refuse)));
+    const Fd tar = empty_file();
+    value_of(f.run(f.runner().pack_step(step, tar.duplicate(), 1'600'000'000)));
+    const auto layer = Digest::of(bytes_of(tar));
+    value_of(f.run(f.runner().publish_step(step, layer)));
+    return layer;
+  };
+  const auto whole = publish("whole");
+  const auto torn = publish("torn");
+  f.stop_runner();
+  const auto layers = f.folder() / "state/layers";
+  // As a disk looks afterwards: names and marks are there, of another boot, and bytes that were not written are not.
+  const auto marks = layers / "fresh" / "a-boot-before";
+  std::filesystem::create_directories(marks);
+  for (const auto& layer : {whole, torn}) value_of(write_file(marks / layer.hex(), ""));
+  value_of(write_file(marks / "no digest", ""));
+  value_of(write_file(marks / Digest::of("gone already").hex(), ""));
+  std::filesystem::resize_file(layers / "sha256" / torn.hex() / "content", 0);
+  f.start_runner();
+  CHECK(value_of(f.run(f.runner().has_layer(whole))));
+  CHECK_FALSE(value_of(f.run(f.runner().has_layer(torn))));
+  CHECK(value_of(f.run(f.runner().has_layer(f.busybox().front()))));
+  CHECK_FALSE(std::filesystem::exists(marks));
+}
