@@ -2,7 +2,7 @@
 
 Every figure is a ratio of medians. BuildKit's bars stand for buildah's as well, at the distance measured between those two (buildah
 takes about 5.3 times BuildKit's time for a cached build), so that a machine without dockerd has figures too. WICK_BENCH_RUNS (5) sets
-how many rounds. dockerd 20.10 (docker.io) and buildah are what Debian has; what is missing is left out.
+how many rounds, WICK_BENCH_PARTS which of builds, served, images and memory. dockerd 20.10 (docker.io) and buildah are what Debian has; what is missing is left out.
 """
 import os
 import pathlib
@@ -18,6 +18,7 @@ from bench import TOP, Bench, figure, say, summary
 from build_peers import Docker, Wick, peers
 from peers import family
 
+PARTS = os.environ.get("WICK_BENCH_PARTS", "builds,served,images,memory").split(",")
 RUNS = int(os.environ.get("WICK_BENCH_RUNS", "5"))
 DOCKERFILE = """FROM scratch
 COPY --chmod=755 busybox /bin/busybox
@@ -101,6 +102,8 @@ def builds(sides, folder):
 
 def served(sides, folder):
     sides = [side for side in sides if hasattr(side, "serve")]
+    if not (pathlib.Path(folder) / "context").exists():
+        make_context(folder)
     context, samples = make_served_context(folder), {}
     for turn in range(RUNS + 1):
         (context / "main.txt").write_text(f"{turn}\n")
@@ -191,7 +194,8 @@ class Peak:
         self.watch.join()
 
 
-def memory(wick, folder):
+def memory(sides, folder):
+    wick = sides[0]
     pid, over = wick.daemon.process.pid, {}
     for megabytes in (20, 320):
         context = pathlib.Path(folder) / f"context{megabytes}"
@@ -216,10 +220,8 @@ def run():
         with Bench() as bench:
             try:
                 sides = [Wick(bench), *peers(folder)]
-                builds(sides, folder)
-                served(sides, folder)
-                images(sides, folder)
-                memory(sides[0], folder)
+                for part in PARTS:
+                    {"builds": builds, "served": served, "images": images, "memory": memory}[part](sides, folder)
             finally:
                 for side in sides:
                     side.close()
