@@ -208,7 +208,27 @@ json::value computed_cell(std::string_view path, const json::object& object) {
   if (path == "@ready") return json::value(fmt::format("{}/{}", count(true), count(false)));
   if (path == "@status") {
     if (model::find_value(object, {"metadata", "deletionTimestamp"})) return "Terminating";
-    return json::value(model::text_at(object, {"status", "phase"}));
+    const auto phase = model::text_at(object, {"status", "phase"});
+    std::string waiting;
+    std::size_t init = 0, done = 0;
+    for (const auto list : {"initContainerStatuses", "containerStatuses"}) {
+      const auto* statuses = model::find_value(object, {"status", list});
+      if (!statuses || !statuses->is_array()) continue;
+      for (const auto& status : statuses->get_array()) {
+        if (!status.is_object()) continue;
+        if (list == std::string_view("initContainerStatuses")) {
+          ++init;
+          const auto* ready = status.get_object().if_contains("ready");
+          done += ready && *ready == true ? 1 : 0;
+        }
+        if (const auto reason = model::text_at(status.get_object(), {"state", "waiting", "reason"});
+            reason == "CrashLoopBackOff")
+          waiting = reason;
+      }
+    }
+    // As kubectl's printer has it (printPod).
+    if (init > done && phase == "Pending") return json::value(fmt::format("Init:{}/{}", done, init));
+    return json::value(waiting.empty() ? phase : waiting);
   }
   if (path == "@object")
     return json::value(to_lower(model::text_at(object, {"involvedObject", "kind"})) + "/" +

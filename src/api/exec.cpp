@@ -112,7 +112,7 @@ class ExecSession {
         writing_(executor, 1, writers_waiting_max) {}
 
   awaitable<void> run(serving::Serving& serving, serving::RevisionKey key, container::InstanceId id) {
-    auto hold = co_await serving.hold(std::move(key), std::move(id));
+    auto hold = co_await serving.hold(std::move(key), std::move(id), request_.container);
     if (!hold) co_return co_await end_with(failure(hold.error()));
     auto process = hold->process();
     process.argv = request_.command;
@@ -368,10 +368,8 @@ awaitable<void> pod_exec(const Doors& doors, http::Exchange& exchange, std::stri
     co_return co_await respond_error(exchange, Error(Errc::not_found, "not found"), Subject::of(pod_kind(), name));
   if (!request) co_return co_await respond_failure(exchange, 400, "BadRequest", request.error().message());
   const auto revision = doors.objects.find({model::revision_kind().resource(), name_space, key.name});
-  if (revision && !has_container(*revision, request->container))
-    co_return co_await respond_failure(
-        exchange, 400, "BadRequest",
-        fmt::format("container {} is not valid for pod {}", printable(request->container), name));
+  if (const auto checked = revision ? check_container(*revision, request->container, name) : Result<void>{}; !checked)
+    co_return co_await respond_failure(exchange, 400, "BadRequest", checked.error().message());
   if (instance && (instance->pid == 0 || instance->state == "stopping"))
     co_return co_await respond_failure(
         exchange, 400, "BadRequest",

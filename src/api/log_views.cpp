@@ -7,6 +7,7 @@
 
 #include "api/answer.hpp"
 #include "api/log_reader.hpp"
+#include "api/views.hpp"
 #include "api/wick_views.hpp"
 #include "wick/base/text.hpp"
 #include "wick/model/condition.hpp"
@@ -28,13 +29,26 @@ std::string query(const http::Exchange& exchange, std::string_view name) {
 class ServiceLogs {
  public:
   ServiceLogs(const Doors& doors, std::string name_space, std::string name, bool failed,
-              std::optional<std::uint64_t> tail, std::string revision)
+              std::optional<std::uint64_t> tail, std::string revision, std::string container)
       : doors_(doors),
         name_space_(std::move(name_space)),
         name_(std::move(name)),
         failed_(failed),
         tail_(tail),
-        revision_(std::move(revision)) {}
+        revision_(std::move(revision)),
+        container_(std::move(container)) {}
+
+  /// Errors: invalid for a container that no revision has, with those there are.
+  Result<void> check() const {
+    Result<void> checked;
+    for (const auto& name : revisions()) {
+      const auto revision = doors_.objects.find({model::revision_kind().resource(), name_space_, name});
+      if (!revision) continue;
+      checked = check_container(*revision, container_, name);
+      if (checked) break;
+    }
+    return checked;
+  }
 
   awaitable<Result<void>> write_new(http::Exchange& exchange) {
     co_await find_files();
@@ -87,7 +101,7 @@ class ServiceLogs {
       auto files = doors_.logs(name_space_ + "/" + revision);
       std::ranges::reverse(files);  // oldest first
       for (const auto& file : files) {
-        if (known_.contains(file.path)) continue;
+        if (known_.contains(file.path) || !is_of(file)) continue;
         known_.insert(file.path);
         auto reader = std::make_shared<LogReader>(
             file.path, [revision, instance = std::string(file.id.text())](std::string_view line) {
@@ -103,12 +117,19 @@ class ServiceLogs {
     }
   }
 
+  /// Of several containers it is the one that serves, where none is named; of one that failed it is all.
+  bool is_of(const container::RunnerLauncher::LogFile& file) const {
+    if (container_.empty()) return failed_ || file.pod.empty() || file.pod == file.id;
+    return file.container == container_;
+  }
+
   const Doors& doors_;
   std::string name_space_;
   std::string name_;
   bool failed_;
   std::optional<std::uint64_t> tail_;
-  std::string revision_;  // only this one's; empty: all
+  std::string revision_;   // only this one's; empty: all
+  std::string container_;  // only its
   bool looked_ = false;
   std::set<std::string> known_;
   std::vector<std::pair<std::string, std::shared_ptr<LogReader>>> readers_;
@@ -130,7 +151,11 @@ awaitable<void> service_log(const Doors& doors, http::Exchange& exchange, std::s
     co_return;
   }
   ServiceLogs logs(doors, std::move(name_space), std::move(name), is_true(query(exchange, "failed")), tail,
-                   query(exchange, "revision"));
+                   query(exchange, "revision"), query(exchange, "container"));
+  if (const auto checked = logs.check(); !checked) {
+    co_await respond_error(exchange, checked.error());
+    co_return;
+  }
   auto started = co_await start_lines(exchange);
   if (!started) co_return;
   auto body = [&](Wakeup& wakeup) -> awaitable<void> {

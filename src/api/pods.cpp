@@ -2,6 +2,7 @@
 // labels.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <boost/json/array.hpp>
 #include <optional>
 
@@ -61,6 +62,42 @@ json::object last_state(const json::object& revision, const std::optional<model:
   return {{"terminated", std::move(terminated)}};
 }
 
+json::object terminated(const container::Exit& exit, WallTime when) {
+  const int code = exit.status.signal == 0 ? exit.status.code : 128 + exit.status.signal;
+  json::object state{{"exitCode", code},
+                     {"reason", exit.out_of_memory ? "OOMKilled"
+                                : exit.not_started ? "StartError"
+                                : code == 0        ? "Completed"
+                                                   : "Error"},
+                     {"finishedAt", to_rfc3339(when)}};
+  if (!exit.message.empty()) state["message"] = to_utf8(exit.message);
+  return {{"terminated", std::move(state)}};
+}
+
+/// One container of an instance that has several, as it is.
+void tell_state(json::object& status, const container::ContainerView& view, bool pod_ready) {
+  using View = container::ContainerView;
+  const auto since = to_rfc3339(view.since);
+  status["containerID"] = "wick://" + std::string(view.id.text());
+  status["restartCount"] = view.restarts;
+  status["started"] = view.state == View::State::running;
+  const bool init_done = view.kind == View::Kind::init && view.last && view.last->status.ok();
+  status["ready"] = init_done || (view.state == View::State::running && (view.kind == View::Kind::beside || pod_ready));
+  status["lastState"] = json::object{};
+  if (view.state == View::State::running) {
+    status["state"] = {{"running", {{"startedAt", since}}}};
+    if (view.last) status["lastState"] = terminated(*view.last, view.since);
+  } else if (view.state == View::State::terminated && view.last) {
+    status["state"] = terminated(*view.last, view.since);
+  } else {
+    status["state"] = {{"waiting",
+                        {{"reason", view.last                       ? "CrashLoopBackOff"
+                                    : view.kind == View::Kind::init ? "PodInitializing"
+                                                                    : "ContainerCreating"}}}};
+    if (view.last) status["lastState"] = terminated(*view.last, view.since);
+  }
+}
+
 json::object to_pod(const json::object& revision, const serving::RevisionView& view,
                     const serving::InstanceView& instance) {
   const auto& key = view.key;
@@ -83,11 +120,22 @@ json::object to_pod(const json::object& revision, const serving::RevisionView& v
 
   json::object spec;
   json::array statuses;
+  json::array init_statuses;
+  const container::ContainerView* main = nullptr;
+  for (const auto& view_of_one : instance.containers)
+    if (view_of_one.kind == container::ContainerView::Kind::main) main = &view_of_one;
+  if (main) {
+    auto& annotations = metadata["annotations"];
+    if (!annotations.is_object()) annotations.emplace_object();
+    annotations.get_object()["kubectl.kubernetes.io/default-container"] = main->name;
+  }
   if (const auto* own = model::find_value(revision, {"spec"}); own && own->is_object()) spec = own->get_object();
   for (const auto key_of_revision : {"containerConcurrency", "timeoutSeconds"}) spec.erase(key_of_revision);
   spec["restartPolicy"] = "Always";
   spec["nodeName"] = "wick";
-  if (const auto* containers = spec.if_contains("containers"); containers && containers->is_array())
+  for (auto [list, into] : {std::pair{"initContainers", &init_statuses}, {"containers", &statuses}}) {
+    const auto* containers = spec.if_contains(list);
+    if (!containers || !containers->is_array()) continue;
     for (const auto& container : containers->get_array()) {
       if (!container.is_object()) continue;
       const auto image = model::text_at(container.get_object(), {"image"});
@@ -100,10 +148,15 @@ json::object to_pod(const json::object& revision, const serving::RevisionView& v
                           {"restartCount", view.restarts},
                           {"state", {{"running", {{"startedAt", since}}}}},
                           {"lastState", last_state(revision, view.last_failure)}};
-      statuses.push_back(std::move(status));
+      for (const auto& one : instance.containers)
+        if (one.name == status.at("name").get_string()) tell_state(status, one, ready);
+      into->push_back(std::move(status));
     }
+  }
+  const bool initialized = !main || main->state != container::ContainerView::State::waiting;
   json::array conditions;
-  for (const auto type : {"PodScheduled", "Initialized"}) conditions.push_back(condition(type, true, since));
+  conditions.push_back(condition("PodScheduled", true, since));
+  conditions.push_back(condition("Initialized", initialized, since));
   for (const auto type : {"ContainersReady", "Ready"}) conditions.push_back(condition(type, ready, since));
   json::object status{{"phase", "Running"},
                       {"startTime", since},
@@ -112,6 +165,8 @@ json::object to_pod(const json::object& revision, const serving::RevisionView& v
                       {"qosClass", "BestEffort"},
                       {"conditions", std::move(conditions)},
                       {"containerStatuses", std::move(statuses)}};
+  if (!init_statuses.empty()) status["initContainerStatuses"] = std::move(init_statuses);
+  if (!initialized) status["phase"] = "Pending";
   return {{"apiVersion", "v1"},
           {"kind", "Pod"},
           {"metadata", std::move(metadata)},
@@ -163,6 +218,7 @@ struct LogRequest {
   bool follow = false;
   std::optional<std::uint64_t> tail;
   std::optional<std::uint64_t> bytes_left;
+  bool previous = false;
 };
 
 Result<LogRequest> log_request_of(const http::Exchange& exchange) {
@@ -178,19 +234,31 @@ Result<LogRequest> log_request_of(const http::Exchange& exchange) {
     if (!*into) return fail(Errc::invalid, fmt::format("{} must be a number, not '{}'", name, printable(text)));
   }
   if (request.tail) request.tail = std::min(*request.tail, tail_lines_max);
-  if (is_true(query("previous")))
-    return fail(Errc::invalid, "an instance that ended is never started again: there is no previous one");
+  request.previous = is_true(query("previous"));
   return request;
 }
 
 }  // namespace
 
-bool has_container(const json::object& revision, const std::string& name) {
-  const auto* containers = model::find_value(revision, {"spec", "containers"});
-  if (name.empty() || !containers || !containers->is_array()) return true;
+std::vector<std::string> container_names(const json::object& revision, std::string_view list) {
+  std::vector<std::string> names;
+  const auto* containers = model::find_value(revision, {"spec", list});
+  if (!containers || !containers->is_array()) return names;
   for (const auto& container : containers->get_array())
-    if (container.is_object() && model::text_at(container.get_object(), {"name"}) == name) return true;
-  return false;
+    if (container.is_object()) names.push_back(model::text_at(container.get_object(), {"name"}));
+  return names;
+}
+
+Result<void> check_container(const json::object& revision, const std::string& name, std::string_view pod) {
+  const auto containers = container_names(revision, "containers");
+  const auto init = container_names(revision, "initContainers");
+  const auto has = [&](const std::vector<std::string>& names) { return std::ranges::find(names, name) != names.end(); };
+  if (name.empty() || has(containers) || has(init)) return {};
+  // The kubelet's and the API server's words.
+  auto text = fmt::format("container {} is not valid for pod {}", printable(name), pod);
+  if (containers.size() + init.size() > 1) text += fmt::format(", choose one of: [{}]", fmt::join(containers, " "));
+  if (!init.empty()) text += fmt::format(" or one of the init containers: [{}]", fmt::join(init, " "));
+  return fail(Errc::invalid, std::move(text));
 }
 
 awaitable<void> pod_log(const Doors& doors, http::Exchange& exchange, std::string name_space, std::string name) {
@@ -200,24 +268,53 @@ awaitable<void> pod_log(const Doors& doors, http::Exchange& exchange, std::strin
     co_return;
   }
   const auto pod = PodName::parse(name);
-  const auto find_file = [&]() -> std::optional<container::RunnerLauncher::LogFile> {
-    if (!pod) return std::nullopt;
-    for (auto& file : doors.logs(name_space + "/" + pod->revision))
-      if (file.id.text() == pod->instance) return file;
-    return std::nullopt;
+  const auto container = http::query_value(exchange.head().query(), "container").value_or(std::string());
+  using LogFile = container::RunnerLauncher::LogFile;
+  const auto is_main = [&](const LogFile& file) { return file.id.text() == pod->instance; };
+  /// Newest first: the first is what runs, or ran last.
+  const auto files = [&]() -> std::vector<LogFile> {
+    if (!pod) return {};
+    auto all = doors.logs(name_space + "/" + pod->revision);
+    std::erase_if(all, [&](const LogFile& file) { return !is_main(file) && file.pod.text() != pod->instance; });
+    return all;
   };
-  const auto file = find_file();
-  if (!file) {
+  const auto found = files();
+  const auto main = pod ? std::ranges::find_if(found, is_main) : found.end();
+  if (main == found.end()) {
     co_await respond_error(exchange, Error(Errc::not_found, "not found"), Subject::of(pod_kind(), name));
     co_return;
   }
-  const auto container = http::query_value(exchange.head().query(), "container").value_or(std::string());
   const auto revision = doors.objects.find({model::revision_kind().resource(), name_space, pod->revision});
-  if (revision && !has_container(*revision, container)) {
-    co_await respond_failure(exchange, 400, "BadRequest",
-                             fmt::format("container {} is not valid for pod {}", printable(container), name));
+  if (const auto checked = revision ? check_container(*revision, container, name) : Result<void>{}; !checked) {
+    co_await respond_failure(exchange, 400, "BadRequest", checked.error().message());
     co_return;
   }
+  const bool of_main = container.empty() || main->pod.empty() || main->container == container;
+  std::vector<LogFile> runs;
+  for (const auto& one : found)
+    if (of_main ? is_main(one) : one.container == container) runs.push_back(one);
+  if (request->previous) {
+    if (of_main || runs.size() < 2) {
+      co_await respond_failure(
+          exchange, 400, "BadRequest",
+          of_main ? "an instance that ended is never started again: there is no previous one"
+                  : fmt::format("previous terminated container \"{}\" in pod \"{}\" not found", container, name));
+      co_return;
+    }
+    runs.erase(runs.begin());
+  }
+  if (runs.empty()) {
+    co_await respond_failure(
+        exchange, 400, "BadRequest",
+        fmt::format("container \"{}\" in pod \"{}\" is waiting to start: PodInitializing", container, name));
+    co_return;
+  }
+  const auto file = std::optional(runs.front());
+  const auto find_file = [&]() -> std::optional<LogFile> {
+    for (auto& one : files())
+      if (one.id == file->id) return one;
+    return std::nullopt;
+  };
   auto reader = std::make_shared<LogReader>(file->path, [](std::string_view line) { return std::string(line) + "\n"; });
   http::ResponseHead head{.status = 200};
   head.fields.set("Content-Type", "text/plain");

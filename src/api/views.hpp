@@ -32,8 +32,8 @@ struct PodName {
   static std::optional<PodName> parse(std::string_view text);
 };
 
-/// An empty name is the one container.
-bool has_container(const boost::json::object& revision, const std::string& name);
+/// Whether a revision has a container of that name; an empty one is the one that serves. The error is for the user.
+Result<void> check_container(const boost::json::object& revision, const std::string& name, std::string_view pod);
 
 /// GET …/pods/NAME/log (container, follow, tailLines, limitBytes).
 awaitable<void> pod_log(const Doors& doors, http::Exchange& exchange, std::string name_space, std::string name);

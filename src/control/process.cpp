@@ -21,8 +21,8 @@ void set_variable(std::vector<model::EnvironmentVariable>& variables, std::strin
 }
 
 std::vector<model::EnvironmentVariable> make_environment(const image::ImageConfig& image,
-                                                         const model::Container& container,
-                                                         const RevisionNames& names) {
+                                                         const model::Container& container, const RevisionNames& names,
+                                                         ContainerRole role) {
   std::vector<model::EnvironmentVariable> variables;
   for (const auto& entry : image.environment) {
     const auto equals = entry.find('=');
@@ -32,10 +32,12 @@ std::vector<model::EnvironmentVariable> make_environment(const image::ImageConfi
     variables.push_back({"PATH", std::string(default_path)});
   // The contract first, so that a variable of the template may refer to it; names of the contract are refused in
   // templates.
-  set_variable(variables, "PORT", std::to_string(container.port));
-  set_variable(variables, "K_SERVICE", names.service);
-  set_variable(variables, "K_CONFIGURATION", names.configuration);
-  set_variable(variables, "K_REVISION", names.revision);
+  if (role == ContainerRole::serving) set_variable(variables, "PORT", std::to_string(container.port));
+  if (role != ContainerRole::init) {
+    set_variable(variables, "K_SERVICE", names.service);
+    set_variable(variables, "K_CONFIGURATION", names.configuration);
+    set_variable(variables, "K_REVISION", names.revision);
+  }
   for (const auto& variable : container.environment)
     set_variable(variables, variable.name, expand_variables(variable.value, variables));
   return variables;
@@ -64,8 +66,8 @@ std::string expand_variables(std::string_view text, const std::vector<model::Env
 }
 
 Result<container::Process> make_process(const image::ImageConfig& image, const model::Container& container,
-                                        const RevisionNames& names) {
-  const auto variables = make_environment(image, container, names);
+                                        const RevisionNames& names, ContainerRole role) {
+  const auto variables = make_environment(image, container, names, role);
   container::Process process;
   const auto append = [&](const std::vector<std::string>& words, bool expand) {
     for (const auto& word : words) process.argv.push_back(expand ? expand_variables(word, variables) : word);

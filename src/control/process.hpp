@@ -25,8 +25,13 @@ struct RevisionNames {
 /// argv by Kubernetes' table (command over ENTRYPOINT, args over CMD, command alone drops CMD), environment of image,
 /// then template, then the contract's own. uid and gid are left for the caller. Errors: invalid when nothing names a
 /// program.
+enum class ContainerRole {
+  serving,  // PORT and K_*
+  beside,   // K_*
+  init,     // neither
+};
 Result<container::Process> make_process(const image::ImageConfig& image, const model::Container& container,
-                                        const RevisionNames& names);
+                                        const RevisionNames& names, ContainerRole role = ContainerRole::serving);
 
 /// Who the process runs as, in the words runner.resolve_user takes; "" is root.
 std::string user_of(const image::ImageConfig& image, const model::Container& container);

@@ -74,7 +74,8 @@ class RevisionReconciler {
   struct Known {
     std::string uid;
     serving::RevisionSpec spec;
-    std::string image_digest;            // "repo@sha256:…"
+    json::array statuses;                // of its containers, each with its image: "repo@sha256:…"
+    json::array init_statuses;           // of its init containers
     std::optional<bool> told_reachable;  // what serving was last told
     bool stale = false;                  // its values changed: to be learnt anew
   };

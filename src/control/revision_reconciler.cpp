@@ -44,12 +44,27 @@ Result<image::Image> find_image(const image::ContentStore& images, const model::
   return found;
 }
 
-/// "hello@sha256:…", once the revision has been started; "" before.
-std::string pinned_image(const json::object& revision) {
-  const auto* statuses = model::find_value(revision, {"status", "containerStatuses"});
-  if (!statuses || !statuses->is_array() || statuses->get_array().empty()) return {};
-  const auto* first = statuses->get_array()[0].if_object();
-  return first ? model::text_at(*first, {"imageDigest"}) : std::string();
+/// "hello@sha256:…" of one of its containers, once the revision has been started; "" before.
+std::string pinned_image(const json::object& revision, std::string_view container) {
+  for (const auto list : {"containerStatuses", "initContainerStatuses"}) {
+    const auto* statuses = model::find_value(revision, {"status", list});
+    if (!statuses || !statuses->is_array()) continue;
+    for (const auto& status : statuses->get_array())
+      if (status.is_object() && model::text_at(status.get_object(), {"name"}) == container)
+        return model::text_at(status.get_object(), {"imageDigest"});
+  }
+  return {};
+}
+
+std::string name_of(const model::Container& container) {
+  return container.name.empty() ? "user-container" : container.name;
+}
+
+std::vector<const model::Container*> all_containers(const model::RevisionSpec& spec) {
+  std::vector<const model::Container*> all{&spec.container};
+  for (const auto* list : {&spec.beside, &spec.init})
+    for (const auto& container : *list) all.push_back(&container);
+  return all;
 }
 
 /// With initial-scale 0 a revision is ready as soon as its image is there; its first request starts it.
@@ -64,6 +79,11 @@ std::string termination_message(const model::Failure& failure, bool from_log) {
 
 /// Reason and message as Knative's users know them.
 std::pair<std::string, std::string> told(const model::Failure& failure, bool message_from_log) {
+  if (failure.slug == "E_EXITED" && !failure.container.empty()) {
+    const auto message = termination_message(failure, message_from_log);
+    return {failure.exit_code ? fmt::format("ExitCode{}", *failure.exit_code) : "Exited",
+            failure.because + (message.empty() ? "" : ": " + message)};
+  }
   if (failure.slug == "E_EXITED") {
     const auto message = termination_message(failure, message_from_log);
     if (failure.exit_code == 0 && message.empty()) return {"ExitCode0", "container exited with no error"};
@@ -142,6 +162,94 @@ awaitable<Result<container::UserIds>> resolve_user(World& world, const image::Im
   co_return ids;
 }
 
+/// What a container needs that takes time to get: its image, unpacked, and who it runs as.
+struct Fetched {
+  image::Image image;
+  container::UserIds ids;
+  std::string pinned;  // "repo@sha256:…"
+};
+
+awaitable<Result<Fetched>> fetch(World& world, const json::object& revision, const model::Container& wanted) {
+  // The digest is resolved once, when the revision is made.
+  auto name = pinned_image(revision, name_of(wanted));
+  if (name.empty()) name = wanted.image;
+  const auto reference = model::parse_image_reference(name);
+  if (!reference) co_return fail(reference.error());
+  auto read = [&images = world.with.images, wanted = *reference, name] { return find_image(images, wanted, name); };
+  auto image = co_await world.with.workers.run(read);
+  if (!image)
+    co_return fail(std::move(image.error()).within(fmt::format("Unable to fetch image \"{}\"", wanted.image)));
+  auto imported = co_await import_layers(world, *image);
+  if (!imported) co_return fail(std::move(imported.error()));
+  auto ids = co_await resolve_user(world, *image, wanted);
+  if (!ids) co_return fail(std::move(ids.error()));
+  auto pinned = fmt::format("{}@{}", reference->repository, image->digest.text());
+  Fetched fetched{.image = std::move(*image), .ids = std::move(*ids), .pinned = std::move(pinned)};
+  co_return fetched;
+}
+
+/// The first that fails names its container, where there are several.
+awaitable<Result<std::vector<Fetched>>> fetch_all(World& world, const json::object& revision,
+                                                  const model::RevisionSpec& spec) {
+  std::vector<Fetched> all;
+  for (const auto* wanted : all_containers(spec)) {
+    auto fetched = co_await fetch(world, revision, *wanted);
+    if (!fetched && spec.has_several() && !fetched.error().what().starts_with("Unable to fetch image"))
+      co_return fail(std::move(fetched.error()).within(fmt::format("container \"{}\"", name_of(*wanted))));
+    if (!fetched) co_return fail(std::move(fetched.error()));
+    all.push_back(std::move(*fetched));
+  }
+  co_return all;
+}
+
+/// Its process, with the values of its variables. Waits for nothing.
+Result<container::Process> process_for(World& world, const ObjectKey& key, model::Container& wanted,
+                                       const Fetched& fetched, const RevisionNames& names, ContainerRole role) {
+  auto variables = resolve_environment(world.objects(), key.name_space, wanted);
+  if (!variables) return fail(std::move(variables.error()));
+  wanted.environment = std::move(*variables);
+  auto process = make_process(fetched.image.config, wanted, names, role);
+  if (!process) return process;
+  process->uid = fetched.ids.uid;
+  process->gid = fetched.ids.gid;
+  process->groups = fetched.ids.groups;
+  return process;
+}
+
+container::Limits limits_for(const model::Container& wanted, const model::Sandbox& sandbox) {
+  auto limits = limits_of(wanted);
+  if (sandbox.tmp_bytes) limits.tmp_bytes = *sandbox.tmp_bytes;
+  if (sandbox.pids) limits.pids = *sandbox.pids;
+  return limits;
+}
+
+/// The containers beside the one that serves; `fetched` has the latter first.
+Result<void> add_companions(World& world, const ObjectKey& key, model::Revision& revision,
+                            const std::vector<Fetched>& fetched, const RevisionNames& names,
+                            container::InstanceSpec& instance) {
+  auto next = fetched.begin() + 1;
+  for (auto [containers, role, into] : {std::tuple{&revision.spec.beside, ContainerRole::beside, &instance.beside},
+                                        {&revision.spec.init, ContainerRole::init, &instance.init}})
+    for (auto& wanted : *containers) {
+      const auto& got = *next++;
+      auto process = process_for(world, key, wanted, got, names, role);
+      if (!process) return fail(std::move(process.error()).within(fmt::format("container \"{}\"", wanted.name)));
+      // Root of its own user namespace, without a capability: what an image without USER expects, and nothing more.
+      into->push_back({.name = wanted.name,
+                       .layers = got.image.config.diff_ids,
+                       .process = std::move(*process),
+                       .limits = limits_for(wanted, revision.sandbox),
+                       .allow_root = got.ids.uid == 0,
+                       .volume_mounts = mounts_of(revision.spec.volumes, wanted),
+                       .message_path = wanted.termination_message_path});
+    }
+  return {};
+}
+
+json::object image_status(const model::Container& container, const Fetched& fetched) {
+  return {{"name", name_of(container)}, {"imageDigest", fetched.pinned}};
+}
+
 }  // namespace
 
 awaitable<Result<void>> RevisionReconciler::learn(const ObjectKey& key, const json::object& object) {
@@ -157,35 +265,18 @@ awaitable<Result<void>> RevisionReconciler::learn(const ObjectKey& key, const js
     return found == labels.end() ? std::string() : found->second;
   };
 
-  // The digest is resolved once, when the revision is made.
-  auto name = pinned_image(object);
-  if (name.empty()) name = wanted.image;
-  const auto reference = model::parse_image_reference(name);
-  if (!reference) co_return fail(reference.error());
-  auto read = [&images = world_.with.images, wanted = *reference, name] { return find_image(images, wanted, name); };
-  auto image = co_await world_.with.workers.run(read);
-  if (!image)
-    co_return fail(std::move(image.error()).within(fmt::format("Unable to fetch image \"{}\"", wanted.image)));
-
-  auto imported = co_await import_layers(world_, *image);
-  if (!imported) co_return fail(std::move(imported.error()));
-  auto ids = co_await resolve_user(world_, *image, wanted);
-  if (!ids) co_return fail(std::move(ids.error()));
+  auto fetched = co_await fetch_all(world_, object, revision.spec);
+  if (!fetched) co_return fail(std::move(fetched.error()));
+  const auto& main = fetched->front();
   // Nothing is awaited from here to known_: a value that changes later finds what it makes stale.
-  auto variables = resolve_environment(world_.objects(), key.name_space, wanted);
-  if (!variables) co_return fail(std::move(variables.error()));
-  wanted.environment = std::move(*variables);
-  const auto limits = limits_of(wanted);
+  const RevisionNames names{.service = label(model::names::service),
+                            .configuration = label(model::names::configuration),
+                            .revision = key.name};
+  auto process = process_for(world_, key, wanted, main, names, ContainerRole::serving);
+  if (!process) co_return fail(std::move(process.error()));
+  const auto limits = limits_for(wanted, revision.sandbox);
   auto volumes = resolve_volumes(world_.objects(), key.name_space, revision.spec, limits.memory_bytes);
   if (!volumes) co_return fail(std::move(volumes.error()));
-  auto process = make_process(image->config, wanted,
-                              {.service = label(model::names::service),
-                               .configuration = label(model::names::configuration),
-                               .revision = key.name});
-  if (!process) co_return fail(std::move(process.error()));
-  process->uid = ids->uid;
-  process->gid = ids->gid;
-  process->groups = ids->groups;
 
   serving::RevisionSpec spec{.key = {key.name_space, key.name},
                              .service = label(model::names::service),
@@ -206,28 +297,36 @@ awaitable<Result<void>> RevisionReconciler::learn(const ObjectKey& key, const js
   if (revision.metadata.annotation(keep_warm) == "predicted")
     spec.scaling.keep_warm = serving::Scaling::KeepWarm::predicted;
   if (world_.options.startup_limit > 0ms) spec.startup_limit = world_.options.startup_limit;
-  spec.instance.layers = image->config.diff_ids;
+  spec.instance.layers = main.image.config.diff_ids;
   spec.instance.process = std::move(*process);
   spec.instance.limits = limits;
-  spec.instance.volumes = std::move(volumes->volumes);
-  spec.instance.volume_mounts = std::move(volumes->mounts);
+  spec.instance.volumes = std::move(*volumes);
+  spec.instance.volume_mounts = mounts_of(revision.spec.volumes, wanted);
   spec.instance.message_path = wanted.termination_message_path;
   spec.message_from_log = wanted.message_fallback == model::Container::MessageFallback::logs;
-  if (revision.sandbox.tmp_bytes) spec.instance.limits.tmp_bytes = *revision.sandbox.tmp_bytes;
-  if (revision.sandbox.pids) spec.instance.limits.pids = *revision.sandbox.pids;
   spec.instance.egress = revision.sandbox.egress;
   spec.instance.runtime = revision.spec.runtime_class;
   spec.instance.id_range =
       static_cast<std::uint32_t>(parse_unsigned(revision.metadata.annotation(model::names::id_range)).value_or(1));
   // Root of its own user namespace, without a capability: what an image without USER expects, and nothing more.
-  spec.instance.allow_root = ids->uid == 0;
+  spec.instance.allow_root = main.ids.uid == 0;
+  if (revision.spec.has_several()) {
+    spec.instance.name = name_of(wanted);
+    spec.ladder.spares = 0;  // what is made ahead has one container
+    if (auto added = add_companions(world_, key, revision, *fetched, names, spec.instance); !added) co_return added;
+  }
 
   // The world may have changed while we waited.
   const auto now = world_.objects().find(key);
   if (!now || uid_of(*now) != uid) co_return fail(Errc::conflict, "the revision went while it was read");
-  known_[key] = {.uid = uid,
-                 .spec = std::move(spec),
-                 .image_digest = fmt::format("{}@{}", reference->repository, image->digest.text())};
+  Known known{.uid = uid, .spec = std::move(spec)};
+  for (std::size_t i = 0; i < revision.spec.beside.size(); ++i)
+    known.statuses.push_back(image_status(revision.spec.beside[i], (*fetched)[1 + i]));
+  known.statuses.insert(known.statuses.begin() + static_cast<std::ptrdiff_t>(revision.spec.container_at),
+                        image_status(wanted, main));
+  for (std::size_t i = 0; i < revision.spec.init.size(); ++i)
+    known.init_statuses.push_back(image_status(revision.spec.init[i], (*fetched)[1 + revision.spec.beside.size() + i]));
+  known_[key] = std::move(known);
   set_in_force(key, *now);
   co_return Result<void>();
 }
@@ -343,11 +442,13 @@ awaitable<Result<void>> RevisionReconciler::write_status(ObjectKey key, model::C
                       {"conditions", conditions.to_json()},
                       {"actualReplicas", view ? view->ready : 0},
                       {"desiredReplicas", view ? view->desired : 0}};
-  if (const auto found = known_.find(key); found != known_.end())
-    status["containerStatuses"] =
-        json::array{json::object{{"name", "user-container"}, {"imageDigest", found->second.image_digest}}};
-  else if (const auto* before = model::find_value(*object, {"status", "containerStatuses"}))
-    status["containerStatuses"] = *before;
+  if (const auto found = known_.find(key); found != known_.end()) {
+    status["containerStatuses"] = found->second.statuses;
+    if (!found->second.init_statuses.empty()) status["initContainerStatuses"] = found->second.init_statuses;
+  } else {
+    for (const auto list : {"containerStatuses", "initContainerStatuses"})
+      if (const auto* before = model::find_value(*object, {"status", list})) status[list] = *before;
+  }
   // An instance that failed after the revision had been ready is worth telling too.
   if (!failure && view) failure = view->last_failure;
   if (failure) status["lastFailure"] = failure->to_json();
@@ -359,10 +460,13 @@ awaitable<Result<void>> RevisionReconciler::write_status(ObjectKey key, model::C
 std::vector<std::string> images_of_revisions(const store::Objects& objects) {
   std::vector<std::string> images;
   for (const auto& revision : objects.list(model::revision_kind().resource())) {
-    auto image = pinned_image(*revision);
     model::FieldErrors ignored;
-    if (image.empty()) image = model::decode_revision(*revision, ignored).spec.container.image;
-    if (!image.empty()) images.push_back(std::move(image));
+    const auto decoded = model::decode_revision(*revision, ignored);
+    for (const auto* container : all_containers(decoded.spec)) {
+      auto image = pinned_image(*revision, name_of(*container));
+      if (image.empty()) image = container->image;
+      if (!image.empty()) images.push_back(std::move(image));
+    }
   }
   return images;
 }

@@ -125,9 +125,9 @@ Result<void> add_files(const store::Objects& objects, const std::string& name_sp
 
 }  // namespace
 
-Result<ResolvedVolumes> resolve_volumes(const store::Objects& objects, const std::string& name_space,
-                                        const model::RevisionSpec& spec, std::uint64_t memory_bytes) {
-  ResolvedVolumes resolved;
+Result<std::vector<container::Volume>> resolve_volumes(const store::Objects& objects, const std::string& name_space,
+                                                       const model::RevisionSpec& spec, std::uint64_t memory_bytes) {
+  std::vector<container::Volume> resolved;
   for (const auto& volume : spec.volumes) {
     container::Volume made;
     if (volume.kind == model::Volume::Kind::empty)
@@ -138,18 +138,24 @@ Result<ResolvedVolumes> resolve_volumes(const store::Objects& objects, const std
         return fail(
             std::move(added.error()).within(fmt::format("MountVolume.SetUp failed for volume \"{}\" ", volume.name)));
     for (auto& [path, file] : files) made.files.push_back(std::move(file));
-    resolved.volumes.push_back(std::move(made));
+    resolved.push_back(std::move(made));
   }
-  for (const auto& mount : spec.container.volume_mounts) {
-    const auto at = std::ranges::find(spec.volumes, mount.volume, &model::Volume::name);
-    if (at == spec.volumes.end()) continue;
-    resolved.mounts.push_back(
-        {.volume = static_cast<std::uint32_t>(at - spec.volumes.begin()),
+  return resolved;
+}
+
+std::vector<container::VolumeMount> mounts_of(const std::vector<model::Volume>& volumes,
+                                              const model::Container& container) {
+  std::vector<container::VolumeMount> mounts;
+  for (const auto& mount : container.volume_mounts) {
+    const auto at = std::ranges::find(volumes, mount.volume, &model::Volume::name);
+    if (at == volumes.end()) continue;
+    mounts.push_back(
+        {.volume = static_cast<std::uint32_t>(at - volumes.begin()),
          .target = mount.path,
          .sub_path = mount.sub_path.empty() ? "" : std::filesystem::path(mount.sub_path).lexically_normal().string(),
          .writable = at->kind == model::Volume::Kind::empty && !mount.read_only});
   }
-  return resolved;
+  return mounts;
 }
 
 // Walks the JSON itself: it is asked of every revision of a namespace when a value changes.
@@ -175,7 +181,7 @@ bool refers_to_values(const boost::json::object& revision, ValueObject::Kind kin
                     [&](const boost::json::object& source) { return is_source(source, "name"); }));
       }))
     return true;
-  return any(spec->get_object(), "containers", [&](const boost::json::object& container) {
+  const auto reads = [&](const boost::json::object& container) {
     return any(container, "envFrom",
                [&](const boost::json::object& source) {
                  return model::text_at(source, {secret ? "secretRef" : "configMapRef", "name"}) == name;
@@ -184,7 +190,8 @@ bool refers_to_values(const boost::json::object& revision, ValueObject::Kind kin
              return model::text_at(variable, {"valueFrom", secret ? "secretKeyRef" : "configMapKeyRef", "name"}) ==
                     name;
            });
-  });
+  };
+  return any(spec->get_object(), "containers", reads) || any(spec->get_object(), "initContainers", reads);
 }
 
 }  // namespace wick::control

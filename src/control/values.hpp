@@ -17,14 +17,14 @@ Result<std::vector<model::EnvironmentVariable>> resolve_environment(const store:
                                                                     const std::string& name_space,
                                                                     const model::Container& container);
 
-struct ResolvedVolumes {
-  std::vector<container::Volume> volumes;
-  std::vector<container::VolumeMount> mounts;
-};
 /// The revision's volumes with the files of their Secrets and ConfigMaps. An emptyDir without a limit holds at most
 /// half of `memory_bytes`, as a tmpfs does. Errors: not_found, in the kubelet's words.
-Result<ResolvedVolumes> resolve_volumes(const store::Objects& objects, const std::string& name_space,
-                                        const model::RevisionSpec& spec, std::uint64_t memory_bytes);
+Result<std::vector<container::Volume>> resolve_volumes(const store::Objects& objects, const std::string& name_space,
+                                                       const model::RevisionSpec& spec, std::uint64_t memory_bytes);
+
+/// What `container` mounts of them.
+std::vector<container::VolumeMount> mounts_of(const std::vector<model::Volume>& volumes,
+                                              const model::Container& container);
 
 /// True when the revision refers to this Secret or ConfigMap.
 bool refers_to_values(const boost::json::object& revision, model::ValueObject::Kind kind, std::string_view name);

@@ -19,6 +19,7 @@ json::object Failure::to_json() const {
                       {"when", to_rfc3339_nano(when)}};
   if (!message.empty()) object["message"] = message;
   if (exit_code) object["exitCode"] = *exit_code;
+  if (!container.empty()) object["container"] = container;
   return object;
 }
 
@@ -34,6 +35,7 @@ Result<Failure> Failure::from_json(const json::value& value) {
     for (const auto& line : lines->get_array())
       if (line.is_string()) failure.last_output.emplace_back(line.get_string());
   failure.message = text("message");
+  failure.container = text("container");
   if (const auto* code = object->if_contains("exitCode"); code && code->is_int64())
     failure.exit_code = static_cast<int>(code->get_int64());
   if (const auto* elapsed = object->if_contains("elapsedMs"); elapsed && elapsed->is_int64())

@@ -218,7 +218,7 @@ timeoutSeconds int           | For one request, 300 where none is given.
 responseStartTimeoutSeconds int | Until the first byte of the answer.
 idleTimeoutSeconds int       | Without a byte in either direction.
 containers[] @container
-initContainers[] @container  | Refused: not supported.
+initContainers[] @container  | Run one after the other, each to its end, before the others start.
 volumes[] @volume
 serviceAccountName
 imagePullSecrets[]           | Secrets of type kubernetes.io/dockerconfigjson.

@@ -233,7 +233,38 @@ void decode_termination_message(ObjectReader& reader, Container& container) {
                          fmt::format("nothing can be mounted on or below /{}", parts[1]));
 }
 
-Container decode_container(ObjectReader reader, const std::vector<Volume>& volumes) {
+enum class Role { serving, beside, init };
+
+/// Knative without multi-container-probing: an empty probe is one that asks nothing.
+void refuse_probe(ObjectReader probe) {
+  for (const auto field : {"exec", "failureThreshold", "grpc", "httpGet", "initialDelaySeconds", "periodSeconds",
+                           "successThreshold", "tcpSocket", "terminationGracePeriodSeconds", "timeoutSeconds"})
+    if (const auto* value = probe.value(field); value && !value->is_null())
+      probe.errors().not_allowed(probe.path(field));
+  probe.refuse_rest();
+}
+
+void decode_probes(ObjectReader& reader, Role role, Container& container) {
+  if (role == Role::init) {
+    for (const auto field : {"livenessProbe", "readinessProbe", "startupProbe", "ports"})
+      if (const auto* value = reader.value(field); value && !value->is_null())
+        reader.errors().add("field not allowed in an init container", {reader.path(field)});
+    return;
+  }
+  if (role == Role::beside) {
+    for (const auto field : {"livenessProbe", "readinessProbe", "startupProbe"})
+      if (auto probe = reader.object(field); probe.present()) refuse_probe(std::move(probe));
+    return;
+  }
+  if (auto probe = reader.object("readinessProbe"); probe.present())
+    container.readiness = decode_readiness(std::move(probe), container.port);
+  if (auto probe = reader.object("livenessProbe"); probe.present())
+    container.liveness = decode_health(std::move(probe), container.port);
+  if (auto probe = reader.object("startupProbe"); probe.present())
+    container.startup = decode_health(std::move(probe), container.port);
+}
+
+Container decode_container(ObjectReader reader, const std::vector<Volume>& volumes, Role role) {
   auto& errors = reader.errors();
   Container container;
   container.name = reader.text("name");
@@ -249,25 +280,15 @@ Container decode_container(ObjectReader reader, const std::vector<Volume>& volum
   container.working_folder = reader.text("workingDir");
   if (!container.working_folder.empty() && !container.working_folder.starts_with('/'))
     errors.invalid_value(printable(container.working_folder), reader.path("workingDir"), "an absolute path");
-  container.environment = decode_environment(reader, PortVariable::reserved);
+  container.environment =
+      decode_environment(reader, role == Role::serving ? PortVariable::reserved : PortVariable::allowed);
   container.environment_sources = decode_environment_sources(reader);
   container.volume_mounts = decode_volume_mounts(reader, volumes);
-  auto ports = reader.objects("ports");
-  if (ports.size() > 1) {
-    const auto all = reader.path("ports");
-    const auto bracket = all.rfind('[', all.rfind("].ports"));
-    errors.add("more than one container port is set", {all.substr(0, bracket) + "[*].ports"},
-               "Only a single port is allowed across all containers");
-  }
-  if (!ports.empty()) decode_port(std::move(ports.front()), container);
+  if (role == Role::serving)
+    if (auto ports = reader.objects("ports"); !ports.empty()) decode_port(std::move(ports.front()), container);
   decode_resources(reader.object("resources"), container);
   decode_security(reader.object("securityContext"), container);
-  if (auto probe = reader.object("readinessProbe"); probe.present())
-    container.readiness = decode_readiness(std::move(probe), container.port);
-  if (auto probe = reader.object("livenessProbe"); probe.present())
-    container.liveness = decode_health(std::move(probe), container.port);
-  if (auto probe = reader.object("startupProbe"); probe.present())
-    container.startup = decode_health(std::move(probe), container.port);
+  decode_probes(reader, role, container);
   // Images are local and digests do not move: every policy gives the same image.
   if (const auto policy = reader.text("imagePullPolicy");
       !policy.empty() && policy != "Always" && policy != "IfNotPresent" && policy != "Never")
@@ -277,21 +298,67 @@ Container decode_container(ObjectReader reader, const std::vector<Volume>& volum
   return container;
 }
 
+/// The containers of a spec, each in its role: among several the one with the port serves.
+void decode_containers(ObjectReader& reader, RevisionSpec& spec) {
+  auto& errors = reader.errors();
+  auto containers = reader.objects("containers");
+  auto init = reader.objects("initContainers");
+  if (containers.empty()) return errors.missing(reader.path("containers"));
+  if (containers.size() + init.size() > containers_max)
+    errors.add(
+        fmt::format("at most {} containers run together, found {}", containers_max, containers.size() + init.size()),
+        {reader.path("containers")});
+  std::size_t ports = 0;
+  for (std::size_t i = 0; i < containers.size(); ++i)
+    if (const auto own = containers[i].objects("ports").size(); own > 0) {
+      if (ports == 0) spec.container_at = i;
+      ports += own;
+    }
+  const auto all = reader.path("containers") + "[*].ports";
+  if (ports > 1)
+    errors.add("more than one container port is set", {all}, "Only a single port is allowed across all containers");
+  if (ports == 0 && containers.size() > 1) errors.missing(all);
+  for (std::size_t i = 0; i < containers.size(); ++i) {
+    // Of two with a port, which is refused, each is looked at as one that serves.
+    const bool serves = i == spec.container_at || !containers[i].objects("ports").empty();
+    auto container = decode_container(std::move(containers[i]), spec.volumes, serves ? Role::serving : Role::beside);
+    if (i == spec.container_at)
+      spec.container = std::move(container);
+    else
+      spec.beside.push_back(std::move(container));
+  }
+  for (auto& one : init) spec.init.push_back(decode_container(std::move(one), spec.volumes, Role::init));
+
+  std::set<std::string> names{spec.container.name};
+  const auto add_name = [&](const Container& container, std::string_view list, std::size_t at) {
+    if (!container.name.empty() && !names.insert(container.name).second)
+      errors.add(fmt::format("duplicate container name \"{}\"", container.name),
+                 {fmt::format("{}[{}].name", reader.path(list), at)});
+    if (!container.name.empty() && !is_dns_label(container.name))
+      errors.invalid_value(printable(container.name), fmt::format("{}[{}].name", reader.path(list), at),
+                           "a lower case RFC 1123 label");
+  };
+  for (std::size_t i = 0; i < spec.beside.size(); ++i)
+    add_name(spec.beside[i], "containers", i < spec.container_at ? i : i + 1);
+  for (std::size_t i = 0; i < spec.init.size(); ++i) add_name(spec.init[i], "initContainers", i);
+}
+
+std::vector<VolumeMount> all_mounts(const RevisionSpec& spec) {
+  auto mounts = spec.container.volume_mounts;
+  for (const auto* list : {&spec.beside, &spec.init})
+    for (const auto& container : *list)
+      mounts.insert(mounts.end(), container.volume_mounts.begin(), container.volume_mounts.end());
+  return mounts;
+}
+
 }  // namespace
 
 RevisionSpec decode_revision_spec(ObjectReader reader) {
   auto& errors = reader.errors();
   RevisionSpec spec;
   spec.volumes = decode_volumes(reader);
-  auto containers = reader.objects("containers");
-  if (containers.empty())
-    errors.missing(reader.path("containers"));
-  else if (containers.size() > 1)
-    errors.add(fmt::format("multi-container is off, but found {} containers", containers.size()),
-               {reader.path("containers")});
-  else
-    spec.container = decode_container(std::move(containers.front()), spec.volumes);
-  check_all_mounted(reader, spec.volumes, spec.container.volume_mounts);
+  decode_containers(reader, spec);
+  check_all_mounted(reader, spec.volumes, all_mounts(spec));
 
   const auto concurrency = reader.integer("containerConcurrency").value_or(0);
   if (concurrency < 0 || concurrency > concurrency_max)
@@ -402,6 +469,9 @@ void default_revision_spec(json::object& spec) {
     auto* container = element.if_object();
     if (!container) continue;
     if (absent(*container, "resources")) (*container)["resources"].emplace_object();
+    // Of several the one that has the port is probed.
+    const auto* ports = container->if_contains("ports");
+    if (containers->size() > 1 && (!ports || !ports->is_array() || ports->get_array().empty())) continue;
     auto& value = (*container)["readinessProbe"];
     if (value.is_null()) value.emplace_object();
     auto* probe = value.if_object();

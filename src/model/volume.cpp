@@ -224,21 +224,23 @@ void check_all_mounted(ObjectReader& spec, const std::vector<Volume>& volumes, c
 
 void default_volume_mounts(json::object& spec) {
   const auto* volumes = find_value(spec, {"volumes"});
-  auto* containers = spec.contains("containers") ? spec["containers"].if_array() : nullptr;
-  if (!volumes || !volumes->is_array() || !containers) return;
+  if (!volumes || !volumes->is_array()) return;
   std::set<std::string> read_only;
   for (const auto& volume : volumes->get_array())
     if (volume.is_object() && !find_value(volume.get_object(), {"emptyDir"}) &&
         !find_value(volume.get_object(), {"persistentVolumeClaim"}))
       read_only.insert(text_at(volume.get_object(), {"name"}));
-  for (auto& container : *containers) {
+  const auto set_defaults = [&](json::value& container) {
     auto* fields = container.if_object();
     auto* mounts = fields && fields->contains("volumeMounts") ? (*fields)["volumeMounts"].if_array() : nullptr;
-    if (!mounts) continue;
+    if (!mounts) return;
     for (auto& mount : *mounts)
       if (auto* object = mount.if_object(); object && read_only.contains(text_at(*object, {"name"})))
         if (auto& value = (*object)["readOnly"]; value.is_null()) value = true;
-  }
+  };
+  for (const auto list : {"containers", "initContainers"})
+    if (auto* containers = spec.contains(list) ? spec[list].if_array() : nullptr)
+      for (auto& container : *containers) set_defaults(container);
 }
 
 }  // namespace wick::model

@@ -60,7 +60,25 @@ void RevisionPool::wake(PooledInstance& member) {
   member.asleep->cancel();
 }
 
-awaitable<Result<InstanceHold>> RevisionPool::hold(container::InstanceId id, std::shared_ptr<void> owner) {
+namespace {
+
+/// nullptr where that container does not run.
+std::shared_ptr<container::Instance> held_instance(const PooledInstance& member, const std::string& container) {
+  const bool is_main = container.empty() || container == member.spec->instance.name || !member.spec->instance.is_pod();
+  return is_main ? member.instance : member.instance->container(container);
+}
+
+const container::Process& process_of(const RevisionSpec& spec, const std::string& container) {
+  for (const auto* list : {&spec.instance.beside, &spec.instance.init})
+    for (const auto& companion : *list)
+      if (companion.name == container) return companion.process;
+  return spec.instance.process;
+}
+
+}  // namespace
+
+awaitable<Result<InstanceHold>> RevisionPool::hold(container::InstanceId id, std::string container,
+                                                   std::shared_ptr<void> owner) {
   using State = PooledInstance::State;
   Lease lease;  // until the hold keeps it
   if (id.empty()) {
@@ -81,7 +99,7 @@ awaitable<Result<InstanceHold>> RevisionPool::hold(container::InstanceId id, std
   if (!member->instance || member->spare || member->instance->ended() || member->stop_sent) co_return does_not_run();
   // From here on it does not go to sleep, and is woken when it does so already.
   ++member->held;
-  InstanceHold hold(member->instance, member->spec->instance.process,
+  InstanceHold hold(held_instance(*member, container), process_of(*member->spec, container),
                     [this, member, owner = std::move(owner)] { give_back(*member); });
   const bool asleep = member->state == State::frozen;
   if (asleep) wake(*member);
@@ -96,6 +114,8 @@ awaitable<Result<InstanceHold>> RevisionPool::hold(container::InstanceId id, std
     }
   }
   if (member->instance->ended() || member->ended) co_return does_not_run();
+  if (!hold.has_instance() || hold.instance().ended())
+    co_return fail(Errc::not_ready, fmt::format("container {} of instance {} does not run", container, id.text()));
   co_return std::move(hold);
 }
 

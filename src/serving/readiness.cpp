@@ -116,7 +116,10 @@ awaitable<Fd> probe_until_ready(Clock& clock, container::Instance& instance, con
     if (!notes.elsewhere.empty()) co_return Fd();
     notes = {};
   }
-  co_return co_await probe_until_well(clock, instance, spec, spec.readiness, notes);
+  auto connection = co_await probe_until_well(clock, instance, spec, spec.readiness, notes);
+  // What ends it meanwhile is told by its end (ready_or_ended).
+  if (notes.elsewhere.empty()) (void)co_await instance.await_companions();
+  co_return connection;
 }
 
 /// The probe's connection, or how the instance ended if that came first.

@@ -397,7 +397,9 @@ bool RevisionPool::launch(TimePoint now) {
 
 std::uint64_t RevisionPool::memory_charge() const {
   const auto charge = memory_peak_ > 0 ? std::max(memory_peak_, memory_charge_min) : memory_charge_unknown;
-  return std::min(charge, spec_->instance.limits.memory_bytes);
+  auto limit = spec_->instance.limits.memory_bytes;
+  for (const auto& companion : spec_->instance.beside) limit += companion.limits.memory_bytes;
+  return std::min(charge, limit);
 }
 
 void RevisionPool::learn(const container::Usage& usage) {
@@ -462,6 +464,7 @@ void RevisionPool::keep_spares(TimePoint used) {
 }
 
 void RevisionPool::adopt(std::shared_ptr<container::Instance> instance) {
+  instance->resume(instance_of(*spec_));
   auto member = std::make_shared<PooledInstance>();
   member->id = instance->id();
   member->instance = std::move(instance);
@@ -802,12 +805,14 @@ RevisionView RevisionPool::view() const {
                     .ever_ready = ever_ready_,
                     .restarts = restarts_};
   for (const auto& member : members_)
-    view.instances.push_back({.id = member->id,
-                              .pid = member->instance ? member->instance->pid() : 0,
-                              .state = std::string(to_string(member->state)),
-                              .in_flight = member->busy(),
-                              .since = member->since,
-                              .start_elapsed = member->start_elapsed});
+    view.instances.push_back(
+        {.id = member->id,
+         .pid = member->instance ? member->instance->pid() : 0,
+         .state = std::string(to_string(member->state)),
+         .in_flight = member->busy(),
+         .since = member->since,
+         .start_elapsed = member->start_elapsed,
+         .containers = member->instance ? member->instance->containers() : std::vector<container::ContainerView>{}});
   return view;
 }
 

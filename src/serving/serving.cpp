@@ -64,7 +64,7 @@ class Serving::Impl final : private Desk {
   void publish(std::shared_ptr<const RouteTable> table);
   bool adopt(const RevisionKey& key, std::shared_ptr<container::Instance> instance);
   awaitable<std::expected<void, model::Failure>> ensure_ready(RevisionKey key);
-  awaitable<Result<InstanceHold>> hold(RevisionKey key, container::InstanceId id);
+  awaitable<Result<InstanceHold>> hold(RevisionKey key, container::InstanceId id, std::string container);
   awaitable<void> handle(http::Exchange& exchange);
   http::Handler handler_on(Executor loop, Clock& clock);
   awaitable<Result<http::Response>> call(std::string name_space, std::string service, http::Request request,
@@ -207,10 +207,10 @@ awaitable<std::expected<void, model::Failure>> Serving::Impl::ensure_ready(Revis
   co_return co_await entry->pool.ensure_ready();
 }
 
-awaitable<Result<InstanceHold>> Serving::Impl::hold(RevisionKey key, container::InstanceId id) {
+awaitable<Result<InstanceHold>> Serving::Impl::hold(RevisionKey key, container::InstanceId id, std::string container) {
   const auto entry = find(key);
   if (!entry) co_return fail(Errc::not_found, fmt::format("there is no revision {}", key.text()));
-  co_return co_await entry->pool.hold(std::move(id), entry);
+  co_return co_await entry->pool.hold(std::move(id), std::move(container), entry);
 }
 
 // --- requests
@@ -448,8 +448,8 @@ bool Serving::adopt(const RevisionKey& key, std::shared_ptr<container::Instance>
 awaitable<std::expected<void, model::Failure>> Serving::ensure_ready(RevisionKey key) {
   return impl_->ensure_ready(std::move(key));
 }
-awaitable<Result<InstanceHold>> Serving::hold(RevisionKey key, container::InstanceId id) {
-  return impl_->hold(std::move(key), std::move(id));
+awaitable<Result<InstanceHold>> Serving::hold(RevisionKey key, container::InstanceId id, std::string container) {
+  return impl_->hold(std::move(key), std::move(id), std::move(container));
 }
 http::Handler Serving::handler() {
   return [impl = impl_.get()](http::Exchange& exchange) { return impl->handle(exchange); };

@@ -39,18 +39,34 @@ std::string message_text(std::string_view message) {
   return text;
 }
 
+/// Who ended: of several containers the one that took all with it.
+std::string subject_of(const container::Exit& exit) {
+  if (exit.companion.empty()) return "the process";
+  return fmt::format("the {}container \"{}\"", exit.of_init ? "init " : "", exit.companion);
+}
+
+model::Failure not_started(const container::Exit& exit, milliseconds elapsed) {
+  auto failure = launch_failed(*exit.not_started, elapsed);
+  if (!exit.companion.empty()) failure.because = fmt::format("{}: {}", subject_of(exit), failure.because);
+  failure.container = exit.companion;
+  return failure;
+}
+
 model::Failure with_end(model::Failure failure, const container::Exit& exit) {
+  failure.container = exit.companion;
   failure.message = message_text(exit.message);
   if (exit.known) failure.exit_code = exit.status.signal == 0 ? exit.status.code : 128 + exit.status.signal;
   return failure;
 }
 
-model::Failure out_of_memory(const container::Usage& usage, const RevisionSpec& spec, milliseconds elapsed,
-                             std::string_view when) {
+model::Failure out_of_memory(const container::Exit& exit, const container::Usage& usage, const RevisionSpec& spec,
+                             milliseconds elapsed, std::string_view when) {
+  // Of several containers the usage is not that of the one that was killed.
+  const auto memory = exit.companion.empty() && !spec.instance.is_pod() ? memory_text(usage, spec) + " " : "";
   return {.step = "start",
           .slug = "E_OUT_OF_MEMORY",
-          .because = fmt::format("the process was killed (signal 9), out of memory {} after {}, {}",
-                                 memory_text(usage, spec), duration_text(elapsed), when),
+          .because = fmt::format("{} was killed (signal 9), out of memory {}after {}, {}", subject_of(exit), memory,
+                                 duration_text(elapsed), when),
           .hint = "raise resources.limits.memory of the service, or make the program use less",
           .elapsed = elapsed};
 }
@@ -72,12 +88,15 @@ std::string hint_for_early_end(const container::Exit& exit, const RevisionSpec& 
 
 model::Failure ended_early(const container::Exit& exit, const container::Usage& usage, const RevisionSpec& spec,
                            milliseconds elapsed) {
-  const auto when = fmt::format("before listening on port {}", spec.port);
-  if (exit.out_of_memory) return with_end(out_of_memory(usage, spec, elapsed, when), exit);
+  if (exit.not_started) return not_started(exit, elapsed);
+  const auto when = exit.of_init             ? std::string("before the others were started")
+                    : exit.companion.empty() ? fmt::format("before listening on port {}", spec.port)
+                                             : std::string("again and again, before the instance was ready");
+  if (exit.out_of_memory) return with_end(out_of_memory(exit, usage, spec, elapsed, when), exit);
   model::Failure failure{
       .step = "start",
       .slug = "E_EXITED",
-      .because = fmt::format("the process {} after {}, {}", end_text(exit), duration_text(elapsed), when),
+      .because = fmt::format("{} {} after {}, {}", subject_of(exit), end_text(exit), duration_text(elapsed), when),
       .hint = hint_for_early_end(exit, spec),
       .elapsed = elapsed};
   return with_end(std::move(failure), exit);
@@ -85,11 +104,12 @@ model::Failure ended_early(const container::Exit& exit, const container::Usage& 
 
 model::Failure ended_while_serving(const container::Exit& exit, const container::Usage& usage, const RevisionSpec& spec,
                                    milliseconds elapsed) {
-  if (exit.out_of_memory) return with_end(out_of_memory(usage, spec, elapsed, "while serving"), exit);
+  if (exit.not_started) return not_started(exit, elapsed);
+  if (exit.out_of_memory) return with_end(out_of_memory(exit, usage, spec, elapsed, "while serving"), exit);
   model::Failure failure{
       .step = "serve",
       .slug = "E_EXITED",
-      .because = fmt::format("the process {} after {}, while serving", end_text(exit), duration_text(elapsed)),
+      .because = fmt::format("{} {} after {}, while serving", subject_of(exit), end_text(exit), duration_text(elapsed)),
       .hint = "the last output says why; the next request starts a new instance",
       .elapsed = elapsed};
   return with_end(std::move(failure), exit);

@@ -24,6 +24,7 @@ struct Failure {
   std::string hint;
   milliseconds elapsed{0};
   WallTime when{};
+  std::string container = {};  // of several the one that failed, where it was not the one that serves
 
   boost::json::object to_json() const;
   static Result<Failure> from_json(const boost::json::value& value);

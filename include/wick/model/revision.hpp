@@ -60,8 +60,14 @@ struct Container {
   enum class MessageFallback { logs, none } message_fallback = MessageFallback::logs;
 };
 
+inline constexpr std::size_t containers_max = 16;  // of a revision, init containers included
+
 struct RevisionSpec {
-  Container container;
+  Container container;  // the one that serves: with several the one that has the port
+  std::vector<Container> beside;
+  std::size_t container_at = 0;  // its place among all
+  std::vector<Container> init;
+  bool has_several() const { return !beside.empty() || !init.empty(); }
   std::vector<Volume> volumes;
   std::string service_account;
   std::vector<std::string> image_pull_secrets;

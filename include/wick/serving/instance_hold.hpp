@@ -24,6 +24,7 @@ class InstanceHold {
     if (give_back_) give_back_();
   }
 
+  bool has_instance() const { return instance_ != nullptr; }
   container::Instance& instance() const { return *instance_; }
   /// What the instance runs: a command beside it has the same user, environment and folder.
   const container::Process& process() const { return process_; }

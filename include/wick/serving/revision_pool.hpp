@@ -121,7 +121,7 @@ class RevisionPool final : private Box::Tenant {
   void forget(const Borrower& borrower);
 
   /// As Serving::hold; `owner` keeps this pool.
-  awaitable<Result<InstanceHold>> hold(container::InstanceId id, std::shared_ptr<void> owner);
+  awaitable<Result<InstanceHold>> hold(container::InstanceId id, std::string container, std::shared_ptr<void> owner);
 
   void set_spec(RevisionSpec spec);
   const RevisionSpec& spec() const { return *spec_; }

@@ -45,7 +45,8 @@ struct InstanceView {
   std::string state;  // starting, ready, stopping
   int in_flight = 0;
   WallTime since{};
-  milliseconds start_elapsed{0};  // launch to ready
+  milliseconds start_elapsed{0};                     // launch to ready
+  std::vector<container::ContainerView> containers;  // where it has several
 };
 
 struct RevisionView {
@@ -108,9 +109,10 @@ class Serving {
   bool adopt(const RevisionKey& key, std::shared_ptr<container::Instance> instance);
 
   /// Wakes one instance and keeps it from being frozen or scaled away while the hold lives: for a command beside its
-  /// program. An empty id is any instance, waited for and started as for a request. Errors: not_found; not_ready for
-  /// one that does not run yet, or no more; for any, what a request is refused with.
-  awaitable<Result<InstanceHold>> hold(RevisionKey key, container::InstanceId id);
+  /// program. An empty id is any instance, waited for and started as for a request. With a `container` the hold is of
+  /// that one of several. Errors: not_found; not_ready for one that does not run yet, or no more; for any, what a
+  /// request is refused with.
+  awaitable<Result<InstanceHold>> hold(RevisionKey key, container::InstanceId id, std::string container = {});
 
   /// Starts one instance if none is ready and waits until one is: what a deploy waits for. The failure follows the
   /// failed-deploy contract (trust-and-ux.md 2.3): exited, exit 0, wrong port, out of memory, never ready.

@@ -148,6 +148,8 @@ class CommandLine {
     show.add_option("name", logs->name, "service")->required();
     show.add_flag("-f,--follow", logs->follow, "go on with what comes");
     show.add_option("--tail", logs->tail, "last lines only")->check(CLI::NonNegativeNumber)->type_name("N");
+    show.add_option("-c,--container", logs->container, "of several containers this one (default: the one that serves)")
+        ->type_name("NAME");
     show.add_flag("--failed", logs->failed, "of the instance that failed last");
     show.add_flag("--build", logs->build, "of the newest build");
 
@@ -155,6 +157,8 @@ class CommandLine {
     auto& beside = verb(app_, "exec", "Run a command beside a service's program",
                         [exec](Session& session) { return run_command(session, *exec); });
     beside.add_option("name", exec->name, "service (its newest instance), or an instance")->required();
+    beside.add_option("-c,--container", exec->container, "in this one of several (default: the one that serves)")
+        ->type_name("NAME");
     beside.add_flag("-i,--stdin", exec->input, "pass on what is typed or piped in");
     beside.add_flag("-t,--tty", exec->terminal, "with a terminal: wick exec -it hello -- sh");
     beside.add_option("command", exec->command, "after --: the command and its arguments")->required()->take_all();

@@ -269,6 +269,7 @@ Outcome<void> run_command(Session& session, const ExecOptions& options) {
   // CLI11 leaves the "--" that begins the command in it.
   const auto command = std::span(options.command).subspan(options.command.front() == "--" ? 1 : 0);
   if (command.empty()) return stop_with(usage_problem("there is no command", "wick exec NAME -- COMMAND ARGUMENTS"));
+  if (!options.container.empty()) target += "&container=" + http::percent_encode(options.container);
   for (const auto& word : command) target += "&command=" + http::percent_encode(word);
   auto socket = connect_to(session.client.socket());
   if (!socket) return stop_with(std::move(socket.error()));

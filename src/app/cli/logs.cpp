@@ -54,6 +54,7 @@ Outcome<void> show_logs(Session& session, const LogsOptions& options) {
   auto target = fmt::format("services/{}/log?follow={}", http::percent_encode(options.name), options.follow);
   if (options.tail) target += fmt::format("&tail={}", *options.tail);
   if (options.failed) target += "&failed=true";
+  if (!options.container.empty()) target += "&container=" + http::percent_encode(options.container);
   bool any = false;
   const auto on_line = [&](const json::value& line) {
     any = true;

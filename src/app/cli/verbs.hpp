@@ -19,6 +19,7 @@ struct LogsOptions {
   bool failed = false;  // of the newest instance that failed
   bool build = false;   // of the newest build in place of the program
   std::optional<int> tail;
+  std::string container;  // of several; empty: the one that serves
 };
 Outcome<void> show_logs(Session& session, const LogsOptions& options);
 
@@ -26,6 +27,7 @@ struct ExecOptions {
   std::string name;  // of a service (its newest instance), a pod, or an instance's id
   bool input = false;
   bool terminal = false;
+  std::string container;  // of several; empty: the one that serves
   std::vector<std::string> command;
 };
 /// A command beside the program, as its user. Its exit code is ours; Ctrl-C goes to it where it has a terminal, and

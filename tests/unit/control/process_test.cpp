@@ -47,6 +47,15 @@ TEST_CASE("the environment is the image's, then the contract's, then the templat
   CHECK(process.working_folder == "/app");
 }
 
+TEST_CASE("a container beside the one that serves has no PORT, an init container nothing of the contract") {
+  model::Container container;
+  CHECK(make_process(sample_image(), container, names, ContainerRole::beside).value().environment ==
+        Words{"PATH=/bin", "COLOR=red", "K_SERVICE=hello", "K_CONFIGURATION=hello", "K_REVISION=hello-00001"});
+  container.environment = {{"PORT", "8882"}};
+  CHECK(make_process(sample_image(), container, names, ContainerRole::init).value().environment ==
+        Words{"PATH=/bin", "COLOR=red", "PORT=8882"});
+}
+
 TEST_CASE("an image that names no program is refused with what to do") {
   const auto process = make_process({}, {}, names);
   REQUIRE_FALSE(process);

@@ -164,4 +164,7 @@ TEST_CASE("a projected volume's objects are what the revision refers to") {
   CHECK(control::refers_to_values(revision, Kind::config_map, "c"));
   CHECK_FALSE(control::refers_to_values(revision, Kind::config_map, "s"));
   CHECK_FALSE(control::refers_to_values(revision, Kind::secret, "c"));
+  const auto with_init =
+      f.yaml("spec: {containers: [{image: a}], initContainers: [{image: b, envFrom: [{secretRef: {name: i}}]}]}");
+  CHECK(control::refers_to_values(with_init, Kind::secret, "i"));
 }

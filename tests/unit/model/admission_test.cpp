@@ -492,10 +492,10 @@ TEST_CASE("containers without a name get one that is not taken") {
 
 TEST_CASE("what this version does not run is refused by name, never ignored") {
   for (const std::string field :
-       {"initContainers: [{image: a}]", "securityContext: {runAsUser: 1}", "affinity: {}", "nodeSelector: {a: b}",
-        "tolerations: []", "hostNetwork: true", "shareProcessNamespace: true", "restartPolicy: Never",
-        "terminationGracePeriodSeconds: 5", "hostname: a", "priorityClassName: a", "schedulerName: a",
-        "dnsPolicy: None", "hostAliases: []", "topologySpreadConstraints: []"}) {
+       {"securityContext: {runAsUser: 1}", "affinity: {}", "nodeSelector: {a: b}", "tolerations: []",
+        "hostNetwork: true", "shareProcessNamespace: true", "restartPolicy: Never", "terminationGracePeriodSeconds: 5",
+        "hostname: a", "priorityClassName: a", "schedulerName: a", "dnsPolicy: None", "hostAliases: []",
+        "topologySpreadConstraints: []"}) {
     const auto name = field.substr(0, field.find(':'));
     CHECK(complaint(service_kind(), service("", field + ",")) ==
           "must not set the field(s): spec.template.spec." + name);
@@ -511,10 +511,63 @@ TEST_CASE("what this version does not run is refused by name, never ignored") {
         "spec.template.spec.containers[0].securityContext.seLinuxOptions");
   CHECK(complaint(service_kind(), service("resources: {claims: [{name: a}]}")) ==
         "must not set the field(s): spec.template.spec.containers[0].resources.claims");
-  auto two = service();
-  object_at(two, {"spec", "template", "spec"})["containers"].as_array().push_back({{"image", "b"}});
-  CHECK(complaint(service_kind(), two) ==
-        "multi-container is off, but found 2 containers: spec.template.spec.containers");
+}
+
+namespace {
+
+/// A service of these containers (YAML flow), and of what else its spec has.
+std::string of_containers(const std::string& containers, const std::string& more = "") {
+  auto object = service("", more.empty() ? "" : more + ",");
+  object_at(object, {"spec", "template", "spec"})["containers"] = yaml("c: [" + containers + "]").at("c");
+  return complaint(service_kind(), object);
+}
+
+}  // namespace
+
+TEST_CASE("of several containers exactly one has a port, and it is the one that serves") {
+  const std::string port = "ports: [{containerPort: 8081}]";
+  CHECK(of_containers("{image: a, " + port + "}, {image: b}").empty());
+  CHECK(of_containers("{image: a}, {image: b, " + port + "}, {image: c, env: [{name: PORT, value: '1'}]}").empty());
+  CHECK(of_containers("{image: a}, {image: b}") == "missing field(s): spec.template.spec.containers[*].ports");
+  const std::string several =
+      "more than one container port is set: spec.template.spec.containers[*].ports\n"
+      "Only a single port is allowed across all containers";
+  CHECK(of_containers("{image: a, " + port + "}, {image: b, " + port + "}") == several);
+  CHECK(of_containers("{image: a, " + port + ", env: [{name: PORT, value: '1'}]}, {image: b}") ==
+        "\"PORT\" is a reserved environment variable: spec.template.spec.containers[0].env[0].name");
+  CHECK(of_containers("{image: a, " + port + "}, {image: b, readinessProbe: {tcpSocket: {port: 1}}}") ==
+        "must not set the field(s): spec.template.spec.containers[1].readinessProbe.tcpSocket");
+  CHECK(of_containers("{name: a, image: a, " + port + "}, {name: a, image: b}") ==
+        "duplicate container name \"a\": spec.template.spec.containers[1].name");
+  std::string many = "{image: a, " + port + "}";
+  for (int i = 0; i < 16; ++i) many += ", {image: b}";
+  CHECK(of_containers(many) == "at most 16 containers run together, found 17: spec.template.spec.containers");
+}
+
+TEST_CASE("init containers have neither ports nor probes, and mount what the others do") {
+  CHECK(of_containers("{image: a}", "initContainers: [{image: b, env: [{name: PORT, value: '1'}]}]").empty());
+  CHECK(of_containers("{image: a}", "initContainers: [{image: b, ports: [{containerPort: 1}]}]") ==
+        "field not allowed in an init container: spec.template.spec.initContainers[0].ports");
+  CHECK(of_containers("{image: a}", "initContainers: [{image: b, livenessProbe: {tcpSocket: {port: 1}}}]") ==
+        "field not allowed in an init container: spec.template.spec.initContainers[0].livenessProbe");
+  CHECK(of_containers("{image: a, name: x}", "initContainers: [{image: b, name: x}]") ==
+        "duplicate container name \"x\": spec.template.spec.initContainers[0].name");
+  CHECK(of_containers("{image: a}",
+                      "volumes: [{name: v, emptyDir: {}}], initContainers: [{image: b, volumeMounts: [{name: v, "
+                      "mountPath: /v}]}]")
+            .empty());
+  CHECK(of_containers("{image: a}", "initContainers: [{}]") ==
+        "missing field(s): spec.template.spec.initContainers[0].image");
+}
+
+TEST_CASE("only the container that serves is probed by default") {
+  auto object = service();
+  object_at(object, {"spec", "template", "spec"})["containers"] =
+      yaml("c: [{image: a}, {image: b, ports: [{containerPort: 1}]}]").at("c");
+  default_revision_spec(object_at(object, {"spec", "template", "spec"}));
+  const auto& containers = object_at(object, {"spec", "template", "spec"})["containers"].as_array();
+  CHECK_FALSE(containers[0].as_object().contains("readinessProbe"));
+  CHECK(containers[1].as_object().contains("readinessProbe"));
 }
 
 TEST_CASE("visibility is cluster-local or not said") {

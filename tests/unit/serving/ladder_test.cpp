@@ -42,7 +42,7 @@ struct LadderFixture : Budget, PoolFixture {
 using Calls = std::vector<FakeCall>;
 
 awaitable<void> hold_into(RevisionPool& pool, container::InstanceId id, std::optional<Result<InstanceHold>>& held) {
-  held.emplace(co_await pool.hold(std::move(id), nullptr));
+  held.emplace(co_await pool.hold(std::move(id), {}, nullptr));
 }
 std::optional<Result<InstanceHold>> hold(LadderFixture& f, container::InstanceId id) {
   std::optional<Result<InstanceHold>> held;
