@@ -56,7 +56,7 @@ std::string pinned_image(const json::object& revision, std::string_view containe
   return {};
 }
 
-std::string name_of(const model::Container& container) {
+std::string container_name(const model::Container& container) {
   return container.name.empty() ? "user-container" : container.name;
 }
 
@@ -171,7 +171,7 @@ struct Fetched {
 
 awaitable<Result<Fetched>> fetch(World& world, const json::object& revision, const model::Container& wanted) {
   // The digest is resolved once, when the revision is made.
-  auto name = pinned_image(revision, name_of(wanted));
+  auto name = pinned_image(revision, container_name(wanted));
   if (name.empty()) name = wanted.image;
   const auto reference = model::parse_image_reference(name);
   if (!reference) co_return fail(reference.error());
@@ -195,7 +195,7 @@ awaitable<Result<std::vector<Fetched>>> fetch_all(World& world, const json::obje
   for (const auto* wanted : all_containers(spec)) {
     auto fetched = co_await fetch(world, revision, *wanted);
     if (!fetched && spec.has_several() && !fetched.error().what().starts_with("Unable to fetch image"))
-      co_return fail(std::move(fetched.error()).within(fmt::format("container \"{}\"", name_of(*wanted))));
+      co_return fail(std::move(fetched.error()).within(fmt::format("container \"{}\"", container_name(*wanted))));
     if (!fetched) co_return fail(std::move(fetched.error()));
     all.push_back(std::move(*fetched));
   }
@@ -247,7 +247,7 @@ Result<void> add_companions(World& world, const ObjectKey& key, model::Revision&
 }
 
 json::object image_status(const model::Container& container, const Fetched& fetched) {
-  return {{"name", name_of(container)}, {"imageDigest", fetched.pinned}};
+  return {{"name", container_name(container)}, {"imageDigest", fetched.pinned}};
 }
 
 }  // namespace
@@ -311,7 +311,7 @@ awaitable<Result<void>> RevisionReconciler::learn(const ObjectKey& key, const js
   // Root of its own user namespace, without a capability: what an image without USER expects, and nothing more.
   spec.instance.allow_root = main.ids.uid == 0;
   if (revision.spec.has_several()) {
-    spec.instance.name = name_of(wanted);
+    spec.instance.name = container_name(wanted);
     spec.ladder.spares = 0;  // what is made ahead has one container
     if (auto added = add_companions(world_, key, revision, *fetched, names, spec.instance); !added) co_return added;
   }
@@ -463,7 +463,7 @@ std::vector<std::string> images_of_revisions(const store::Objects& objects) {
     model::FieldErrors ignored;
     const auto decoded = model::decode_revision(*revision, ignored);
     for (const auto* container : all_containers(decoded.spec)) {
-      auto image = pinned_image(*revision, name_of(*container));
+      auto image = pinned_image(*revision, container_name(*container));
       if (image.empty()) image = container->image;
       if (!image.empty()) images.push_back(std::move(image));
     }

@@ -18,10 +18,10 @@ using Catch::Matchers::Contains;
 
 namespace {
 
-struct Front {
-  explicit Front(RunnerFixture& f)
+struct PodFront {
+  explicit PodFront(RunnerFixture& f)
       : f(f), launcher(f.loop().get_executor(), f.runner(), (f.folder() / "front-logs").string()) {}
-  ~Front() { f.run(launcher.stop()); }
+  ~PodFront() { f.run(launcher.stop()); }
   std::shared_ptr<Instance> launch(InstanceSpec spec) {
     spec.id = {};
     return value_of(f.run(launcher.launch(std::move(spec), "default/hello-00001")));
@@ -82,7 +82,7 @@ void until(RunnerFixture& f, Holds holds) {
 
 TEST_CASE("init containers run one after the other, then the others: one network, one volume, own roots and logs") {
   RunnerFixture f;
-  Front front(f);
+  PodFront front(f);
   auto spec = pod(f);
   spec.init = {companion(f, "first", "echo one; echo first > /shared/index.html"),
                companion(f, "second", "cat /shared/index.html; echo second >> /shared/index.html")};
@@ -115,7 +115,7 @@ TEST_CASE("init containers run one after the other, then the others: one network
 
 TEST_CASE("an init container that fails ends the instance: its name, code and last words are told") {
   RunnerFixture f;
-  Front front(f);
+  PodFront front(f);
   auto spec = pod(f);
   spec.init = {companion(f, "fine", "true"), companion(f, "setup", "echo no database; exit 7"),
                companion(f, "never", "echo ran")};
@@ -144,7 +144,7 @@ TEST_CASE("an init container that fails ends the instance: its name, code and la
 
 TEST_CASE("a container beside the main one is started again when it ends, and counted; the main one goes on") {
   RunnerFixture f;
-  Front front(f);
+  PodFront front(f);
   auto spec = pod(f);
   spec.beside = {companion(f, "side", "echo run >> /shared/runs; exec sleep 1000")};
   const auto instance = front.launch(spec);
@@ -171,7 +171,7 @@ TEST_CASE("a container beside the main one is started again when it ends, and co
 
 TEST_CASE("a companion that does not come up in its first runs ends the instance") {
   RunnerFixture f;
-  Front front(f);
+  PodFront front(f);
   auto spec = pod(f);
   spec.beside = {companion(f, "side", "echo cannot; exit 2")};
   const auto instance = front.launch(spec);
@@ -186,7 +186,7 @@ TEST_CASE("a companion that does not come up in its first runs ends the instance
 
 TEST_CASE("all containers of an instance freeze and thaw together") {
   RunnerFixture f;
-  Front front(f);
+  PodFront front(f);
   auto spec = pod(f);
   spec.beside = {companion(f, "side", "exec httpd -f -p 8882 -h /shared")};
   const auto instance = front.launch(spec);
@@ -216,7 +216,7 @@ TEST_CASE("front and runner die: the next ones take the whole instance over, and
   pid_t main = 0;
   pid_t side = 0;
   {
-    Front front(f);
+    PodFront front(f);
     const auto instance = front.launch(spec);
     REQUIRE(f.run(instance->await_listening(8080, 10s)));
     value_of(f.run(instance->await_companions()));
@@ -228,7 +228,7 @@ TEST_CASE("front and runner die: the next ones take the whole instance over, and
     until(f, [&] { return unready->container("slow") != nullptr; });
   }
   f.restart_runner();
-  Front front(f);
+  PodFront front(f);
   const auto adopted = value_of(f.run(front.launcher.adopt()));
   REQUIRE(adopted.size() == 1);
   const auto instance = adopted[0].instance;

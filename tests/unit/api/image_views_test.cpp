@@ -119,13 +119,14 @@ TEST_CASE("a prune says what it freed") {
 
 TEST_CASE("a collection says what it freed, what images use and what they may") {
   ImagesFixture f;
+  const auto deployer = f.token(api::Scope::deploy);
   const auto collected = f.call("POST", "/apis/wick.dev/v1/imagegc")->json();
   CHECK(collected.at("layers") == 1);
   CHECK(collected.at("used") == 7000);
   CHECK(collected.at("useMax") == 8000);
   CHECK(f.call("GET", "/apis/wick.dev/v1/imageverify?name=team%2Fhello:v1")->status() == 200);
   CHECK(f.call("GET", "/apis/wick.dev/v1/imageverify?name=none")->status() == 404);
-  CHECK(f.remote("POST", "/apis/wick.dev/v1/imagegc", f.token(api::Scope::deploy)) == 403);
+  CHECK(f.remote("POST", "/apis/wick.dev/v1/imagegc", deployer) == 403);
 }
 
 TEST_CASE("images are for whoever may see the whole machine, and changing them needs more than reading") {
