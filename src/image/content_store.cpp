@@ -4,7 +4,8 @@
 //   ingest/<random>                 being written; flock()ed by the writer, so that open() can tell what a crash left
 //
 // A name is the commit: before index.json changes, one syncfs(2) puts everything that the name leads to on disk, blobs
-// and unpacked layers of this file system alike (an fsync a file and folder took seven times as long). A power cut
+// and unpacked layers of this file system alike (an fsync a file and folder took seven times as long); the name itself
+// is one fsync(2) more. A power cut
 // before that may tear blobs that no name leads to; they are told by their digest, and are written again.
 #include "wick/image/content_store.hpp"
 
@@ -47,10 +48,11 @@ constexpr std::time_t leftover_seconds = 60;
 
 fs::path ingest_folder(const fs::path& root) { return root / "ingest"; }
 
-Result<void> sync_file_system_of(const fs::path& folder) {
+/// `how` is fsync(2), for the names in the folder, or syncfs(2), for all of its file system.
+Result<void> sync(const fs::path& folder, int (*how)(int)) {
   auto fd = open_file(folder, O_RDONLY | O_DIRECTORY);
   if (!fd) return fail(std::move(fd.error()));
-  if (::syncfs(fd->get()) != 0) return fail(system_error("syncfs " + folder.string(), errno));
+  if (how(fd->get()) != 0) return fail(system_error("sync " + folder.string(), errno));
   return {};
 }
 
@@ -139,11 +141,11 @@ class Index {
     const auto target = root_ / "index.json";
     const auto beside = root_ / ("index.json." + random_hex(6));
     auto written = write_file(beside, json::serialize(object_));
-    if (written) written = sync_file_system_of(root_);
+    if (written) written = sync(root_, ::syncfs);
     if (written && ::rename(beside.c_str(), target.c_str()) != 0)
       written = fail(system_error("rename to " + target.string(), errno));
     if (!written) ::unlink(beside.c_str());
-    return written;
+    return written ? sync(root_, ::fsync) : written;
   }
 
  private:
