@@ -7,11 +7,9 @@
 // 1. What a name or revision reaches is looked up after the builder watches which layers builds use. So a layer is
 //    reachable then, or its build has run since, and the builder says so.
 // 2. A layer is asked about and its removal is sent in one turn of the loop (build/layers_in_use.hpp). The runner
-// refuses
-//    what an instance or an open step stands on.
+//    refuses what an instance or an open step stands on.
 // 3. Killed at any point, nothing is half gone: the runner renames a layer out of sight before it deletes it, and a
-// step
-//    whose layer is not there runs again.
+//    step whose layer is not there runs again.
 #pragma once
 
 #include <boost/asio/steady_timer.hpp>

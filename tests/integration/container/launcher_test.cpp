@@ -2,30 +2,12 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include "runner_fixture.hpp"
-#include "wick/container/launcher.hpp"
+#include "front_fixture.hpp"
 
 using namespace wick;
 using namespace wick::container;
 using namespace wick::container::testing;
 using namespace std::chrono_literals;
-
-namespace {
-
-/// A launcher that is stopped before it goes.
-struct Front {
-  explicit Front(RunnerFixture& f)
-      : f(f), launcher(f.loop().get_executor(), f.runner(), (f.folder() / "front-logs").string()) {}
-  ~Front() { f.run(launcher.stop()); }
-  std::shared_ptr<Instance> launch(InstanceSpec spec) {
-    spec.id = {};
-    return value_of(f.run(launcher.launch(std::move(spec), "default/hello-00001")));
-  }
-  RunnerFixture& f;
-  RunnerLauncher launcher;
-};
-
-}  // namespace
 
 TEST_CASE("a launched instance logs, ends, and is given back by itself") {
   RunnerFixture f;

@@ -5,8 +5,7 @@
 
 #include <boost/asio/steady_timer.hpp>
 
-#include "runner_fixture.hpp"
-#include "wick/container/launcher.hpp"
+#include "front_fixture.hpp"
 #include "wick/os/clock.hpp"
 #include "wick/os/deadline.hpp"
 
@@ -17,23 +16,6 @@ using namespace std::chrono_literals;
 using Catch::Matchers::Contains;
 
 namespace {
-
-struct PodFront {
-  explicit PodFront(RunnerFixture& f)
-      : f(f), launcher(f.loop().get_executor(), f.runner(), (f.folder() / "front-logs").string()) {}
-  ~PodFront() { f.run(launcher.stop()); }
-  std::shared_ptr<Instance> launch(InstanceSpec spec) {
-    spec.id = {};
-    return value_of(f.run(launcher.launch(std::move(spec), "default/hello-00001")));
-  }
-  std::string log_of(const std::string& container) {
-    for (const auto& log : launcher.logs("default/hello-00001"))
-      if (log.container == container) return value_of(read_file(log.path));
-    return "no log";
-  }
-  RunnerFixture& f;
-  RunnerLauncher launcher;
-};
 
 Companion companion(const RunnerFixture& f, std::string name, std::string script) {
   return {.name = std::move(name),
@@ -82,7 +64,7 @@ void until(RunnerFixture& f, Holds holds) {
 
 TEST_CASE("init containers run one after the other, then the others: one network, one volume, own roots and logs") {
   RunnerFixture f;
-  PodFront front(f);
+  Front front(f);
   auto spec = pod(f);
   spec.init = {companion(f, "first", "echo one; echo first > /shared/index.html"),
                companion(f, "second", "cat /shared/index.html; echo second >> /shared/index.html")};
@@ -115,7 +97,7 @@ TEST_CASE("init containers run one after the other, then the others: one network
 
 TEST_CASE("an init container that fails ends the instance: its name, code and last words are told") {
   RunnerFixture f;
-  PodFront front(f);
+  Front front(f);
   auto spec = pod(f);
   spec.init = {companion(f, "fine", "true"), companion(f, "setup", "echo no database; exit 7"),
                companion(f, "never", "echo ran")};
@@ -144,7 +126,7 @@ TEST_CASE("an init container that fails ends the instance: its name, code and la
 
 TEST_CASE("a container beside the main one is started again when it ends, and counted; the main one goes on") {
   RunnerFixture f;
-  PodFront front(f);
+  Front front(f);
   auto spec = pod(f);
   spec.beside = {companion(f, "side", "echo run >> /shared/runs; exec sleep 1000")};
   const auto instance = front.launch(spec);
@@ -171,7 +153,7 @@ TEST_CASE("a container beside the main one is started again when it ends, and co
 
 TEST_CASE("a companion that does not come up in its first runs ends the instance") {
   RunnerFixture f;
-  PodFront front(f);
+  Front front(f);
   auto spec = pod(f);
   spec.beside = {companion(f, "side", "echo cannot; exit 2")};
   const auto instance = front.launch(spec);
@@ -186,7 +168,7 @@ TEST_CASE("a companion that does not come up in its first runs ends the instance
 
 TEST_CASE("all containers of an instance freeze and thaw together") {
   RunnerFixture f;
-  PodFront front(f);
+  Front front(f);
   auto spec = pod(f);
   spec.beside = {companion(f, "side", "exec httpd -f -p 8882 -h /shared")};
   const auto instance = front.launch(spec);
@@ -216,7 +198,7 @@ TEST_CASE("front and runner die: the next ones take the whole instance over, and
   pid_t main = 0;
   pid_t side = 0;
   {
-    PodFront front(f);
+    Front front(f);
     const auto instance = front.launch(spec);
     REQUIRE(f.run(instance->await_listening(8080, 10s)));
     value_of(f.run(instance->await_companions()));
@@ -228,7 +210,7 @@ TEST_CASE("front and runner die: the next ones take the whole instance over, and
     until(f, [&] { return unready->container("slow") != nullptr; });
   }
   f.restart_runner();
-  PodFront front(f);
+  Front front(f);
   const auto adopted = value_of(f.run(front.launcher.adopt()));
   REQUIRE(adopted.size() == 1);
   const auto instance = adopted[0].instance;

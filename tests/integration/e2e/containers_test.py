@@ -1,6 +1,5 @@
 """Containers as Knative allows them, where only a real one shows it: what a template says of its start, its probes and its end."""
 import json
-import pathlib
 import time
 
 from fixture import DaemonTest, eventually, main
@@ -24,20 +23,8 @@ class Containers(DaemonTest):
     flags = ("--allow-zero-initial-scale",)
 
     def image(self):
-        """The test server, and /probe PATH (ends with 0 when it is there) and /probe !PATH (when it is not); built once."""
-        if not hasattr(type(self), "reference"):
-            probe = pathlib.Path(self.folder) / "probe.c"
-            probe.write_text(PROBE)
-            folder = self.project("first", **{
-                "Dockerfile": 'FROM scratch\nCOPY --chmod=755 server probe /\nCMD ["/server"]\n',
-                "server": self.static_program(), "probe": self.static_program("probe", str(probe))})
-            self.wick.cli("deploy", folder, "--name", "first")
-            type(self).reference = self.objects("revisions")["first-00001"]["spec"]["containers"][0]["image"]
-        return self.reference
-
-    def objects(self, plural):
-        items = json.loads(self.wick.api("GET", f"/apis/serving.knative.dev/v1/namespaces/default/{plural}")[1])["items"]
-        return {item["metadata"]["name"]: item for item in items}
+        """The test server, and /probe PATH (ends with 0 when it is there) and /probe !PATH (when it is not)."""
+        return self.image_with("probe", PROBE)
 
     def create(self, name, container=None, annotations=None):
         status, text = self.wick.api("POST", SERVICES, json.dumps({

@@ -187,6 +187,23 @@ class DaemonTest(unittest.TestCase):
                                        "server": self.static_program()})
         return self.wick.cli("deploy", folder, "--name", name, *flags, check=check)
 
+    def objects(self, plural):
+        """Of serving.knative.dev, by name."""
+        items = json.loads(self.wick.api("GET", f"/apis/serving.knative.dev/v1/namespaces/default/{plural}")[1])["items"]
+        return {item["metadata"]["name"]: item for item in items}
+
+    def image_with(self, name, source):
+        """The test server and, as /NAME, a program of this C source; built once a class."""
+        if not hasattr(type(self), "reference"):
+            path = pathlib.Path(self.folder) / f"{name}.c"
+            path.write_text(source)
+            folder = self.project("first", **{
+                "Dockerfile": f'FROM scratch\nCOPY --chmod=755 server {name} /\nCMD ["/server"]\n',
+                "server": self.static_program(), name: self.static_program(name, str(path))})
+            self.wick.cli("deploy", folder, "--name", "first")
+            type(self).reference = self.objects("revisions")["first-00001"]["spec"]["containers"][0]["image"]
+        return self.reference
+
     def scaled_to_zero(self, name, limit=60):
         eventually(f"{name} has no instance", lambda: not self.wick.instances(name), limit)
 

@@ -1,7 +1,6 @@
 """Several containers in one revision, and init containers: their order, what they share, their ends, kubectl's and wick's views."""
 import json
 import os
-import pathlib
 import signal
 import subprocess
 import time
@@ -53,19 +52,7 @@ int main(int argc, char** argv) {
 
 class Pods(DaemonTest):
     def image(self):
-        if not hasattr(type(self), "reference"):
-            tool = pathlib.Path(self.folder) / "tool.c"
-            tool.write_text(TOOL)
-            folder = self.project("first", **{
-                "Dockerfile": 'FROM scratch\nCOPY --chmod=755 server tool /\nCMD ["/server"]\n',
-                "server": self.static_program(), "tool": self.static_program("tool", str(tool))})
-            self.wick.cli("deploy", folder, "--name", "first")
-            type(self).reference = self.objects("revisions")["first-00001"]["spec"]["containers"][0]["image"]
-        return self.reference
-
-    def objects(self, plural):
-        items = json.loads(self.wick.api("GET", f"/apis/serving.knative.dev/v1/namespaces/default/{plural}")[1])["items"]
-        return {item["metadata"]["name"]: item for item in items}
+        return self.image_with("tool", TOOL)
 
     def tool(self, name, *words, **more):
         return {"name": name, "image": self.image(), "command": ["/tool", *words],
