@@ -241,7 +241,7 @@ Result<void> Front::build(std::shared_ptr<const store::Vault> vault) {
                                                .limits = config_.image_limits});
   const bool one_loop = loops() == 1;
   serving::ServingOptions serving_options{
-      .idle_connection_limit = one_loop ? std::chrono::seconds(60) : std::chrono::seconds(1),
+      .idle_connection_limit = one_loop ? std::chrono::milliseconds(60'000) : std::chrono::milliseconds(50),
       .sleep_bytes_max = config_.sleep_memory ? config_.sleep_memory : memory_of_machine() / 5,
       .box = box_limits(),
       .access_log = std::move(sockets_.access_log)};

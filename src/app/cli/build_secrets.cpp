@@ -66,7 +66,10 @@ Outcome<std::map<std::string, std::string>> read_secrets(const Terminal& termina
       continue;
     }
     auto bytes = read_file(secret->file, secret_bytes_max);
-    if (!bytes) return stop_with(problem_of(bytes.error()).within("--secret " + secret->id));
+    if (!bytes) {
+      auto error = std::move(bytes.error()).hint("src is a file as this command sees it; env=NAME takes a variable");
+      return stop_with(problem_of(error).within("--secret " + secret->id));
+    }
     values.emplace(secret->id, std::move(*bytes));
   }
   return values;

@@ -255,6 +255,7 @@ Outcome<void> verify_images(Session& session, const std::vector<std::string>& na
     // One that is damaged does not hide the others; a daemon that is gone does.
     if (!verified && verified.error().exit == ExitCode::unreachable) return stop_with(std::move(verified.error()));
     if (!verified && verified.error().exit == ExitCode::interrupted) return stop_with(std::move(verified.error()));
+    if (!verified && names.size() == 1 && !session.json) return stop_with(std::move(verified.error()));
     const auto problem = verified ? std::string() : verified.error().what;
     damaged += !verified;
     if (!session.json) session.terminal.result(fmt::format("{} {}", name, verified ? "ok" : problem));

@@ -320,6 +320,8 @@ TEST_CASE("the secrets of a build go to the daemon's memory, and the build has n
     INFO(wrong);
     CHECK(daemon.run({"build", app.string(), "--secret", wrong}).exit == 2);
   }
+  const auto absent = daemon.run({"build", app.string(), "--secret", "id=a,src=/nowhere"});
+  CHECK_THAT(absent.err, Catch::Contains("/nowhere") && Catch::Contains("hint: src is a file as this command sees it"));
   CHECK(
       daemon.run({"build", app.string(), "--secret", "id=token,env=TOKEN", "--secret", "id=token"}, environment).exit ==
       2);

@@ -138,6 +138,15 @@ TEST_CASE("image verify looks at all images, and one that is damaged does not hi
                           Catch::Contains("not what its name says"));
 }
 
+TEST_CASE("image verify of one image says what is wrong with that one") {
+  FakeDaemon daemon;
+  daemon.on("GET /apis/wick.dev/v1/imageverify?name=none", 404,
+            R"({"kind":"Status","code":404,"message":"there is no image none"})");
+  const auto ran = daemon.run({"image", "verify", "none"});
+  CHECK(ran.exit != 0);
+  CHECK_THAT(ran.err, Catch::Contains("there is no image none") && !Catch::Contains("digest"));
+}
+
 TEST_CASE("image prune asks, unless it is told not to") {
   FakeDaemon daemon;
   daemon.on("POST " + prune, 200, R"({"blobs":1,"layers":2,"bytes":3072})");
