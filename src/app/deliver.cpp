@@ -1,8 +1,9 @@
 #include "app/deliver.hpp"
 
-#include <boost/url/parse.hpp>
+#include <fmt/format.h>
 
 #include <algorithm>
+#include <boost/url/parse.hpp>
 
 #include "wick/base/text.hpp"
 
@@ -21,6 +22,21 @@ std::shared_ptr<http::Upstream> Deliverer::upstream_for(const std::string& addre
   return hosts_.front().upstream;
 }
 
+/// By a cluster name, which no name server outside knows.
+awaitable<Result<http::Response>> Deliverer::deliver_inside(std::string host, http::Request request,
+                                                            milliseconds limit) {
+  if (serving_.serves(host)) {
+    const auto labels = split(host, '.');
+    co_return co_await serving_.call(std::string(labels[1]), std::string(labels[0]), std::move(request), limit);
+  }
+  const auto target = request.head.target;
+  auto answer = co_await accept_(std::move(request));
+  if (answer) co_return std::move(*answer);
+  // As if the name were known and nothing listened there: it may come yet.
+  co_return fail(Errc::unavailable, fmt::format("no service, broker or channel is at http://{}{}", printable(host, 200),
+                                                printable(target, 200)));
+}
+
 awaitable<Result<http::Response>> Deliverer::deliver(eventing::Destination destination, http::Request request,
                                                      milliseconds limit) {
   if (!destination.service.empty()) {
@@ -37,6 +53,8 @@ awaitable<Result<http::Response>> Deliverer::deliver(eventing::Destination desti
   request.head.authority = authority;
   request.head.target = std::string(url->encoded_target());
   if (request.head.target.empty() || request.head.target.front() != '/') request.head.target.insert(0, "/");
+  if (const auto host = std::string(url->encoded_host()); host.ends_with(".svc.cluster.local"))
+    co_return co_await deliver_inside(host, std::move(request), limit);
   const auto upstream =
       upstream_for(std::string(url->encoded_host()) + ":" + (url->has_port() ? std::string(url->port()) : "80"));
   co_return co_await http::call(*upstream, clock_, std::move(request), limit);

@@ -1,8 +1,11 @@
-// Where an event goes when it leaves the broker: a Service of ours through the activator, or any http URL.
+// Where an event goes when it leaves the broker: a Service of ours through the activator, a broker or channel of ours,
+// or any http URL.
 #pragma once
 
+#include <functional>
 #include <list>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "wick/eventing/eventing.hpp"
@@ -15,9 +18,11 @@ namespace wick::app {
 class Deliverer {
  public:
   static constexpr std::size_t hosts_max = 64;
+  /// eventing::Eventing::accept.
+  using Accept = std::function<awaitable<std::optional<http::Response>>(http::Request)>;
 
-  Deliverer(Executor executor, Clock& clock, serving::Serving& serving)
-      : executor_(executor), clock_(clock), serving_(serving) {}
+  Deliverer(Executor executor, Clock& clock, serving::Serving& serving, Accept accept)
+      : executor_(executor), clock_(clock), serving_(serving), accept_(std::move(accept)) {}
 
   awaitable<Result<http::Response>> deliver(eventing::Destination destination, http::Request request,
                                             milliseconds limit);
@@ -27,11 +32,13 @@ class Deliverer {
     std::string address;
     std::shared_ptr<http::Upstream> upstream;  // shared with calls in flight, which may outlive its place in the list
   };
+  awaitable<Result<http::Response>> deliver_inside(std::string host, http::Request request, milliseconds limit);
   std::shared_ptr<http::Upstream> upstream_for(const std::string& address);
 
   Executor executor_;
   Clock& clock_;
   serving::Serving& serving_;
+  Accept accept_;
   std::list<Host> hosts_;  // most recently used first
 };
 

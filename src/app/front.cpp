@@ -246,7 +246,8 @@ Result<void> Front::build(std::shared_ptr<const store::Vault> vault) {
       .box = box_limits(),
       .access_log = std::move(sockets_.access_log)};
   serving_ = std::make_unique<serving::Serving>(executor_, clock_, *launcher_, metrics_, std::move(serving_options));
-  deliverer_ = std::make_unique<Deliverer>(executor_, clock_, *serving_);
+  deliverer_ = std::make_unique<Deliverer>(
+      executor_, clock_, *serving_, [this](http::Request request) { return eventing_->accept(std::move(request)); });
   eventing_ = std::make_unique<eventing::Eventing>(
       executor_, clock_, *event_database_, metrics_,
       [this](eventing::Destination destination, http::Request request, milliseconds limit) {
@@ -254,8 +255,9 @@ Result<void> Front::build(std::shared_ptr<const store::Vault> vault) {
       },
       eventing::Eventing::Limits{});
   Gateway::Doors doors{.services = serving_->handler(),
-                       .brokers = eventing_->ingress(),
+                       .events = eventing_->ingress(),
                        .serves = [this](std::string_view host) { return serving_->serves(host); },
+                       .takes_events = [this](std::string_view host) { return eventing_->serves(host); },
                        .owner_of = [this](const container::InstanceId& id) { return launcher_->owner_of(id); }};
   gateway_ = std::make_unique<Gateway>(executor_, clock_, std::move(doors));
   runner_->on_inside([this](const container::InstanceId& id, const EgressPolicy& egress,

@@ -12,7 +12,6 @@ namespace wick::app {
 namespace {
 
 constexpr std::string_view cluster_domain = "svc.cluster.local";
-constexpr std::string_view broker_host = "broker-ingress.knative-eventing.svc.cluster.local";
 constexpr std::size_t connections_max = 256;  // of one instance
 
 /// The exchange under another Host: what a service sees is its own name, however short the caller's was.
@@ -70,7 +69,10 @@ Gateway::Gateway(Executor executor, Clock& clock, Doors doors)
     : executor_(executor),
       clock_(clock),
       doors_(std::move(doors)),
-      names_(executor, clock, [this](std::string_view host) { return host == broker_host || doors_.serves(host); }),
+      names_(executor, clock,
+             [this](std::string_view host) {
+               return host == broker_host || doors_.serves(host) || doors_.takes_events(host);
+             }),
       tasks_(executor) {}
 
 Gateway::~Gateway() = default;
@@ -122,8 +124,9 @@ awaitable<void> Gateway::stop() {
 awaitable<void> Gateway::handle(std::string name_space, http::Exchange& exchange) {
   const std::string_view authority = exchange.head().authority;
   const auto host = cluster_host(authority, name_space);
-  if (host == broker_host) {
-    co_await doors_.brokers(exchange);
+  if (host == broker_host || (!name_space.empty() && doors_.takes_events(host))) {
+    Renamed renamed(exchange, host);
+    co_await doors_.events(renamed);
   } else if (host.empty() || name_space.empty()) {
     // A name as the world knows it ("hello.default.example.org") is routed like a request from there.
     if (!name_space.empty() && doors_.serves(authority)) {

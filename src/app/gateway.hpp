@@ -1,6 +1,6 @@
-// What the front serves inside every instance: services and brokers by their cluster names on 127.0.0.80:80, and DNS on
-// 127.0.0.53:53. The listeners are inside the instance's own network namespace, so that the listener by which a request
-// comes says which instance calls.
+// What the front serves inside every instance: services, brokers and channels by their cluster names on 127.0.0.80:80,
+// and DNS on 127.0.0.53:53. The listeners are inside the instance's own network namespace, so that the listener by
+// which a request comes says which instance calls.
 #pragma once
 
 #include <deque>
@@ -23,8 +23,9 @@ class Gateway {
  public:
   struct Doors {
     http::Handler services;  // routes by Host
-    http::Handler brokers;   // POST /NAMESPACE/BROKER
+    http::Handler events;    // POST /NAMESPACE/BROKER, and POST / at a channel's own host
     std::function<bool(std::string_view host)> serves;
+    std::function<bool(std::string_view host)> takes_events;  // a channel's host
     /// "namespace/revision"; nothing for a build step, which finds no service.
     std::function<std::optional<std::string>(const container::InstanceId&)> owner_of;
   };
@@ -52,6 +53,9 @@ class Gateway {
   std::deque<std::unique_ptr<Inhabitant>> ending_;
   TaskGroup tasks_;
 };
+
+/// Where brokers are, by Knative's name.
+inline constexpr std::string_view broker_host = "broker-ingress.knative-eventing.svc.cluster.local";
 
 /// The full name of the service that a Host names: "hello", "hello.default", "hello.default.svc" and the whole name,
 /// with or without a port or a last dot. "hello" is in the caller's namespace. Empty when it is none of these. Pure.

@@ -1,9 +1,7 @@
 // A Configuration stamps out a Revision for every generation of its spec, follows the newest, and forgets the oldest.
 #include <fmt/format.h>
-#include <openssl/evp.h>
 
 #include <set>
-#include <stdexcept>
 
 #include "control/reconcilers.hpp"
 #include "control/revision_gc.hpp"
@@ -16,23 +14,11 @@ namespace {
 
 using model::Truth;
 
-std::string md5_hex(std::string_view text) {
-  unsigned char bytes[EVP_MAX_MD_SIZE];
-  std::size_t size = 0;
-  if (!EVP_Q_digest(nullptr, "MD5", nullptr, text.data(), text.size(), bytes, &size))
-    throw std::runtime_error("OpenSSL has no MD5");
-  return to_hex({reinterpret_cast<const char*>(bytes), size});
-}
-
-/// `<configuration>-%05d`; a name that would pass 63 characters is cut and gets its MD5 (Knative's kmeta.ChildName).
+/// `<configuration>-%05d`.
 std::string revision_name(const json::object& configuration) {
   const auto own = model::text_at(configuration, {"spec", "template", "metadata", "name"});
   if (!own.empty()) return own;
-  const auto name = name_of(configuration);
-  const auto suffix = fmt::format("-{:05}", generation_of(configuration));
-  if (name.size() + suffix.size() <= 63) return name + suffix;
-  const auto hash = md5_hex(name);
-  return name.substr(0, 63 - suffix.size() - hash.size()) + hash + suffix;
+  return child_name(name_of(configuration), fmt::format("-{:05}", generation_of(configuration)));
 }
 
 /// The number of the range kept with the Configuration; nullopt when it has none yet.

@@ -4,12 +4,15 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "control/reconcilers.hpp"
 #include "control/routes.hpp"
 #include "control/values.hpp"
 #include "control/work_queue.hpp"
 #include "wick/base/log.hpp"
 #include "wick/base/text.hpp"
+#include "wick/model/eventing.hpp"
 
 namespace wick::control {
 
@@ -26,6 +29,16 @@ bool refers_to(const json::object& object, std::initializer_list<std::string_vie
   for (const auto& value : values->get_array())
     if (value.is_object() && model::text_at(value.get_object(), {field}) == name) return true;
   return false;
+}
+
+/// True when a reference to this kind and name is somewhere below.
+bool names(const json::value& value, std::string_view kind, std::string_view name) {
+  if (value.is_array())
+    return std::ranges::any_of(value.get_array(), [&](const auto& element) { return names(element, kind, name); });
+  const auto* object = value.if_object();
+  if (!object) return false;
+  if (model::text_at(*object, {"kind"}) == kind && model::text_at(*object, {"name"}) == name) return true;
+  return std::ranges::any_of(*object, [&](const auto& member) { return names(member.value(), kind, name); });
 }
 
 }  // namespace
@@ -59,8 +72,10 @@ class Control::Impl {
     world_.with.serving.on_change([this](const serving::RevisionKey& key) {
       queue_.enqueue(key_of(model::revision_kind(), key.name_space, key.name));
     });
-    // Brokers and triggers first and at once: an event that comes with the first connection finds its triggers.
-    for (const auto* kind : {&model::broker_kind(), &model::trigger_kind()})
+    // Brokers, channels and triggers first and at once: an event that comes with the first connection finds its
+    // triggers.
+    for (const auto* kind :
+         {&model::broker_kind(), &model::in_memory_channel_kind(), &model::trigger_kind(), &model::subscription_kind()})
       for (const auto& object : world_.objects().list(kind->resource())) {
         auto done = co_await reconcile(key_of(*kind, *object));
         if (!done) log::warn("not in force yet", {{"name", name_of(*object)}, {"error", done.error().what()}});
@@ -119,6 +134,9 @@ class Control::Impl {
     if (kind == &model::domain_mapping_kind()) return reconcile_domain_mapping(world_, std::move(key));
     if (kind == &model::broker_kind()) return reconcile_broker(world_, std::move(key));
     if (kind == &model::trigger_kind()) return reconcile_trigger(world_, std::move(key));
+    if (kind == &model::in_memory_channel_kind()) return reconcile_in_memory_channel(world_, std::move(key));
+    if (kind == &model::channel_kind()) return reconcile_channel(world_, std::move(key));
+    if (kind == &model::subscription_kind()) return reconcile_subscription(world_, std::move(key));
     if (kind == &model::build_run_kind()) return build_runs_.reconcile(std::move(key));
     if (is_kept_only(*kind)) return reconcile_kept(world_, *kind, std::move(key));
     return nothing();
@@ -187,10 +205,19 @@ class Control::Impl {
     else if (&kind == &model::broker_kind())
       touch(model::trigger_kind(),
             [&](const json::object& trigger) { return model::text_at(trigger, {"spec", "broker"}) == key.name; });
-    else if (&kind == &model::service_kind())
-      touch(model::trigger_kind(), [&](const json::object& trigger) {
-        return model::text_at(trigger, {"spec", "subscriber", "ref", "name"}) == key.name;
-      });
+    else if (&kind == &model::subscription_kind())
+      queue_.enqueue(key_of(model::in_memory_channel_kind(), key.name_space,
+                            model::text_at(*change.object, {"spec", "channel", "name"})));
+    if (&kind == &model::in_memory_channel_kind())
+      queue_.enqueue(key_of(model::channel_kind(), key.name_space, key.name));
+    if (!model::is_addressable(kind)) return;
+    const auto named = [&](const json::object& object) {
+      const auto* spec = object.if_contains("spec");
+      return spec && names(*spec, kind.kind, key.name);
+    };
+    for (const auto* other : {&model::trigger_kind(), &model::subscription_kind(), &model::broker_kind(),
+                              &model::in_memory_channel_kind(), &model::channel_kind()})
+      touch(*other, named);
   }
 
   /// Revisions that read this Secret or ConfigMap.

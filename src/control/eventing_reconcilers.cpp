@@ -2,116 +2,12 @@
 #include <fmt/format.h>
 
 #include "control/reconcilers.hpp"
-#include "control/routes.hpp"
+#include "control/subscribing.hpp"
 #include "wick/base/text.hpp"
 #include "wick/model/admission.hpp"
 #include "wick/model/eventing.hpp"
 
 namespace wick::control {
-
-namespace {
-
-using model::Truth;
-
-constexpr std::string_view no_dead_letter_sink = "DeadLetterSinkNotConfigured";
-
-eventing::Destination to_eventing(const model::Destination& destination, const std::string& name_space) {
-  return {.name_space = destination.name_space.empty() ? name_space : destination.name_space,
-          .service = destination.service,
-          .url = destination.uri};
-}
-
-eventing::Delivery to_eventing(const model::Delivery& delivery, const std::string& name_space) {
-  // Only one of policy and delay given: Knative then does not wait between attempts (eventing.md 1.3).
-  const bool waits = delivery.backoff && delivery.backoff_delay;
-  eventing::Delivery out{.retry = delivery.retry.value_or(0),
-                         .backoff_delay = waits ? *delivery.backoff_delay : 0ms,
-                         .timeout = delivery.timeout};
-  out.backoff = delivery.backoff == model::Delivery::Backoff::linear ? eventing::Delivery::Backoff::linear
-                                                                     : eventing::Delivery::Backoff::exponential;
-  out.retry_after_max = delivery.retry_after_max;
-  if (delivery.format == model::Delivery::Format::json) out.format = eventing::Delivery::Format::json;
-  if (delivery.dead_letter) out.dead_letter = to_eventing(*delivery.dead_letter, name_space);
-  return out;
-}
-
-std::unexpected<Error> wrong(std::string_view annotation, std::string_view wanted, const std::string& found) {
-  return fail(Errc::invalid, fmt::format("wick.dev/{} must be {}, not '{}'", annotation, wanted, printable(found)));
-}
-
-Result<eventing::StartFrom> start_from(const std::string& text) {
-  using Where = eventing::StartFrom::Where;
-  if (text.empty() || text == "latest") return eventing::StartFrom{};
-  if (text == "earliest") return eventing::StartFrom{.where = Where::earliest};
-  if (const auto position = parse_unsigned(text))
-    return eventing::StartFrom{.where = Where::position, .position = *position};
-  if (const auto time = parse_rfc3339(text)) return eventing::StartFrom{.where = Where::time, .time = *time};
-  return wrong("start-from", "latest, earliest, a position of the log or an RFC 3339 time", text);
-}
-
-/// What a single box adds to a Trigger: wick.dev/ordering, max-in-flight, start-from and replies. Errors: invalid.
-Result<void> add_annotated(const model::Metadata& metadata, eventing::TriggerSpec& spec) {
-  const auto ordering = metadata.annotation("wick.dev/ordering");
-  if (ordering == "key")
-    spec.ordering = eventing::TriggerSpec::Ordering::key;
-  else if (ordering == "strict")
-    spec.ordering = eventing::TriggerSpec::Ordering::strict;
-  else if (!ordering.empty() && ordering != "none")
-    return wrong("ordering", "none, key or strict", ordering);
-  if (const auto most = metadata.annotation("wick.dev/max-in-flight"); !most.empty()) {
-    const auto count = parse_unsigned(most);
-    if (!count || *count < 1 || *count > 1000) return wrong("max-in-flight", "1..1000", most);
-    spec.in_flight_max = static_cast<int>(*count);
-  }
-  const auto replies = metadata.annotation("wick.dev/replies");
-  if (!replies.empty() && replies != "lenient" && replies != "strict")
-    return wrong("replies", "lenient or strict", replies);
-  spec.lenient_replies = replies == "lenient";
-  auto start = start_from(metadata.annotation("wick.dev/start-from"));
-  if (!start) return fail(std::move(start.error()));
-  spec.start_from = *start;
-  return {};
-}
-
-struct Resolved {
-  std::string uri;
-  std::string problem;  // empty: all is well
-};
-
-/// The URI that a destination has now; a Service must exist (C7 of eventing.md 2.2).
-Resolved resolve(World& world, const model::Destination& destination, const std::string& name_space) {
-  if (destination.service.empty()) return {destination.uri, {}};
-  const auto where = destination.name_space.empty() ? name_space : destination.name_space;
-  if (!world.objects().find(key_of(model::service_kind(), where, destination.service)))
-    return {{}, fmt::format("services.serving.knative.dev \"{}\" not found", destination.service)};
-  auto uri = local_url(where, destination.service);
-  if (!destination.uri.empty()) uri += destination.uri.starts_with('/') ? destination.uri : "/" + destination.uri;
-  return {uri, {}};
-}
-
-void judge_dead_letter(World& world, const std::optional<model::Delivery>& delivery, const std::string& name_space,
-                       model::Conditions& conditions, json::object& status) {
-  if (!delivery || !delivery->dead_letter) {
-    conditions.mark_true("DeadLetterSinkResolved", std::string(no_dead_letter_sink),
-                         "No dead letter sink is configured.");
-    return;
-  }
-  const auto resolved = resolve(world, *delivery->dead_letter, name_space);
-  if (resolved.problem.empty()) {
-    conditions.mark_true("DeadLetterSinkResolved");
-    status["deadLetterSinkUri"] = resolved.uri;
-  } else {
-    conditions.mark_false("DeadLetterSinkResolved", "Unable to get the DeadLetterSink's URI", resolved.problem);
-  }
-}
-
-awaitable<Result<void>> write(World& world, ObjectKey key, json::object status) {
-  auto written = co_await world.objects().update_status(std::move(key), std::move(status));
-  if (!written && written.error().code() != Errc::not_found) co_return fail(std::move(written.error()));
-  co_return Result<void>();
-}
-
-}  // namespace
 
 awaitable<Result<void>> ensure_broker(World& world, std::string name_space, std::string name) {
   const auto key = key_of(model::broker_kind(), name_space, name);
@@ -155,7 +51,7 @@ awaitable<Result<void>> reconcile_broker(World& world, ObjectKey key) {
         {"url", fmt::format("http://{}/{}/{}", world.options.events_address, key.name_space, key.name)}}}};
   judge_dead_letter(world, broker.delivery, key.name_space, conditions, status);
   status["conditions"] = conditions.to_json();
-  auto written = co_await write(world, std::move(key), std::move(status));
+  auto written = co_await write_status(world, std::move(key), std::move(status));
   co_return written;
 }
 
@@ -215,14 +111,20 @@ awaitable<Result<void>> reconcile_trigger(World& world, ObjectKey key) {
       conditions.mark_false("SubscriptionReady", "AnnotationInvalid", added.error().what());
     } else {
       world.with.eventing.set_trigger(std::move(spec));
-      conditions.mark_true("SubscriptionReady");
+      const bool started = co_await world.with.eventing.await_trigger(key.name_space, key.name, trigger_start_limit);
+      if (started) {
+        conditions.mark_true("SubscriptionReady");
+      } else {
+        conditions.mark_unknown("SubscriptionReady", "Starting", "the event log has not taken the trigger yet");
+        world.enqueue_after(key, 1s);
+      }
     }
   } else {
     world.with.eventing.remove_trigger(key.name_space, key.name);
     conditions.mark_unknown("SubscriptionReady", "BrokerDoesNotExist", "there is no broker to subscribe to");
   }
   status["conditions"] = conditions.to_json();
-  auto written = co_await write(world, std::move(key), std::move(status));
+  auto written = co_await write_status(world, std::move(key), std::move(status));
   co_return written;
 }
 

@@ -1,6 +1,9 @@
 #include "control/world.hpp"
 
 #include <fmt/format.h>
+#include <openssl/evp.h>
+
+#include <stdexcept>
 
 #include "wick/base/text.hpp"
 
@@ -97,6 +100,25 @@ awaitable<Result<ObjectValue>> ensure_child(World& world, const model::Kind& kin
   const auto version = version_of(*existing);
   auto updated = co_await world.objects().update(std::move(key), std::move(next), version);
   co_return updated;
+}
+
+namespace {
+
+std::string md5_hex(std::string_view text) {
+  unsigned char bytes[EVP_MAX_MD_SIZE];
+  std::size_t size = 0;
+  if (!EVP_Q_digest(nullptr, "MD5", nullptr, text.data(), text.size(), bytes, &size))
+    throw std::runtime_error("OpenSSL has no MD5");
+  return to_hex({reinterpret_cast<const char*>(bytes), size});
+}
+
+}  // namespace
+
+std::string child_name(const std::string& parent, std::string_view suffix) {
+  constexpr std::size_t longest = 63;  // a DNS label
+  if (parent.size() + suffix.size() <= longest) return parent + std::string(suffix);
+  const auto hash = md5_hex(parent);
+  return parent.substr(0, longest - suffix.size() - hash.size()) + hash + std::string(suffix);
 }
 
 std::string reason_of(std::string_view slug) {

@@ -58,6 +58,10 @@ bool is_owned(World& world, const json::object& object);
 awaitable<Result<ObjectValue>> ensure_child(World& world, const model::Kind& kind, ObjectKey key, json::object object,
                                             std::initializer_list<std::string_view> kept = {});
 
+/// The name of what belongs to `parent`: with `suffix` after it; past 63 characters the parent's name is cut and
+/// followed by its MD5 (Knative's kmeta.ChildName).
+std::string child_name(const std::string& parent, std::string_view suffix);
+
 /// CamelCase reason of a slug: "E_WRONG_PORT" is "WrongPort".
 std::string reason_of(std::string_view slug);
 

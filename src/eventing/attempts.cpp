@@ -125,7 +125,17 @@ DeliveryRow Dispatcher::row_for(const Trigger& trigger, const Attempt& attempt) 
   return {.trigger = trigger.name, .position = attempt.event->position, .lane = attempt.lane};
 }
 
+/// An answer that has nowhere to go makes the attempt a failed one (C5 of eventing.md 2.2): it comes again.
+void Dispatcher::refuse_lost_replies(const Trigger& trigger, Judgement& judgement) const {
+  if (judgement.replies.empty() || !trigger.spec.reply_to || trigger.spec.reply_to->empty()) return;
+  if (has_broker(*trigger.spec.reply_to)) return;
+  judgement = {.verdict = Judgement::Verdict::retry,
+               .status = 404,
+               .detail = fmt::format("its answer goes to {}, which is not there", *trigger.spec.reply_to)};
+}
+
 awaitable<void> Dispatcher::finish(TriggerPointer trigger, Attempt attempt, Judgement judgement, milliseconds elapsed) {
+  if (!attempt.to_sink()) refuse_lost_replies(*trigger, judgement);
   const bool good = judgement.verdict == Judgement::Verdict::delivered;
   EventRecord record =
       record_for(*trigger, *attempt.event, good ? EventRecord::Kind::delivered : EventRecord::Kind::failed);
@@ -147,7 +157,8 @@ awaitable<void> Dispatcher::delivered(TriggerPointer trigger, Attempt attempt, J
   Log::Work history;
   if (attempt.row) history = log_.note(attempt_row(record, trigger->name, attempt.position(), attempt.to_sink()));
   note(std::move(record));
-  if (attempt.to_sink() || judgement.replies.empty())
+  const bool unheard = trigger->spec.reply_to && trigger->spec.reply_to->empty();
+  if (attempt.to_sink() || unheard || judgement.replies.empty())
     co_await settle(trigger, attempt, std::move(history));
   else
     co_await store_replies(trigger, attempt, std::move(judgement.replies), std::move(history));
@@ -226,8 +237,10 @@ std::vector<StoredEvent> Dispatcher::admitted(const Trigger& trigger, const Stor
     if (const auto ttl = parent.event.attributes.find("knativebrokerttl"); ttl != parent.event.attributes.end())
       reply.attributes.insert(*ttl);
     if (!reply.has("causationid")) reply.attributes["causationid"] = parent.event.text("id");
-    StoredEvent event{
-        .broker = trigger.broker, .received = clock_.wall(), .event = std::move(reply), .parent = parent.position};
+    StoredEvent event{.broker = trigger.spec.reply_to.value_or(trigger.broker),
+                      .received = clock_.wall(),
+                      .event = std::move(reply),
+                      .parent = parent.position};
     if (admit(event.event, event.received)) {
       events.push_back(std::move(event));
       continue;

@@ -8,6 +8,7 @@
 
 #include "trigger.hpp"
 #include "wick/base/log.hpp"
+#include "wick/base/text.hpp"
 #include "wick/os/deadline.hpp"
 
 namespace wick::eventing {
@@ -51,7 +52,10 @@ std::function<Position(sqlite3*)> first_position(StartFrom from) {
 std::string name_of(const TriggerSpec& spec) { return spec.name_space + "/" + spec.name; }
 std::string broker_of(const TriggerSpec& spec) { return spec.name_space + "/" + spec.broker; }
 
-Dispatcher::Trigger::Trigger(Executor executor, TriggerSpec given) : wake(executor) { set(std::move(given)); }
+Dispatcher::Trigger::Trigger(Executor executor, TriggerSpec given)
+    : wake(executor), started(executor, asio::steady_timer::time_point::max()) {
+  set(std::move(given));
+}
 
 void Dispatcher::Trigger::set(TriggerSpec given) {
   spec = std::move(given);
@@ -90,7 +94,16 @@ Dispatcher::~Dispatcher() = default;
 
 // Brokers and triggers
 
-void Dispatcher::set_broker(BrokerSpec spec) { state_of(spec.name_space + "/" + spec.name).spec = std::move(spec); }
+void Dispatcher::set_broker(BrokerSpec spec) {
+  const std::string name = spec.name_space + "/" + spec.name;
+  if (!spec.host.empty()) hosts_[spec.host] = name;
+  state_of(name).spec = std::move(spec);
+}
+
+std::string Dispatcher::stream_at(std::string_view host) const {
+  const auto found = hosts_.find(to_lower(host.substr(0, host.find(':'))));
+  return found == hosts_.end() ? std::string() : found->second;
+}
 
 /// Made when it is first named. How far behind it is shows once its triggers are active.
 Dispatcher::BrokerState& Dispatcher::state_of(const std::string& broker) {
@@ -100,6 +113,7 @@ Dispatcher::BrokerState& Dispatcher::state_of(const std::string& broker) {
 }
 
 void Dispatcher::remove_broker(const std::string& broker) {
+  std::erase_if(hosts_, [&](const auto& host) { return host.second == broker; });
   if (const auto found = brokers_.find(broker); found != brokers_.end()) found->second->spec.reset();
 }
 
@@ -136,6 +150,7 @@ void Dispatcher::remove_trigger(const std::string& name) {
   const TriggerPointer trigger = found->second;
   trigger->removed = true;
   trigger->wake.notify();
+  trigger->started.cancel();
   triggers_.erase(found);
   auto& state = *brokers_[trigger->broker];
   std::erase(state.triggers, trigger.get());
@@ -146,6 +161,22 @@ void Dispatcher::remove_trigger(const std::string& name) {
     if (!removed) log::warn("trigger not removed from the log", {{"trigger", name}, {"error", removed.error().what()}});
   };
   tasks_.spawn("forget trigger " + name, forget(*this, name));
+}
+
+awaitable<bool> Dispatcher::await_trigger(std::string name, milliseconds limit) {
+  const auto found = triggers_.find(name);
+  if (found == triggers_.end()) co_return false;
+  const TriggerPointer trigger = found->second;
+  if (!trigger->active) {
+    auto started = [](TriggerPointer trigger) -> awaitable<void> {
+      co_await trigger->started.async_wait(asio::as_tuple(use_awaitable));
+    };
+    try {
+      co_await with_deadline(clock_, limit, started(trigger));
+    } catch (const DeadlineExceeded&) {
+    }
+  }
+  co_return trigger->active && !trigger->removed;
 }
 
 void Dispatcher::wake(const std::string& name) {
@@ -291,6 +322,7 @@ awaitable<void> Dispatcher::activate(TriggerPointer trigger) {
     if (!have_rows.contains(position))
       if (const auto event = log_.read(position)) trigger->queue.offer(position, trigger->lane_of(*event));
   trigger->active = true;
+  trigger->started.cancel();
   for (const auto& [name, range] : log_.replays())
     if (name == trigger->name) tasks_.spawn("replay to " + name, run_replay(trigger, range.first, range.second));
 }

@@ -48,6 +48,9 @@ class Dispatcher {
   void remove_broker(const std::string& broker);
   bool has_broker(const std::string& broker) const;
   const BrokerSpec* broker(const std::string& broker) const;
+  /// The stream that has this host (with or without a port) of its own; "" when none has.
+  std::string stream_at(std::string_view host) const;
+  awaitable<bool> await_trigger(std::string name, milliseconds limit);
   void set_trigger(TriggerSpec spec);
   void remove_trigger(const std::string& name);
 
@@ -118,6 +121,7 @@ class Dispatcher {
   awaitable<void> put(TriggerPointer trigger, const Attempt& attempt, DeliveryRow row, Log::Work with = {});
   awaitable<void> store_replies(TriggerPointer trigger, const Attempt& attempt, std::vector<CloudEvent> replies,
                                 Log::Work with);
+  void refuse_lost_replies(const Trigger& trigger, Judgement& judgement) const;
   std::vector<StoredEvent> admitted(const Trigger& trigger, const StoredEvent& parent, std::vector<CloudEvent> replies);
   awaitable<Result<http::Response>> send(Destination destination, http::Request request, milliseconds limit);
   http::Request request_for(const Trigger& trigger, const Attempt& attempt, const Delivery& delivery) const;
@@ -150,6 +154,7 @@ class Dispatcher {
   Eventing::Limits limits_;
 
   std::map<std::string, std::unique_ptr<BrokerState>, std::less<>> brokers_;
+  std::map<std::string, std::string, std::less<>> hosts_;  // of streams that have one of their own
   std::map<std::string, TriggerPointer> triggers_;
   Position head_ = 0;  // everything up to it was matched
   bool log_is_full_ = false;

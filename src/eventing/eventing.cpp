@@ -48,6 +48,20 @@ void Eventing::remove_trigger(const std::string& name_space, const std::string& 
   impl_->dispatcher.remove_trigger(name_space + "/" + name);
 }
 
+std::string channel_stream(std::string_view channel) { return "channels/" + std::string(channel); }
+std::string subscription_trigger(std::string_view subscription) { return "subscriptions/" + std::string(subscription); }
+std::string reply_stream(std::string_view subscription) { return "replies/" + std::string(subscription); }
+
+awaitable<bool> Eventing::await_trigger(std::string name_space, std::string name, milliseconds limit) {
+  return impl_->dispatcher.await_trigger(name_space + "/" + name, limit);
+}
+
+bool Eventing::serves(std::string_view host) const { return !impl_->dispatcher.stream_at(host).empty(); }
+
+awaitable<std::optional<http::Response>> Eventing::accept(http::Request request) {
+  return impl_->ingress.accept(std::move(request));
+}
+
 http::Handler Eventing::ingress() {
   return [impl = impl_.get()](http::Exchange& exchange) { return impl->ingress.handle(exchange); };
 }

@@ -25,15 +25,19 @@ http::Fields passed_on(const http::Fields& fields) {
   return passed;
 }
 
-/// "/ns/broker" or "/ns/broker/"; nullopt for another shape. A query is part of the name, as in Knative, and so names
-/// no broker.
+/// "/ns/broker" or "/ns/broker/", and the same of "/ns/channels/name"; nullopt for another shape. A query is part of
+/// the name, as in Knative, and so names no broker.
 std::optional<std::string> broker_in(std::string_view target) {
   if (target.starts_with('/')) target.remove_prefix(1);
   if (target.ends_with('/')) target.remove_suffix(1);
   const auto parts = split(target, '/');
-  if (parts.size() != 2 || parts[0].empty() || parts[1].empty()) return std::nullopt;
+  const bool channel = parts.size() == 3 && parts[1] == "channels" && !parts[2].empty();
+  if (!channel && parts.size() != 2) return std::nullopt;
+  if (parts[0].empty() || parts[1].empty()) return std::nullopt;
   return std::string(target);
 }
+
+constexpr std::string_view path_hint = "/NAMESPACE/BROKER or /NAMESPACE/channels/CHANNEL";
 
 /// Memory promised to a request while its body is read and stored.
 class Promise {
@@ -64,17 +68,38 @@ Counter& Ingress::counter_of(int status) {
   return *counter;
 }
 
-awaitable<void> Ingress::handle(http::Exchange& exchange) {
-  Answer answer = co_await receive(exchange);
+/// Counts the answer, and makes its text a body.
+http::ResponseHead Ingress::head_of(Answer& answer) {
   counter_of(answer.status).add();
   http::ResponseHead head{.status = answer.status, .fields = std::move(answer.fields)};
   head.fields.set("Allow", "POST, OPTIONS");
-  std::string body;
   if (!answer.text.empty()) {
     head.fields.set("Content-Type", "text/plain; charset=utf-8");
-    body = answer.text + "\n";
+    answer.text += "\n";
   }
-  co_await exchange.respond(std::move(head), std::move(body));
+  return head;
+}
+
+awaitable<void> Ingress::handle(http::Exchange& exchange) {
+  Answer answer = co_await receive(exchange);
+  http::ResponseHead head = head_of(answer);
+  co_await exchange.respond(std::move(head), std::move(answer.text));
+}
+
+std::optional<std::string> Ingress::stream_of(const http::RequestHead& head) const {
+  if (head.target != "/") return broker_in(head.target);
+  std::string stream = dispatcher_.stream_at(head.authority);
+  return stream.empty() ? std::nullopt : std::optional(std::move(stream));
+}
+
+awaitable<std::optional<http::Response>> Ingress::accept(http::Request request) {
+  auto stream = stream_of(request.head);
+  if (!stream || !dispatcher_.has_broker(*stream)) co_return std::nullopt;
+  Answer answer{.status = 413, .text = fmt::format("an event is at most {} bytes", limits_.event_bytes_max)};
+  if (request.body.size() <= limits_.event_bytes_max)
+    answer = co_await take(std::move(*stream), request.head.fields, std::move(request.body));
+  http::Response response{.head = head_of(answer), .body = std::move(answer.text)};
+  co_return response;
 }
 
 awaitable<Ingress::Answer> Ingress::receive(http::Exchange& exchange) {
@@ -82,26 +107,29 @@ awaitable<Ingress::Answer> Ingress::receive(http::Exchange& exchange) {
   if (head.method == "OPTIONS")
     co_return Answer{200, {}, {{"WebHook-Allowed-Origin", "*"}, {"WebHook-Allowed-Rate", "*"}}};
   if (head.method != "POST") co_return Answer{405, "events are sent with POST"};
-  if (head.target == "/") co_return Answer{404, "send events to /NAMESPACE/BROKER"};
-  auto broker = broker_in(head.target);
-  if (!broker)
-    co_return Answer{400, fmt::format("the path must be /NAMESPACE/BROKER, not '{}'", printable(head.target))};
+  auto broker = stream_of(head);
+  if (!broker && head.target == "/") co_return Answer{404, fmt::format("send events to {}", path_hint)};
+  if (!broker) co_return Answer{400, fmt::format("the path must be {}, not '{}'", path_hint, printable(head.target))};
   const std::size_t expected = expected_bytes(head.fields, limits_.event_bytes_max);
   if (body_bytes_ + log_.waiting_bytes() + expected > limits_.waiting_bytes_max)
     co_return Answer{429, "too many events are being received", {{"Retry-After", retry_soon}}};
   const Promise promise(body_bytes_, expected);
   auto body = co_await exchange.read_all(limits_.event_bytes_max);
   if (!body) co_return answer_to(body.error());
-  auto events = decode_message(head.fields, *body);
+  co_return co_await take(std::move(*broker), head.fields, std::move(*body));
+}
+
+awaitable<Ingress::Answer> Ingress::take(std::string broker, const http::Fields& fields, std::string body) {
+  auto events = decode_message(fields, body);
   if (!events) co_return answer_to(events.error());
-  const http::Fields fields = passed_on(head.fields);
-  co_return co_await accept(std::move(*broker), fields, std::move(*events));
+  const http::Fields passed = passed_on(fields);
+  co_return co_await accept(std::move(broker), passed, std::move(*events));
 }
 
 awaitable<Ingress::Answer> Ingress::accept(std::string broker, const http::Fields& fields,
                                            std::vector<CloudEvent> events) {
   const BrokerSpec* spec = dispatcher_.broker(broker);
-  if (!spec) co_return Answer{404, fmt::format("there is no broker {}", printable(broker))};
+  if (!spec) co_return Answer{404, fmt::format("there is no broker or channel {}", printable(broker))};
   std::vector<StoredEvent> admitted;
   admitted.reserve(events.size());
   for (CloudEvent& event : events) {

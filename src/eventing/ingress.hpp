@@ -1,5 +1,5 @@
-// POST /NAMESPACE/BROKER: the answers of Knative's broker ingress (pkg/broker/ingress/ingress_handler.go), but 202
-// means on disk.
+// POST /NAMESPACE/BROKER and its kin: the answers of Knative's broker ingress (pkg/broker/ingress/ingress_handler.go),
+// but 202 means on disk.
 //
 // Order of checks: method, path, memory, body, event, broker, loop budget, backlog, duplicate, commit.
 #pragma once
@@ -19,6 +19,8 @@ class Ingress {
       : clock_(clock), log_(log), dispatcher_(dispatcher), metrics_(metrics), limits_(limits) {}
 
   awaitable<void> handle(http::Exchange& exchange);
+  /// nullopt when the request names no stream that is there.
+  awaitable<std::optional<http::Response>> accept(http::Request request);
 
  private:
   /// What is answered; an empty text has no body.
@@ -28,6 +30,10 @@ class Ingress {
     http::Fields fields;
   };
   awaitable<Answer> receive(http::Exchange& exchange);
+  /// What the path names, or at "/" the host; nullopt when that cannot be the name of a stream.
+  std::optional<std::string> stream_of(const http::RequestHead& head) const;
+  awaitable<Answer> take(std::string broker, const http::Fields& fields, std::string body);
+  http::ResponseHead head_of(Answer& answer);
   awaitable<Answer> accept(std::string broker, const http::Fields& fields, std::vector<CloudEvent> events);
   static Answer answer_to(const Error& error);
   awaitable<Result<void>> store(const BrokerSpec& broker, std::vector<StoredEvent> events);

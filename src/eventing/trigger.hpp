@@ -17,6 +17,7 @@ struct Dispatcher::Trigger {
   std::string broker;  // "namespace/name"
   Matcher matcher;
   Signal wake;
+  asio::steady_timer started;  // cancelled when it is active, or removed before
   bool removed = false;
   bool active = false;     // its state was read
   bool live = false;       // it is offered what is stored; `looked_at` is behind and does not count

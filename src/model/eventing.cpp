@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "wick/base/text.hpp"
 
 namespace wick::model {
@@ -19,35 +21,57 @@ bool is_attribute_name(std::string_view text) {
 
 bool is_absolute(std::string_view uri) { return uri.starts_with("http://") || uri.starts_with("https://"); }
 
+}  // namespace
+
+bool is_addressable(const Kind& kind) {
+  return std::ranges::find(kind.ducks, "duck.knative.dev/addressable") != kind.ducks.end();
+}
+
+Reference decode_reference(ObjectReader ref) {
+  auto& errors = ref.errors();
+  const auto kind = ref.text("kind");
+  const auto api_version = ref.text("apiVersion");
+  Reference reference{.name_space = ref.text("namespace"),
+                      .name = ref.text("name"),
+                      .written = fmt::format("{} {}", printable(api_version), printable(kind))};
+  if (reference.name.empty()) errors.missing(ref.path("name"));
+  if (kind.empty()) errors.missing(ref.path("kind"));
+  if (api_version.empty()) errors.missing(ref.path("apiVersion"));
+  const auto* found = find_kind_by_name(api_version, kind);
+  reference.kind = found ? find_stored_kind(found->resource()) : nullptr;
+  ref.refuse_rest();
+  return reference;
+}
+
 Destination decode_destination(ObjectReader reader, std::string_view own_namespace) {
   auto& errors = reader.errors();
-  Destination destination{.name_space = {}, .service = {}, .uri = reader.text("uri")};
+  Destination destination{.ref = {}, .uri = reader.text("uri")};
   auto ref = reader.object("ref");
+  const auto path = ref.path();
+  const auto namespace_path = ref.path("namespace");
   if (!ref.present() && destination.uri.empty())
     errors.add("expected at least one, got none", {reader.path("ref"), reader.path("uri")});
   if (ref.present()) {
-    destination.service = ref.text("name");
-    destination.name_space = ref.text("namespace");
-    const auto kind = ref.text("kind");
-    const auto api_version = ref.text("apiVersion");
-    if (destination.service.empty()) errors.missing(ref.path("name"));
-    if (kind.empty()) errors.missing(ref.path("kind"));
-    if (api_version.empty()) errors.missing(ref.path("apiVersion"));
-    if (!kind.empty() && !api_version.empty() && (kind != "Service" || api_version != "serving.knative.dev/v1"))
-      errors.invalid_value(fmt::format("{} {}", printable(api_version), printable(kind)), ref.path(),
-                           "the destinations here are serving.knative.dev/v1 Service and uri");
-    if (!destination.name_space.empty() && !own_namespace.empty() && destination.name_space != own_namespace)
-      errors.add(
-          fmt::format("mismatched namespaces"), {ref.path("namespace")},
-          fmt::format("parent namespace: \"{}\" does not match ref: \"{}\"", own_namespace, destination.name_space));
+    const auto& found = destination.ref.emplace(decode_reference(std::move(ref)));
+    if (!found.written.starts_with(' ') && !found.written.ends_with(' ') &&
+        (!found.kind || !is_addressable(*found.kind)))
+      errors.invalid_value(
+          found.written, path,
+          "the destinations here are uri and serving.knative.dev/v1 Service, eventing.knative.dev/v1 "
+          "Broker, messaging.knative.dev/v1 Channel and InMemoryChannel, flows.knative.dev/v1 Sequence "
+          "and Parallel");
+    if (!found.name_space.empty() && !own_namespace.empty() && found.name_space != own_namespace)
+      errors.add("mismatched namespaces", {namespace_path},
+                 fmt::format("parent namespace: \"{}\" does not match ref: \"{}\"", own_namespace, found.name_space));
   } else if (!destination.uri.empty() && !is_absolute(destination.uri)) {
     errors.invalid_value(printable(destination.uri), reader.path("uri"),
                          "Relative URI is not allowed when Ref and [apiVersion, kind, name] is absent");
   }
-  ref.refuse_rest();
   reader.refuse_rest();
   return destination;
 }
+
+namespace {
 
 std::optional<milliseconds> decode_duration(ObjectReader& reader, std::string_view key, milliseconds low) {
   const auto text = reader.text(key);
@@ -57,6 +81,8 @@ std::optional<milliseconds> decode_duration(ObjectReader& reader, std::string_vi
   reader.errors().invalid_value(printable(text), reader.path(key));
   return std::nullopt;
 }
+
+}  // namespace
 
 Delivery decode_delivery(ObjectReader reader, std::string_view own_namespace) {
   auto& errors = reader.errors();
@@ -89,6 +115,8 @@ Delivery decode_delivery(ObjectReader reader, std::string_view own_namespace) {
   reader.refuse_rest();
   return delivery;
 }
+
+namespace {
 
 constexpr int filter_depth_max = 32;  // as deep as eventing follows
 
@@ -153,6 +181,34 @@ Trigger decode_trigger(const json::object& object, FieldErrors& errors) {
     trigger.delivery = decode_delivery(std::move(delivery), trigger.metadata.name_space);
   spec.refuse_rest();
   return trigger;
+}
+
+Channel decode_channel(const json::object& object, FieldErrors& errors) {
+  ObjectReader root(object, errors);
+  Channel channel{.metadata = decode_metadata(root.object("metadata"))};
+  auto spec = root.object("spec");
+  auto backing = spec.object("channelTemplate");
+  channel.template_api_version = backing.text("apiVersion");
+  channel.template_kind = backing.text("kind");
+  if (auto delivery = spec.object("delivery"); delivery.present())
+    channel.delivery = decode_delivery(std::move(delivery), channel.metadata.name_space);
+  return channel;
+}
+
+Subscription decode_subscription(const json::object& object, FieldErrors& errors) {
+  ObjectReader root(object, errors);
+  Subscription subscription{.metadata = decode_metadata(root.object("metadata"))};
+  const auto& name_space = subscription.metadata.name_space;
+  auto spec = root.object("spec");
+  if (auto channel = spec.object("channel"); channel.present())
+    subscription.channel = decode_reference(std::move(channel));
+  if (auto subscriber = spec.object("subscriber"); subscriber.present())
+    subscription.subscriber = decode_destination(std::move(subscriber), name_space);
+  if (auto reply = spec.object("reply"); reply.present())
+    subscription.reply = decode_destination(std::move(reply), name_space);
+  if (auto delivery = spec.object("delivery"); delivery.present())
+    subscription.delivery = decode_delivery(std::move(delivery), name_space);
+  return subscription;
 }
 
 }  // namespace wick::model

@@ -62,15 +62,27 @@ struct TriggerSpec {
   int in_flight_max = 0;         // 0: Limits::concurrent_deliveries_per_trigger
   StartFrom start_from;          // of a new trigger
   bool lenient_replies = false;  // a 2xx answer with a body that is no event is a delivery; Knative fails it
+  /// "namespace/name" of the broker or channel that gets the subscriber's answers, in the transaction that settles
+  /// their delivery; "" for nobody. Absent: the trigger's own broker.
+  std::optional<std::string> reply_to = std::nullopt;
 };
 
+/// A stream of events and the delivery of its triggers: a Broker, or (by the name channel_stream() gives) a Channel,
+/// whose Subscriptions are triggers without a filter.
 struct BrokerSpec {
   std::string name_space;
   std::string name;
   Delivery delivery;
+  std::string host = {};  // at which the ingress takes events for it under "/"; empty: only /NAMESPACE/NAME
   // An event whose (source, id) was seen within this time is acknowledged, and not stored again.
   std::optional<std::chrono::seconds> dedup_window;
 };
+
+/// Of a channel and of a subscription among the brokers and triggers; no name of a Broker or Trigger has a slash.
+std::string channel_stream(std::string_view channel);             // "channels/NAME"
+std::string subscription_trigger(std::string_view subscription);  // "subscriptions/NAME"
+/// The stream and the trigger by which a subscription's answers reach a destination that is no stream of ours.
+std::string reply_stream(std::string_view subscription);  // "replies/NAME"
 
 /// Reaches a destination; `app` gives one that knows `serving`. The request is complete but for routing.
 using Deliver = std::function<awaitable<Result<http::Response>>(Destination, http::Request, milliseconds limit)>;
@@ -129,9 +141,18 @@ class Eventing {
   /// goes on where it was. A change of `broker` makes it new.
   void set_trigger(TriggerSpec trigger);
   void remove_trigger(const std::string& name_space, const std::string& name);
+  /// True once every event that is accepted from then on will be offered to the trigger; false when that took longer
+  /// than `limit` (the disk takes no writes), or when it was removed meanwhile.
+  awaitable<bool> await_trigger(std::string name_space, std::string name, milliseconds limit);
 
-  /// POST /NAMESPACE/BROKER: eventing.md 1.2, codes and order of checks; 202 only after the durable commit.
+  /// POST /NAMESPACE/BROKER, POST /NAMESPACE/channels/CHANNEL, or POST / at a stream's own host: eventing.md 1.2, codes
+  /// and order of checks; 202 only after the durable commit.
   http::Handler ingress();
+  /// True when a stream has this host of its own.
+  bool serves(std::string_view host) const;
+  /// The same for a request that is all there: from a delivery whose destination is a stream of ours. nullopt when
+  /// neither host nor path names one that is there.
+  awaitable<std::optional<http::Response>> accept(http::Request request);
   /// The last `count` records of a broker, then each new one until cancelled or `on_record` returns false.
   awaitable<void> tail(std::string name_space, std::string broker, std::size_t count,
                        std::function<bool(const EventRecord&)> on_record);

@@ -1,4 +1,4 @@
-// Broker and Trigger (eventing.knative.dev/v1) as values.
+// Broker and Trigger (eventing.knative.dev/v1), Channel and Subscription (messaging.knative.dev/v1) as values.
 #pragma once
 
 #include <boost/json/array.hpp>
@@ -7,15 +7,28 @@
 
 #include "wick/base/time.hpp"
 #include "wick/model/metadata.hpp"
+#include "wick/model/object_reader.hpp"
+#include "wick/model/resource.hpp"
 
 namespace wick::model {
 
-/// duck.knative.dev Destination: a Service of ours by reference, a URI, or a URI relative to the reference.
+/// duck.knative.dev KReference to one of our objects.
+struct Reference {
+  std::string name_space;      // empty: that of the object it is written in
+  const Kind* kind = nullptr;  // stored version; nullptr: a kind that is unknown here
+  std::string name;
+  std::string written;  // "serving.knative.dev/v1 Service", as it was given
+};
+
+/// duck.knative.dev Destination: an addressable object of ours, a URI, or a URI relative to the object's.
 struct Destination {
-  std::string name_space;  // of the reference; empty: that of the object it is written in
-  std::string service;
+  std::optional<Reference> ref;
   std::string uri;
 };
+/// True for what has an address that takes events: Service, Broker, Channel, InMemoryChannel, Sequence, Parallel, …
+bool is_addressable(const Kind& kind);
+Reference decode_reference(ObjectReader reader);
+Destination decode_destination(ObjectReader reader, std::string_view own_namespace);
 
 struct Delivery {
   std::optional<int> retry;
@@ -27,6 +40,8 @@ struct Delivery {
   std::optional<milliseconds> retry_after_max;
   enum class Format { as_it_came, binary, json } format = Format::as_it_came;
 };
+
+Delivery decode_delivery(ObjectReader reader, std::string_view own_namespace);
 
 struct Broker {
   Metadata metadata;
@@ -43,5 +58,22 @@ struct Trigger {
   std::optional<Delivery> delivery;
 };
 Trigger decode_trigger(const json::object& object, FieldErrors& errors);
+
+/// Of a Channel or InMemoryChannel.
+struct Channel {
+  Metadata metadata;
+  std::string template_api_version, template_kind;  // of a Channel: what is behind it
+  std::optional<Delivery> delivery;
+};
+Channel decode_channel(const json::object& object, FieldErrors& errors);
+
+struct Subscription {
+  Metadata metadata;
+  Reference channel;
+  std::optional<Destination> subscriber;
+  std::optional<Destination> reply;
+  std::optional<Delivery> delivery;
+};
+Subscription decode_subscription(const json::object& object, FieldErrors& errors);
 
 }  // namespace wick::model

@@ -89,6 +89,16 @@ const Kind& route_kind();
 const Kind& domain_mapping_kind();
 const Kind& broker_kind();
 const Kind& trigger_kind();
+const Kind& channel_kind();
+const Kind& in_memory_channel_kind();
+const Kind& subscription_kind();
+const Kind& sequence_kind();
+const Kind& parallel_kind();
+const Kind& ping_source_kind();
+const Kind& sink_binding_kind();
+const Kind& container_source_kind();
+const Kind& api_server_source_kind();
+const Kind& event_type_kind();
 const Kind& build_kind();
 const Kind& build_run_kind();
 

@@ -1,0 +1,151 @@
+"""Channels, flows and sources against real containers: what goes in comes out at the other end, once, and across a crash."""
+import http.client
+import json
+
+from fixture import TOP, DaemonTest, eventually, main
+
+MESSAGING = "/apis/messaging.knative.dev/v1/namespaces/default"
+FLOWS = "/apis/flows.knative.dev/v1/namespaces/default"
+SOURCES = "/apis/sources.knative.dev/v1/namespaces/default"
+
+
+def service(name):
+    return {"ref": {"apiVersion": "serving.knative.dev/v1", "kind": "Service", "name": name}}
+
+
+def channel(name):
+    return {"ref": {"apiVersion": "messaging.knative.dev/v1", "kind": "Channel", "name": name}}
+
+
+class Events(DaemonTest):
+    def setUp(self):
+        for path in (FLOWS + "/sequences", FLOWS + "/parallels", MESSAGING + "/subscriptions", MESSAGING + "/channels",
+                     MESSAGING + "/inmemorychannels"):
+            self.wick.api("DELETE", path)
+        eventually("nothing of an earlier test is left", lambda: not json.loads(
+            self.wick.api("GET", MESSAGING + "/inmemorychannels")[1])["items"], 20)
+
+    def step(self, name, argv=(), **environment):
+        """A Service of tests/support/step.c with this environment."""
+        if not hasattr(type(self), "step_image"):
+            folder = self.project("step-source", **{
+                "Dockerfile": 'FROM scratch\nCOPY --chmod=755 step /step\nCMD ["/step"]\n',
+                "step": self.static_program("step", str(TOP / "tests/support/step.c"))})
+            self.wick.cli("deploy", folder, "--name", "step")
+            type(self).step_image = self.objects("revisions")["step-00001"]["spec"]["containers"][0]["image"]
+        container = {"image": self.step_image, "env": [{"name": k, "value": v} for k, v in environment.items()]}
+        if argv:
+            container["args"] = list(argv)
+        self.apply("/apis/serving.knative.dev/v1/namespaces/default/services", "serving.knative.dev/v1", "Service", name,
+                   {"template": {"metadata": {"annotations": {"autoscaling.knative.dev/min-scale": "1"}},
+                                 "spec": {"containers": [container]}}})
+        eventually(f"{name} is ready", lambda: self.wick.services().get(name, {}).get("ready"), 60)
+
+    def apply(self, path, version, kind, name, spec, annotations=None):
+        """As `kubectl apply --server-side` does."""
+        metadata = {"name": name, "namespace": "default"}
+        if annotations:
+            metadata["annotations"] = annotations
+        status, body = self.wick.api(
+            "PATCH", f"{path}/{name}?fieldManager=test&force=true", json.dumps(
+                {"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec}),
+            {"Content-Type": "application/apply-patch+yaml"})
+        self.assertIn(status, (200, 201), body)
+
+    def messaging(self, kind, name, spec):
+        self.apply(f"{MESSAGING}/{kind.lower()}s", "messaging.knative.dev/v1", kind, name, spec)
+
+    def subscription(self, name, of, **spec):
+        self.messaging("Subscription", name, {
+            "channel": {"apiVersion": "messaging.knative.dev/v1", "kind": "Channel", "name": of}, **spec})
+
+    def ready(self, path, name, limit=30):
+        def is_ready():
+            item = json.loads(self.wick.api("GET", f"{path}/{name}")[1])
+            return any(c["type"] == "Ready" and c["status"] == "True" for c in
+                       item.get("status", {}).get("conditions", [])) and item
+        return eventually(f"{path}/{name} is ready", is_ready, limit)
+
+    def send(self, host, event, body="", path="/", type="demo"):
+        """From outside, at the events listener."""
+        address, _, port = self.wick.events.rpartition(":")
+        connection = http.client.HTTPConnection(address, int(port), timeout=30)
+        try:
+            connection.request("POST", path, body, {
+                "Host": host, "ce-specversion": "1.0", "ce-id": event, "ce-source": "/test", "ce-type": type,
+                "Content-Type": "text/plain"})
+            return connection.getresponse().status
+        finally:
+            connection.close()
+
+    def seen(self, name):
+        """What a step logged: [(id, type, body)]."""
+        lines = self.wick.cli("logs", name, "--tail", "1000").stdout.splitlines()
+        events = [line[line.index("event "):].split(" ", 3) for line in lines if "event " in line]
+        return [tuple(event[1:]) for event in events]
+
+    def ids(self, name):
+        return [event[0] for event in self.seen(name)]
+
+    def test_a_channel_hands_every_event_to_every_subscription_and_answers_to_the_next(self):
+        self.step("one", STEP_NAME="A")
+        self.step("two")
+        self.messaging("Channel", "first", {})
+        self.messaging("Channel", "second", {})
+        self.subscription("s1", "first", subscriber=service("one"), reply=channel("second"))
+        self.subscription("s2", "second", subscriber=service("two"))
+        first = self.ready(MESSAGING + "/channels", "first")
+        self.ready(MESSAGING + "/subscriptions", "s1")
+        self.ready(MESSAGING + "/subscriptions", "s2")
+        self.assertEqual(first["status"]["address"]["url"], "http://first-kn-channel.default.svc.cluster.local")
+        self.assertEqual(self.send("first-kn-channel.default.svc.cluster.local", "e1", "x"), 202)
+        eventually("the answer is in the second channel", lambda: ("e1-A", "demo", "xA") in self.seen("two"), 30)
+        self.assertEqual(self.send("anything", "e2", "y", path="/default/channels/second"), 202)
+        eventually("the path names the channel too", lambda: "e2" in self.ids("two"), 30)
+        # From inside an instance, by its name.
+        status = self.wick.request("one", "/send/second-kn-channel.default.svc.cluster.local/")
+        self.assertEqual(status, (200, b"202\n"))
+        eventually("the gateway leads to the channel", lambda: "from-inside" in self.ids("two"), 30)
+        self.assertEqual(self.send("third-kn-channel.default.svc.cluster.local", "e3"), 404)
+
+    def test_what_nobody_takes_is_a_dead_letter_of_the_channel(self):
+        self.step("broken", STEP_FAIL="1000")
+        self.step("letters")
+        self.messaging("Channel", "work", {"delivery": {"retry": 1, "backoffPolicy": "linear", "backoffDelay": "PT0.1S",
+                                                        "deadLetterSink": service("letters")}})
+        self.subscription("worker", "work", subscriber=service("broken"))
+        self.ready(MESSAGING + "/subscriptions", "worker")
+        self.send("work-kn-channel.default.svc.cluster.local", "lost")
+        eventually("the dead letter sink has it", lambda: "lost" in self.ids("letters"), 30)
+        self.assertEqual(self.ids("broken"), ["lost", "lost"])
+
+    def test_an_answer_that_its_service_does_not_take_is_tried_again_without_asking_the_subscriber_once_more(self):
+        self.step("asked", STEP_NAME="A")
+        self.step("hesitant", STEP_FAIL="2")
+        self.messaging("Channel", "ask", {})
+        self.subscription("asking", "ask", subscriber=service("asked"), reply=service("hesitant"),
+                          delivery={"retry": 5, "backoffPolicy": "linear", "backoffDelay": "PT0.1S"})
+        self.ready(MESSAGING + "/subscriptions", "asking")
+        self.send("ask-kn-channel.default.svc.cluster.local", "q")
+        eventually("the third attempt", lambda: self.ids("hesitant") == ["q-A", "q-A", "q-A"], 30)
+        self.assertEqual(self.ids("asked"), ["q"])
+
+    def test_a_channel_keeps_its_events_across_kill_9(self):
+        self.step("sink")
+        self.messaging("Channel", "kept", {})
+        self.subscription("keeper", "kept", subscriber=service("sink"))
+        self.ready(MESSAGING + "/subscriptions", "keeper")
+        sent = []
+        for round in range(3):
+            for number in range(20):
+                event = f"r{round}-{number}"
+                if self.send("kept-kn-channel.default.svc.cluster.local", event) == 202:
+                    sent.append(event)
+            self.wick.kill()
+            self.wick.start()
+        eventually("every acknowledged event came", lambda: set(sent) <= set(self.ids("sink")), 60)
+        self.assertEqual(set(self.ids("sink")), set(sent))
+
+
+if __name__ == "__main__":
+    main()
