@@ -15,7 +15,7 @@ constexpr std::size_t field_bytes_max = 1000;
 // The codes a child may report; anything else would be a bug of ours.
 constexpr std::array codes{Errc::internal,  Errc::invalid,   Errc::not_found,   Errc::denied,
                            Errc::too_large, Errc::timed_out, Errc::unavailable, Errc::unsupported,
-                           Errc::corrupt,   Errc::io,        Errc::conflict};
+                           Errc::corrupt,   Errc::io,        Errc::conflict,    Errc::overloaded};
 
 struct Line {
   std::string operator()(const FetchProgress& event) const {
@@ -30,6 +30,8 @@ struct Line {
   std::string operator()(const FetchedImage& event) const {
     return fmt::format("image\t{}\t{}", event.manifest.text(), printable(event.name, field_bytes_max));
   }
+  std::string operator()(const FetchedDigest& event) const { return "digest\t" + event.digest.text(); }
+  std::string operator()(const FetchQuestion& event) const { return "known?\t" + event.layer.text(); }
   std::string operator()(const Error& event) const {
     return fmt::format("error\t{}\t{}\t{}", to_string(event.code()), printable(event.what(), field_bytes_max),
                        printable(event.hint(), field_bytes_max));
@@ -54,6 +56,11 @@ Result<FetchEvent> parse_fetch_event(std::string_view line) {
   }
   if (fields[0] == "image" && fields.size() == 3)
     if (auto digest = Digest::parse(fields[1])) return FetchedImage{*digest, text(2)};
+  if ((fields[0] == "digest" || fields[0] == "known?") && fields.size() == 2)
+    if (auto digest = Digest::parse(fields[1])) {
+      if (fields[0] == "digest") return FetchedDigest{*digest};
+      return FetchQuestion{*digest};
+    }
   if (fields[0] == "error" && fields.size() == 4)
     for (const auto code : codes)
       if (fields[1] == to_string(code)) return Error(code, text(2)).hint(text(3));

@@ -1,6 +1,7 @@
 // What the fetching child says on its standard output, one line an event: fields separated by tabs, control bytes
 // escaped.
-//   progress TEXT | warning TEXT | commit HEX UNIX_SECONDS | image DIGEST NAME | error CODE MESSAGE HINT
+//   progress TEXT | warning TEXT | commit HEX UNIX_SECONDS | image DIGEST NAME | digest DIGEST |
+//   known? DIGEST | error CODE MESSAGE HINT
 #pragma once
 
 #include <cstdint>
@@ -27,7 +28,16 @@ struct FetchedImage {
   Digest manifest;
   std::string name;
 };
-using FetchEvent = std::variant<FetchProgress, FetchWarning, FetchedCommit, FetchedImage, Error>;
+/// What something has at a registry.
+struct FetchedDigest {
+  Digest digest;
+};
+/// Whether this layer is here; answered on standard input.
+struct FetchQuestion {
+  Digest layer;
+};
+using FetchEvent =
+    std::variant<FetchProgress, FetchWarning, FetchedCommit, FetchedImage, FetchedDigest, FetchQuestion, Error>;
 
 std::string to_line(const FetchEvent& event);
 /// Errc::corrupt for a line that is none of ours: the child may have been taken over.

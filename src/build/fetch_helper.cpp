@@ -16,6 +16,7 @@
 #include "credentials_wire.hpp"
 #include "fetch_events.hpp"
 #include "git_tree.hpp"
+#include "registry_helper.hpp"
 #include "tree_writer.hpp"
 #include "wick/base/text.hpp"
 #include "wick/build/unpack_images.hpp"
@@ -122,6 +123,9 @@ Result<void> fetch_images(const std::filesystem::path& folder, const std::string
 
 Result<void> run(const std::vector<std::string>& arguments) {
   const auto number = [&](std::size_t i) { return parse_unsigned(arguments[i]); };
+  if (arguments.size() == 2 && arguments[1] == "registry-resolve") return registry_resolve_here();
+  if (arguments.size() == 3 && arguments[1] == "registry-pull") return registry_pull_here(arguments[2]);
+  if (arguments.size() == 4 && arguments[1] == "registry-push") return registry_push_here(arguments[2], arguments[3]);
   if (arguments.size() == 4 && arguments[1] == "images") return fetch_images(arguments[2], arguments[3]);
   if (arguments.size() == 4 && arguments[1] == "archive" && number(3)) return fetch_archive(arguments[2], *number(3));
   if (arguments.size() == 5 && arguments[1] == "url" && number(4))
@@ -135,7 +139,8 @@ Result<void> run(const std::vector<std::string>& arguments) {
                                            .repository = arguments[3]});
   return fail(Errc::invalid,
               "usage: fetch git FOLDER REPOSITORY URL REF BYTES_MAX [--allow-local] | fetch archive FOLDER BYTES_MAX | "
-              "fetch images FOLDER NAME");
+              "fetch images FOLDER NAME | fetch registry-resolve | fetch registry-pull FOLDER | fetch registry-push "
+              "FOLDER NAME");
 }
 
 }  // namespace

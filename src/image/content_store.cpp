@@ -1,6 +1,7 @@
 // The store on disk:
 //   oci-layout, index.json          image-layout.md; index.json is replaced atomically while `index.lock` is held
 //   blobs/sha256/<hex>              complete and immutable from the moment they have this name
+//   pulled/<hex>                    the digest here of what a registry has under that digest
 //   ingest/<random>                 being written; flock()ed by the writer, so that open() can tell what a crash left
 //
 // A name is the commit: before index.json changes, one syncfs(2) puts everything that the name leads to on disk, blobs
@@ -43,10 +44,12 @@ constexpr const char* reference_annotation = "org.opencontainers.image.ref.name"
 // What registries accept (distribution-spec "at least 4 megabytes").
 constexpr std::size_t manifest_bytes_max = 4 << 20;
 constexpr std::size_t index_bytes_max = 64 << 20;
+constexpr std::size_t digest_text_bytes = 71;
 // Between creating a file and locking it another process may look at it.
 constexpr std::time_t leftover_seconds = 60;
 
 fs::path ingest_folder(const fs::path& root) { return root / "ingest"; }
+fs::path pulled_folder(const fs::path& root) { return root / "pulled"; }
 
 /// `how` is fsync(2), for the names in the folder, or syncfs(2), for all of its file system.
 Result<void> sync(const fs::path& folder, int (*how)(int)) {
@@ -191,6 +194,16 @@ Result<std::string> stored_name(std::string_view reference) {
   return parsed->familiar();
 }
 
+/// What led to images that are gone.
+void forget_pulled(const ContentStore& store) {
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(pulled_folder(store.root()), error)) {
+    const auto leads_to = read_file(entry.path(), digest_text_bytes);
+    const auto here = leads_to ? Digest::parse(*leads_to) : Result<Digest>(fail(leads_to.error()));
+    if (!here || !store.has_blob(*here)) ::unlink(entry.path().c_str());
+  }
+}
+
 }  // namespace
 
 BlobWriter::BlobWriter(fs::path folder, fs::path temporary, Fd file)
@@ -224,7 +237,7 @@ Result<Descriptor> BlobWriter::commit(std::string media_type, std::optional<Dige
 fs::path ContentStore::blob_path(const Digest& digest) const { return root_ / "blobs" / "sha256" / digest.hex(); }
 
 Result<ContentStore> ContentStore::open(fs::path root) {
-  for (const auto& folder : {root / "blobs" / "sha256", ingest_folder(root)})
+  for (const auto& folder : {root / "blobs" / "sha256", ingest_folder(root), pulled_folder(root)})
     if (auto made = make_folders(folder); !made) return fail(std::move(made.error()));
   ContentStore store(std::move(root));
   const auto& at = store.root();
@@ -287,7 +300,7 @@ Result<Fd> ContentStore::open_blob(const Digest& digest) const {
 
 Result<Image> ContentStore::put_image(const ImageConfig& config, const std::vector<Descriptor>& layers,
                                       std::string_view reference) const {
-  auto name = stored_name(reference);
+  auto name = reference.empty() ? Result<std::string>() : stored_name(reference);
   if (!name) return fail(std::move(name.error()));
   Image image{.digest = {}, .manifest = {.config = {}, .layers = layers, .annotations = {}}, .config = config};
   const auto is_plain = [](const Descriptor& layer) { return layer.media_type == media_type_layer; };
@@ -309,6 +322,7 @@ Result<Image> ContentStore::put_image(const ImageConfig& config, const std::vect
   auto stored_manifest = put_blob(image.manifest.to_json(), std::string(media_type_manifest));
   if (!stored_manifest) return fail(std::move(stored_manifest.error()));
   image.digest = stored_manifest->digest;
+  if (name->empty()) return image;
 
   auto index = Index::lock(root_);
   if (!index) return fail(std::move(index.error()));
@@ -322,8 +336,8 @@ Result<Image> ContentStore::put_image(const ImageConfig& config, const std::vect
   return image;
 }
 
-Result<Image> ContentStore::adopt(const fs::path& layout, const Digest& manifest_digest,
-                                  std::string_view reference) const {
+Result<Image> ContentStore::adopt(const fs::path& layout, const Digest& manifest_digest, std::string_view reference,
+                                  const std::set<Digest>& known) const {
   auto tree = Tree::open(layout);
   if (!tree) return fail(std::move(tree.error()));
   const auto read = [&](const Digest& digest) -> Result<std::string> {
@@ -345,6 +359,7 @@ Result<Image> ContentStore::adopt(const fs::path& layout, const Digest& manifest
   for (const auto& layer : manifest->layers) {
     if (layer.media_type != media_type_layer)
       return fail(Errc::invalid, fmt::format("layer {} is compressed", layer.digest.text()));
+    if (known.contains(layer.digest)) continue;
     auto file = open_regular(*tree, blob_name(layer.digest));
     if (!file) return fail(std::move(file.error()));
     if (auto checked = check_stored_bytes(file->get(), layer); !checked) return fail(std::move(checked.error()));
@@ -354,7 +369,28 @@ Result<Image> ContentStore::adopt(const fs::path& layout, const Digest& manifest
   return put_image(*config, manifest->layers, reference);
 }
 
+Result<void> ContentStore::remember_pulled(const std::vector<Digest>& at_registry, const Digest& manifest) const {
+  // As with a name: all that it leads to first.
+  if (auto synced = sync(root_, ::syncfs); !synced) return synced;
+  for (const auto& digest : at_registry) {
+    if (digest == manifest) continue;
+    auto written = write_file_atomically(pulled_folder(root_) / digest.hex(), manifest.text());
+    if (!written) return written;
+  }
+  return {};
+}
+
+bool ContentStore::was_pulled(const Digest& manifest) const {
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(pulled_folder(root_), error))
+    if (const auto leads_to = read_file(entry.path(), digest_text_bytes); leads_to == manifest.text()) return true;
+  return false;
+}
+
 Result<Image> ContentStore::image(const Digest& digest) const {
+  if (!has_blob(digest))
+    if (const auto leads_to = read_file(pulled_folder(root_) / digest.hex(), digest_text_bytes))
+      if (const auto here = Digest::parse(*leads_to); here && has_blob(*here)) return image(*here);
   auto bytes = read_blob(digest, manifest_bytes_max);
   if (!bytes) return fail(std::move(bytes.error()).within("image " + digest.text()));
   auto manifest = Manifest::parse(*bytes);
@@ -414,6 +450,7 @@ Result<ContentStore::Collected> ContentStore::collect_garbage(const std::vector<
     // Not an image of ours (an index, or damaged): what it may reach is not known, so nothing is removed.
     if (!manifest && manifest.error().code() != Errc::not_found) return fail(std::move(manifest.error()));
     if (!manifest) continue;
+    reached.insert(manifest->digest.hex());
     reached.insert(manifest->manifest.config.digest.hex());
     for (const auto& layer : manifest->manifest.layers) reached.insert(layer.digest.hex());
   }
@@ -428,6 +465,7 @@ Result<ContentStore::Collected> ContentStore::collect_garbage(const std::vector<
     collected.bytes += static_cast<std::uint64_t>(status.st_size);
   }
   if (error) return fail(system_error("list blobs", error.value()));
+  forget_pulled(*this);
   return collected;
 }
 

@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <sys/stat.h>
-#include <sys/utsname.h>
 
 #include <algorithm>
 #include <boost/json/array.hpp>
@@ -13,6 +12,7 @@
 #include "byte_source.hpp"
 #include "json_fields.hpp"
 #include "oci_layout.hpp"
+#include "platform.hpp"
 #include "stored_blob.hpp"
 #include "tree.hpp"
 #include "wick/base/text.hpp"
@@ -45,16 +45,6 @@ struct Source {
   std::vector<Layer> layers;
 };
 
-// Go's names of platforms, as GOARCH.
-std::string machine_architecture() {
-  utsname name{};
-  ::uname(&name);
-  const std::string_view machine = name.machine;
-  if (machine == "x86_64") return "amd64";
-  if (machine == "aarch64") return "arm64";
-  return std::string(machine);
-}
-
 Result<std::string> read_document(const Tree& tree, const std::string& path) {
   auto file = open_regular(tree, path);
   if (!file) return fail(std::move(file.error()));
@@ -75,14 +65,6 @@ struct Candidate {
   Descriptor descriptor;
   std::string name;
 };
-
-bool runs_here(const json::object& entry) {
-  JsonFields fields(entry, "index");
-  const auto platform = fields.object("platform");
-  if (!platform) return true;
-  JsonFields of_platform(*platform, "index: platform");
-  return of_platform.string("os") == "linux" && of_platform.string("architecture") == machine_architecture();
-}
 
 // Every image for this machine that the index reaches.
 Result<void> collect(const Tree& tree, const json::object& index, const std::string& inherited_name, int depth,

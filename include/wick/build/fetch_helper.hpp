@@ -11,6 +11,8 @@ namespace wick::build {
 ///       the tar on standard input into FOLDER
 ///   fetch images FOLDER NAME
 ///       the images of the archive on standard input, or the one called NAME, into a layout below FOLDER
+///   fetch registry-resolve | fetch registry-pull FOLDER | fetch registry-push FOLDER NAME
+///       an errand at a registry (registries.hpp), which comes on standard input
 /// FOLDER and REPOSITORY exist, are empty, and lie beside each other. Standard output has one line an event
 /// (src/build/fetch_events.hpp). 0 when all went well. Gives up what it can first: capabilities, new privileges, other
 /// folders (Landlock), memory and file size.

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -114,15 +115,22 @@ class ContentStore {
   Result<Fd> open_blob(const Digest& digest) const;
 
   /// Stores config and manifest for layers whose blobs are present and names the result `reference` ("hello" is
-  /// "hello:latest"). Everything written to the store's file system before is on disk before the name is.
+  /// "hello:latest"); "" names it nothing. Everything written to the store's file system before is on disk before the
+  /// name is.
   /// `config.diff_ids` may be empty when all layers are uncompressed (then they are the layers' digests). Errors:
   /// invalid (name, counts, a diff_id that is not its layer), not_found (a blob).
   Result<Image> put_image(const ImageConfig& config, const std::vector<Descriptor>& layers,
                           std::string_view reference) const;
   /// Takes an image over from another layout on the same file system, which somebody without rights has filled: every
-  /// blob is hashed, then linked; a layer must be uncompressed. Nobody may still write to it. Errors: as put_image;
-  /// corrupt, not_found.
-  Result<Image> adopt(const std::filesystem::path& layout, const Digest& manifest, std::string_view reference) const;
+  /// blob is hashed, then linked; a layer must be uncompressed, and may be missing there when it is one of `known`.
+  /// Nobody may still write to it. Errors: as put_image; corrupt, not_found.
+  Result<Image> adopt(const std::filesystem::path& layout, const Digest& manifest, std::string_view reference,
+                      const std::set<Digest>& known = {}) const;
+  /// Remembers that a registry has this image under other digests: compressed layers make another manifest of it.
+  Result<void> remember_pulled(const std::vector<Digest>& at_registry, const Digest& manifest) const;
+  /// True when some registry's digest leads to it.
+  bool was_pulled(const Digest& manifest) const;
+  /// By the digest it has here, or by one that a registry has for it.
   Result<Image> image(const Digest& manifest) const;
   /// By name, or by "name@sha256:…" / "sha256:…". "debian" finds docker.io/library/debian:latest and the other way
   /// round.

@@ -313,3 +313,33 @@ TEST_CASE("an OCI layout and a docker archive are imported with every digest che
     CHECK(import_images(f.store, other, f.folder.path()).error().code() == Errc::unsupported);
   }
 }
+
+TEST_CASE("an image is found by the digest that a registry has for it, until it is collected") {
+  Fixture f;
+  const auto image = f.store.put_image({}, {f.layer("one")}, "").value();
+  CHECK(f.store.images().value().empty());
+  CHECK_FALSE(f.store.was_pulled(image.digest));
+  const std::vector<Digest> elsewhere{Digest::of("the registry's manifest"), Digest::of("its index"), image.digest};
+  REQUIRE(f.store.remember_pulled(elsewhere, image.digest));
+  CHECK(f.store.was_pulled(image.digest));
+  for (const auto& digest : elsewhere) CHECK(f.store.image(digest).value().digest == image.digest);
+  CHECK(f.store.image("box:5000/hello@" + elsewhere[0].text()).value().digest == image.digest);
+  // What keeps it may call it by any of them.
+  CHECK(f.store.collect_garbage({elsewhere[1]}, std::chrono::seconds(0)).value().blobs == 0);
+  CHECK(f.store.collect_garbage({}, std::chrono::seconds(0)).value().blobs == 3);
+  for (const auto& digest : elsewhere) CHECK(f.store.image(digest).error().code() == Errc::not_found);
+  CHECK_FALSE(f.store.was_pulled(image.digest));
+  CHECK(fs::is_empty(f.root / "pulled"));
+}
+
+TEST_CASE("a layout may lack the layers that are known, and no others") {
+  Fixture f;
+  const auto other = ContentStore::open(f.folder.path() / "other").value();
+  const auto image = f.store.put_image({}, {f.layer("one"), f.layer("two")}, "").value();
+  fs::remove(f.blob(Digest::of("one")));
+  CHECK(other.adopt(f.root, image.digest, "").error().code() == Errc::not_found);
+  CHECK(other.adopt(f.root, image.digest, "", {Digest::of("two")}).error().code() == Errc::not_found);
+  CHECK(other.adopt(f.root, image.digest, "", {Digest::of("one")}).value().digest == image.digest);
+  CHECK_FALSE(other.has_blob(Digest::of("one")));
+  CHECK(other.has_blob(Digest::of("two")));
+}
