@@ -137,6 +137,8 @@ class Control::Impl {
     if (kind == &model::in_memory_channel_kind()) return reconcile_in_memory_channel(world_, std::move(key));
     if (kind == &model::channel_kind()) return reconcile_channel(world_, std::move(key));
     if (kind == &model::subscription_kind()) return reconcile_subscription(world_, std::move(key));
+    if (kind == &model::sequence_kind() || kind == &model::parallel_kind())
+      return reconcile_flow(world_, *kind, std::move(key));
     if (kind == &model::build_run_kind()) return build_runs_.reconcile(std::move(key));
     if (is_kept_only(*kind)) return reconcile_kept(world_, *kind, std::move(key));
     return nothing();

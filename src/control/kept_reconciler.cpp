@@ -12,9 +12,8 @@ namespace wick::control {
 
 namespace {
 
-constexpr std::array<std::string_view, 10> kept{
-    "Sequence",        "Parallel", "PingSource", "SinkBinding",   "ApiServerSource",
-    "ContainerSource", "JobSink",  "EventType",  "BuildStrategy", "Build"};
+constexpr std::array<std::string_view, 8> kept{"PingSource", "SinkBinding", "ApiServerSource", "ContainerSource",
+                                               "JobSink",    "EventType",   "BuildStrategy",   "Build"};
 
 }  // namespace
 

@@ -33,6 +33,8 @@ awaitable<Result<void>> reconcile_in_memory_channel(World& world, ObjectKey key)
 /// Channel → the InMemoryChannel of its name.
 awaitable<Result<void>> reconcile_channel(World& world, ObjectKey key);
 awaitable<Result<void>> reconcile_subscription(World& world, ObjectKey key);
+/// Sequence or Parallel → its channels and subscriptions.
+awaitable<Result<void>> reconcile_flow(World& world, const model::Kind& kind, ObjectKey key);
 /// A kind that is stored and checked while what acts on it is not part of this version: its status says so.
 bool is_kept_only(const model::Kind& kind);
 awaitable<Result<void>> reconcile_kept(World& world, const model::Kind& kind, ObjectKey key);

@@ -146,6 +146,57 @@ class Events(DaemonTest):
         eventually("every acknowledged event came", lambda: set(sent) <= set(self.ids("sink")), 60)
         self.assertEqual(set(self.ids("sink")), set(sent))
 
+    def flow(self, kind, name, spec):
+        self.apply(f"{FLOWS}/{kind.lower()}s", "flows.knative.dev/v1", kind, name, spec)
+        return self.ready(f"{FLOWS}/{kind.lower()}s", name)
+
+    def test_a_sequence_hands_the_answer_of_each_step_to_the_next_and_the_last_to_its_reply(self):
+        self.step("alpha", STEP_NAME="A")
+        self.step("beta", STEP_NAME="B", STEP_DROP="stop")
+        self.step("gamma", STEP_NAME="C", STEP_FAIL="1")
+        self.step("reply")
+        flow = self.flow("Sequence", "chain", {
+            "steps": [service("alpha"), service("beta"),
+                      {**service("gamma"), "delivery": {"retry": 3, "backoffPolicy": "linear", "backoffDelay": "PT0.1S"}}],
+            "reply": service("reply")})
+        self.assertEqual(flow["status"]["address"]["url"],
+                         "http://chain-kn-sequence-0-kn-channel.default.svc.cluster.local")
+        host = "chain-kn-sequence-0-kn-channel.default.svc.cluster.local"
+        self.assertEqual(self.send(host, "1", "x"), 202)
+        eventually("the end has it", lambda: ("1-A-B-C", "demo", "xABC") in self.seen("reply"), 30)
+        self.assertEqual(self.ids("gamma"), ["1-A-B", "1-A-B"])  # tried again, and no other step was
+        self.assertEqual((self.ids("alpha"), self.ids("beta")), (["1"], ["1-A"]))
+        # A step that answers with nothing ends the flow of that event.
+        self.send(host, "2", "stop")
+        self.send(host, "3", "y")
+        eventually("the third came", lambda: ("3-A-B-C", "demo", "yABC") in self.seen("reply"), 30)
+        self.assertEqual(sorted(self.ids("reply")), ["1-A-B-C", "3-A-B-C"])
+        # Deleted and made again: nothing comes twice.
+        self.wick.api("DELETE", FLOWS + "/sequences/chain")
+        eventually("its channels are gone", lambda: self.send(host, "gone") == 404, 20)
+        self.flow("Sequence", "chain", {"steps": [service("alpha")], "reply": service("reply")})
+        self.send(host, "4", "z")
+        eventually("the new one works", lambda: ("4-A", "demo", "zA") in self.seen("reply"), 30)
+        self.assertEqual(len(self.ids("reply")), 3)
+
+    def test_a_parallel_sends_each_event_into_every_branch_whose_filter_answers(self):
+        self.step("filter", STEP_NAME="F", STEP_DROP="no")
+        self.step("left", STEP_NAME="L")
+        self.step("right", STEP_NAME="R")
+        self.step("own")
+        self.step("common")
+        self.flow("Parallel", "split", {
+            "branches": [{"filter": service("filter"), "subscriber": service("left"), "reply": service("own")},
+                         {"subscriber": service("right")}],
+            "reply": service("common")})
+        host = "split-kn-parallel-kn-channel.default.svc.cluster.local"
+        self.send(host, "1", "yes")
+        self.send(host, "2", "no")
+        eventually("both went through the branch without a filter", lambda: sorted(self.seen("common")) == [
+            ("1-R", "demo", "yesR"), ("2-R", "demo", "noR")], 30)
+        eventually("one passed the filter", lambda: self.seen("own") == [("1-F-L", "demo", "yesFL")], 30)
+        self.assertEqual(sorted(self.ids("filter")), ["1", "2"])
+
 
 if __name__ == "__main__":
     main()
