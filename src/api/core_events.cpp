@@ -14,6 +14,8 @@ namespace json = boost::json;
 
 namespace {
 
+constexpr auto start_limit = std::chrono::minutes(1);
+
 json::object schema() {
   const json::object text{{"type", "string"}};
   const json::object open{{"type", "object"}, {"x-kubernetes-preserve-unknown-fields", true}};
@@ -34,15 +36,14 @@ json::object schema() {
             {"reportingComponent", text}}}};
 }
 
-bool is_told_of(const model::Kind& kind) {
-  return kind.group == "serving.knative.dev" || kind.group == "eventing.knative.dev";
-}
+bool is_told_of(const model::Kind& kind) { return kind.group.ends_with(".knative.dev"); }
 
 std::string_view component_of(const model::Kind& kind) {
   if (&kind == &model::service_kind()) return "service-controller";
   if (&kind == &model::configuration_kind()) return "configuration-controller";
   if (&kind == &model::revision_kind()) return "revision-controller";
   if (&kind == &model::route_kind()) return "route-controller";
+  if (&kind == &model::ping_source_kind()) return "pingsource-controller";
   return "eventing-controller";
 }
 
@@ -73,9 +74,11 @@ const model::Kind& core_event_kind() {
 CoreEvents::CoreEvents(store::Objects& objects, Clock& clock) : objects_(objects), clock_(clock) {
   for (const auto& kind : model::kinds())
     if (kind.stored && is_told_of(kind))
-      for (const auto& object : objects_.list(kind.resource()))
+      for (const auto& object : objects_.list(kind.resource())) {
         before_[{kind.resource(), model::text_at(*object, {"metadata", "namespace"}),
                  model::text_at(*object, {"metadata", "name"})}] = seen_in(*object);
+        tell_missed_at_start(kind, *object);
+      }
   subscription_ = objects_.subscribe([this](const store::Change& change) { on_change(change); });
 }
 
@@ -108,7 +111,8 @@ void CoreEvents::on_change(const store::Change& change) {
 
 CoreEvents::Seen CoreEvents::seen_in(const json::object& object) {
   return {.ready = model::find_condition(object, "Ready").status,
-          .latest_ready = model::text_at(object, {"status", "latestReadyRevisionName"})};
+          .latest_ready = model::text_at(object, {"status", "latestReadyRevisionName"}),
+          .missed = model::find_condition(object, "TicksMissed").message};
 }
 
 /// Its controller says that it made it.
@@ -128,12 +132,21 @@ void CoreEvents::on_created(const model::Kind& kind, const json::object& object)
          fmt::format("Created {} \"{}\"", kind.kind, model::text_at(object, {"metadata", "name"})));
 }
 
+/// Sources find what they missed as they start, which is before anybody can be told.
+void CoreEvents::tell_missed_at_start(const model::Kind& kind, const json::object& object) {
+  const auto missed = model::find_condition(object, "TicksMissed");
+  const auto since = parse_rfc3339(missed.last_transition);
+  if (since && clock_.wall() - *since < start_limit) tell(kind, object, "Warning", missed.reason, missed.message);
+}
+
 void CoreEvents::on_modified(const model::Kind& kind, const Seen& before, const json::object& after) {
   const auto is = model::find_condition(after, "Ready");
   const auto latest = model::text_at(after, {"status", "latestReadyRevisionName"});
   const bool is_configuration = &kind == &model::configuration_kind();
   if (is_configuration && !latest.empty() && latest != before.latest_ready)
     tell(kind, after, "Normal", "LatestReadyUpdate", fmt::format("LatestReadyRevisionName updated to \"{}\"", latest));
+  if (const auto missed = model::find_condition(after, "TicksMissed"); missed.message != before.missed)
+    tell(kind, after, "Warning", missed.reason, missed.message);
   if (before.ready == is.status) return;
   if (is.status == model::Truth::yes && &kind == &model::revision_kind())
     tell(kind, after, "Normal", "RevisionReady", "Revision becomes ready upon all resources being ready");

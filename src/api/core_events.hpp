@@ -32,9 +32,11 @@ class CoreEvents {
   struct Seen {
     model::Truth ready = model::Truth::unknown;
     std::string latest_ready;
+    std::string missed;  // ticks of a PingSource
   };
 
   void on_change(const store::Change& change);
+  void tell_missed_at_start(const model::Kind& kind, const boost::json::object& object);
   void on_created(const model::Kind& kind, const boost::json::object& object);
   void on_modified(const model::Kind& kind, const Seen& before, const boost::json::object& after);
   void tell(const model::Kind& kind, const boost::json::object& about, std::string_view type, std::string_view reason,

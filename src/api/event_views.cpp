@@ -81,6 +81,14 @@ std::string to_line(const eventing::EventRecord& record) {
 awaitable<bool> broker_exists(const Doors& doors, http::Exchange& exchange, const std::string& name_space,
                               const std::string& name) {
   if (doors.objects.find({model::broker_kind().resource(), name_space, name})) co_return true;
+  // A channel is a stream like a broker: "channels/NAME", whatever made it.
+  if (constexpr std::string_view channels = "channels/"; name.starts_with(channels)) {
+    const auto channel = name.substr(channels.size());
+    if (doors.objects.find({model::in_memory_channel_kind().resource(), name_space, channel})) co_return true;
+    co_await respond_error(exchange, Error(Errc::not_found, "not found"),
+                           Subject::of(model::in_memory_channel_kind(), channel));
+    co_return false;
+  }
   if (name == "default" && is_dns_label(name_space)) {
     auto made = co_await doors.control.ensure_namespace(name_space);
     if (made) made = co_await doors.control.ensure_broker(name_space, name);

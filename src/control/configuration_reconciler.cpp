@@ -161,6 +161,9 @@ awaitable<void> collect_old(World& world, const json::object& configuration, con
 awaitable<Result<void>> reconcile_configuration(World& world, ObjectKey key) {
   auto configuration = world.objects().find(key);
   if (!configuration) co_return Result<void>();
+  auto bound = co_await bind_sink(world, model::configuration_kind(), key, configuration);
+  if (!bound) co_return fail(std::move(bound.error()).within("sink binding"));
+  if (*bound) co_return Result<void>();
   auto ranged = co_await with_id_range(world, key, configuration);
   if (!ranged) co_return fail(std::move(ranged.error()));
   configuration = *ranged;

@@ -56,6 +56,8 @@ class Control::Impl {
         revisions_(world_),
         routes_(world_),
         build_runs_(world_),
+        pings_(world_),
+        api_server_sources_(world_),
         queue_(collaborators.executor, collaborators.clock, {options.retry_first, options.retry_max},
                [this](ObjectKey key) { return reconcile(std::move(key)); }),
         tasks_(collaborators.executor) {}
@@ -74,8 +76,8 @@ class Control::Impl {
     });
     // Brokers, channels and triggers first and at once: an event that comes with the first connection finds its
     // triggers.
-    for (const auto* kind :
-         {&model::broker_kind(), &model::in_memory_channel_kind(), &model::trigger_kind(), &model::subscription_kind()})
+    for (const auto* kind : {&model::broker_kind(), &model::in_memory_channel_kind(), &model::trigger_kind(),
+                             &model::subscription_kind(), &model::ping_source_kind(), &model::api_server_source_kind()})
       for (const auto& object : world_.objects().list(kind->resource())) {
         auto done = co_await reconcile(key_of(*kind, *object));
         if (!done) log::warn("not in force yet", {{"name", name_of(*object)}, {"error", done.error().what()}});
@@ -92,6 +94,8 @@ class Control::Impl {
     subscription_ = {};
     world_.with.serving.on_change({});
     co_await queue_.stop();
+    co_await pings_.stop();
+    co_await api_server_sources_.stop();
     co_await build_runs_.stop();
     co_await tasks_.stop();
   }
@@ -139,6 +143,9 @@ class Control::Impl {
     if (kind == &model::subscription_kind()) return reconcile_subscription(world_, std::move(key));
     if (kind == &model::sequence_kind() || kind == &model::parallel_kind())
       return reconcile_flow(world_, *kind, std::move(key));
+    if (kind == &model::ping_source_kind()) return pings_.reconcile(std::move(key));
+    if (kind == &model::api_server_source_kind()) return api_server_sources_.reconcile(std::move(key));
+    if (kind == &model::sink_binding_kind()) return reconcile_sink_binding(world_, std::move(key));
     if (kind == &model::build_run_kind()) return build_runs_.reconcile(std::move(key));
     if (is_kept_only(*kind)) return reconcile_kept(world_, *kind, std::move(key));
     return nothing();
@@ -170,6 +177,7 @@ class Control::Impl {
       tasks_.spawn("cascade " + change.key.name, cascade(world_, *kind, change.object));
     }
     queue_.enqueue(change.key);
+    api_server_sources_.on_change(*kind, change);
     touch_dependents(*kind, change);
     if (kind == &model::secret_kind() || kind == &model::config_map_kind()) touch_readers(*kind, change.key);
   }
@@ -212,13 +220,26 @@ class Control::Impl {
                             model::text_at(*change.object, {"spec", "channel", "name"})));
     if (&kind == &model::in_memory_channel_kind())
       queue_.enqueue(key_of(model::channel_kind(), key.name_space, key.name));
+    if (&kind == &model::sink_binding_kind())
+      for (const auto* subject_kind : {&model::service_kind(), &model::configuration_kind()})
+        touch(*subject_kind, [&](const json::object& subject) {
+          return is_bound_by(subject, key.name) || binds(*change.object, *subject_kind, subject);
+        });
+    if (&kind == &model::configuration_kind())
+      touch(model::sink_binding_kind(),
+            [&](const json::object& binding) { return binds(binding, kind, *change.object); });
+    if (&kind == &model::namespace_kind() && change.type != store::Change::Type::modified)
+      for (const auto& source : world_.objects().list(model::api_server_source_kind().resource()))
+        if (model::find_value(*source, {"spec", "namespaceSelector"}))
+          queue_.enqueue(key_of(model::api_server_source_kind(), *source));
     if (!model::is_addressable(kind)) return;
     const auto named = [&](const json::object& object) {
       const auto* spec = object.if_contains("spec");
       return spec && names(*spec, kind.kind, key.name);
     };
     for (const auto* other : {&model::trigger_kind(), &model::subscription_kind(), &model::broker_kind(),
-                              &model::in_memory_channel_kind(), &model::channel_kind()})
+                              &model::in_memory_channel_kind(), &model::channel_kind(), &model::ping_source_kind(),
+                              &model::sink_binding_kind(), &model::api_server_source_kind()})
       touch(*other, named);
   }
 
@@ -298,6 +319,8 @@ class Control::Impl {
   RevisionReconciler revisions_;
   RouteReconciler routes_;
   BuildRunReconciler build_runs_;
+  PingSources pings_;
+  ApiServerSources api_server_sources_;
   WorkQueue queue_;
   std::map<ObjectKey, TimePoint> later_;  // bounded by the objects there are
   store::Objects::Subscription subscription_;

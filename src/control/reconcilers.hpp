@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "control/rollout.hpp"
@@ -114,6 +115,59 @@ class BuildRunReconciler {
   Slots slots_;
   std::map<ObjectKey, std::shared_ptr<Run>> runs_;
 };
+
+struct SourceSink;
+
+/// PingSource → its events, each at its time.
+class PingSources {
+ public:
+  explicit PingSources(World& world);
+  ~PingSources();
+  awaitable<Result<void>> reconcile(ObjectKey key);
+  awaitable<void> stop();
+
+ private:
+  struct Running;
+  awaitable<Result<void>> run_as_told(ObjectKey key, const json::object& source, const SourceSink& sink,
+                                      model::Conditions& conditions);
+  awaitable<void> end(ObjectKey key);
+  awaitable<void> run(std::shared_ptr<Running> running, WallTime last);
+  awaitable<bool> send(std::shared_ptr<Running> running, WallTime tick);
+  awaitable<WallTime> give_up(std::shared_ptr<Running> running, WallTime first);
+
+  World& world_;
+  std::map<ObjectKey, std::shared_ptr<Running>> running_;
+  std::set<std::string> known_;  // uids that ticked since the start
+};
+
+/// ApiServerSource → an event for each change of the objects it watches.
+class ApiServerSources {
+ public:
+  explicit ApiServerSources(World& world);
+  ~ApiServerSources();
+  awaitable<Result<void>> reconcile(ObjectKey key);
+  void on_change(const model::Kind& kind, const store::Change& change);
+  awaitable<void> stop();
+
+ private:
+  struct Watching;
+  std::set<std::string> namespaces_of(const json::object& source) const;
+  std::shared_ptr<Watching> read(const json::object& source, model::Conditions& conditions);
+  awaitable<void> end(ObjectKey key);
+  awaitable<void> send_waiting(std::shared_ptr<Watching> watching);
+
+  World& world_;
+  std::map<ObjectKey, std::shared_ptr<Watching>> watching_;
+};
+
+awaitable<Result<void>> reconcile_sink_binding(World& world, ObjectKey key);
+/// True when the binding's subject is this object, by name or by its labels.
+bool binds(const json::object& binding, const model::Kind& kind, const json::object& subject);
+/// True when it has the variables of that binding.
+bool is_bound_by(const json::object& subject, std::string_view binding);
+/// Brings a Service's or Configuration's containers to what SinkBindings say. True when that changed it: its reconciler
+/// is then called anew.
+awaitable<Result<bool>> bind_sink(World& world, const model::Kind& kind, ObjectKey key, ObjectValue subject);
 
 /// Removes what belongs to an object that is gone: children by ownerReferences, everything in a namespace.
 awaitable<void> cascade(World& world, const model::Kind& kind, ObjectValue gone);

@@ -129,6 +129,9 @@ bool is_not_owned(const Error& error) {
 awaitable<Result<void>> reconcile_service(World& world, ObjectKey key) {
   const auto service = world.objects().find(key);
   if (!service) co_return Result<void>();
+  auto bound = co_await bind_sink(world, model::service_kind(), key, service);
+  if (!bound) co_return fail(std::move(bound.error()).within("sink binding"));
+  if (*bound) co_return Result<void>();
 
   auto configuration =
       co_await ensure_child(world, model::configuration_kind(), key_of(model::configuration_kind(), *service),

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <openssl/evp.h>
 
+#include <algorithm>
 #include <stdexcept>
 
 #include "wick/base/text.hpp"
@@ -113,6 +114,35 @@ std::string md5_hex(std::string_view text) {
 }
 
 }  // namespace
+
+namespace {
+
+bool holds(const json::object& expression, const model::TextMap& labels) {
+  const auto label = labels.find(model::text_at(expression, {"key"}));
+  const auto method = model::text_at(expression, {"operator"});
+  if (method == "Exists") return label != labels.end();
+  if (method == "DoesNotExist") return label == labels.end();
+  const auto* values = expression.if_contains("values");
+  const bool listed = label != labels.end() && values && values->is_array() &&
+                      std::ranges::any_of(values->get_array(), [&](const json::value& value) {
+                        return value.is_string() && value.get_string() == label->second;
+                      });
+  return method == "In" ? listed : method == "NotIn" && !listed;
+}
+
+}  // namespace
+
+bool selects(const json::object& selector, const model::TextMap& labels) {
+  if (const auto* wanted = selector.if_contains("matchLabels"); wanted && wanted->is_object())
+    for (const auto& [name, value] : wanted->get_object()) {
+      const auto label = labels.find(name);
+      if (label == labels.end() || !value.is_string() || value.get_string() != label->second) return false;
+    }
+  if (const auto* expressions = selector.if_contains("matchExpressions"); expressions && expressions->is_array())
+    for (const auto& expression : expressions->get_array())
+      if (!expression.is_object() || !holds(expression.get_object(), labels)) return false;
+  return true;
+}
 
 std::string child_name(const std::string& parent, std::string_view suffix) {
   constexpr std::size_t longest = 63;  // a DNS label

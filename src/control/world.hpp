@@ -58,6 +58,10 @@ bool is_owned(World& world, const json::object& object);
 awaitable<Result<ObjectValue>> ensure_child(World& world, const model::Kind& kind, ObjectKey key, json::object object,
                                             std::initializer_list<std::string_view> kept = {});
 
+/// A LabelSelector: matchLabels, and matchExpressions with In, NotIn, Exists and DoesNotExist. An unknown operator
+/// selects nothing.
+bool selects(const json::object& selector, const model::TextMap& labels);
+
 /// The name of what belongs to `parent`: with `suffix` after it; past 63 characters the parent's name is cut and
 /// followed by its MD5 (Knative's kmeta.ChildName).
 std::string child_name(const std::string& parent, std::string_view suffix);

@@ -1,10 +1,13 @@
 #include "wick/eventing/eventing.hpp"
 
+#include <fmt/format.h>
+
 #include "dispatcher.hpp"
 #include "explain.hpp"
 #include "ingress.hpp"
 #include "journal.hpp"
 #include "log.hpp"
+#include "wick/base/text.hpp"
 
 namespace wick::eventing {
 
@@ -51,6 +54,26 @@ void Eventing::remove_trigger(const std::string& name_space, const std::string& 
 std::string channel_stream(std::string_view channel) { return "channels/" + std::string(channel); }
 std::string subscription_trigger(std::string_view subscription) { return "subscriptions/" + std::string(subscription); }
 std::string reply_stream(std::string_view subscription) { return "replies/" + std::string(subscription); }
+
+std::string source_stream(std::string_view kind, std::string_view source) {
+  return fmt::format("sources/{}/{}", to_lower(kind), source);
+}
+
+awaitable<Result<void>> Eventing::emit(std::string stream, CloudEvent event, std::optional<SourceMark> mark) {
+  return impl_->ingress.emit(std::move(stream), std::move(event), std::move(mark));
+}
+
+awaitable<Result<void>> Eventing::set_mark(SourceMark mark) {
+  auto work = Log::put_mark(std::move(mark.source), mark.at);
+  co_return co_await impl_->database.write(std::move(work));
+}
+
+std::optional<WallTime> Eventing::mark_of(const std::string& source) const { return impl_->log.mark_of(source); }
+
+awaitable<Result<void>> Eventing::forget_mark(std::string source) {
+  auto work = Log::remove_mark(std::move(source));
+  co_return co_await impl_->database.write(std::move(work));
+}
 
 awaitable<bool> Eventing::await_trigger(std::string name_space, std::string name, milliseconds limit) {
   return impl_->dispatcher.await_trigger(name_space + "/" + name, limit);

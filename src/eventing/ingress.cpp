@@ -146,6 +146,20 @@ awaitable<Ingress::Answer> Ingress::accept(std::string broker, const http::Field
   co_return Answer{};
 }
 
+awaitable<Result<void>> Ingress::emit(std::string stream, CloudEvent event, std::optional<SourceMark> mark) {
+  if (auto valid = validate(event); !valid) co_return valid;
+  if (!dispatcher_.has_broker(stream))
+    co_return fail(Errc::not_found, fmt::format("there is no broker or channel {}", printable(stream)));
+  if (dispatcher_.backlog_is_full(stream))
+    co_return fail(Errc::overloaded, "too many events wait for a trigger that does not keep up");
+  StoredEvent stored{.broker = std::move(stream), .received = clock_.wall(), .event = std::move(event)};
+  admit(stored.event, stored.received);  // it has its whole loop budget yet
+  Log::Work with = mark ? Log::put_mark(std::move(mark->source), mark->at) : Log::Work();
+  std::vector<StoredEvent> events;
+  events.push_back(std::move(stored));
+  co_return co_await log_.append(std::move(events), std::move(with));
+}
+
 /// Made when the first event comes after the start: from what the log's tail holds of the window's time.
 DedupWindow& Ingress::window_of(const std::string& broker, std::chrono::seconds length) {
   const auto [found, fresh] = windows_.try_emplace(broker, length);

@@ -21,6 +21,7 @@ class Ingress {
   awaitable<void> handle(http::Exchange& exchange);
   /// nullopt when the request names no stream that is there.
   awaitable<std::optional<http::Response>> accept(http::Request request);
+  awaitable<Result<void>> emit(std::string stream, CloudEvent event, std::optional<SourceMark> mark);
 
  private:
   /// What is answered; an empty text has no body.

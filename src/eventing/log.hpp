@@ -7,6 +7,7 @@
 //                  dead: nobody took it, kept until it is redriven or purged
 //   attempt        what came of each attempt of deliveries that failed at least once
 //   replay         a bounded stretch of the log that a trigger gets again
+//   source_mark    how far a source is that knows times rather than positions
 //
 // A delivery that succeeds writes nothing of its own: its position leaves the trigger's open ones, and the next save
 // says so. Losing that save delivers again.
@@ -145,6 +146,9 @@ class Log {
   Work note(AttemptRow row) const;
   Work erase(std::string trigger, Position position) const;
   Work save(std::vector<TriggerState> states) const;
+  std::optional<WallTime> mark_of(const std::string& source);
+  static Work put_mark(std::string source, WallTime at);
+  static Work remove_mark(std::string source);
   static Work put_replay(std::string trigger, Position next, Position last);  // next > last: it is done
   static Work purge(std::string trigger, std::optional<Position> position, std::shared_ptr<int> count);
   static Work redrive(std::string trigger, std::optional<Position> position, WallTime now, std::shared_ptr<int> count);

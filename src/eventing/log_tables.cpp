@@ -147,7 +147,10 @@ CREATE TABLE replay(
   last INTEGER NOT NULL
 ) WITHOUT ROWID;
 )sql";
-  return {first, second};
+  constexpr std::string_view third = R"sql(
+CREATE TABLE source_mark(source TEXT PRIMARY KEY, at INTEGER NOT NULL) WITHOUT ROWID;
+)sql";
+  return {first, second, third};
 }
 
 // Reading
@@ -356,6 +359,25 @@ Log::Work Log::save(std::vector<TriggerState> states) const {
           .bind_blob(packed(state.open))
           .bind(state.trigger)
           .run();
+  };
+}
+
+std::optional<WallTime> Log::mark_of(const std::string& source) {
+  Statement query(database_.reader(), "SELECT at FROM source_mark WHERE source = ?");
+  query.bind(source);
+  return query.step() ? std::optional(from_microseconds(query.integer(0))) : std::nullopt;
+}
+
+Log::Work Log::put_mark(std::string source, WallTime at) {
+  return [source = std::move(source), at](sqlite3* connection) {
+    Statement statement(connection, "INSERT OR REPLACE INTO source_mark VALUES(?,?)");
+    statement.bind(source).bind(to_microseconds(at)).run();
+  };
+}
+
+Log::Work Log::remove_mark(std::string source) {
+  return [source = std::move(source)](sqlite3* connection) {
+    Statement(connection, "DELETE FROM source_mark WHERE source = ?").bind(source).run();
   };
 }
 

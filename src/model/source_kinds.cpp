@@ -3,7 +3,7 @@
 
 #include <boost/json/parse.hpp>
 
-#include "model/cron.hpp"
+#include "wick/model/cron.hpp"
 #include "model/immutable.hpp"
 #include "model/kinds.hpp"
 #include "model/schema.hpp"

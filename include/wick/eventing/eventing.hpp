@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "wick/base/metrics.hpp"
+#include "wick/eventing/cloud_event.hpp"
 #include "wick/eventing/filter.hpp"
 #include "wick/http/handler.hpp"
 #include "wick/os/clock.hpp"
@@ -83,6 +84,15 @@ std::string channel_stream(std::string_view channel);             // "channels/N
 std::string subscription_trigger(std::string_view subscription);  // "subscriptions/NAME"
 /// The stream and the trigger by which a subscription's answers reach a destination that is no stream of ours.
 std::string reply_stream(std::string_view subscription);  // "replies/NAME"
+
+/// Of what a source sends to a destination that is no stream of ours: "sources/KIND/NAME".
+std::string source_stream(std::string_view kind, std::string_view source);
+
+/// How far a source is, kept in the log with what it sent: after a crash it sends nothing twice.
+struct SourceMark {
+  std::string source;  // its uid
+  WallTime at{};
+};
 
 /// Reaches a destination; `app` gives one that knows `serving`. The request is complete but for routing.
 using Deliver = std::function<awaitable<Result<http::Response>>(Destination, http::Request, milliseconds limit)>;
@@ -156,6 +166,13 @@ class Eventing {
   /// The last `count` records of a broker, then each new one until cancelled or `on_record` returns false.
   awaitable<void> tail(std::string name_space, std::string broker, std::size_t count,
                        std::function<bool(const EventRecord&)> on_record);
+  /// Stores an event in a stream ("namespace/name") as if it had come to the ingress, and the mark with it in the same
+  /// transaction. Errors: not_found (no such stream); invalid; overloaded; what the disk says.
+  awaitable<Result<void>> emit(std::string stream, CloudEvent event, std::optional<SourceMark> mark = {});
+  awaitable<Result<void>> set_mark(SourceMark mark);
+  std::optional<WallTime> mark_of(const std::string& source) const;
+  awaitable<Result<void>> forget_mark(std::string source);
+
   /// Called once when the log takes no more writes (a failed sync: nobody knows what is on disk). Nothing is
   /// acknowledged from then on; what was is there when the log is opened again, so the process should end.
   void on_broken_disk(std::function<void()> callback);

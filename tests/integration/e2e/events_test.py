@@ -1,6 +1,9 @@
 """Channels, flows and sources against real containers: what goes in comes out at the other end, once, and across a crash."""
+import contextlib
 import http.client
 import json
+import os
+import sqlite3
 
 from fixture import TOP, DaemonTest, eventually, main
 
@@ -19,7 +22,11 @@ def channel(name):
 
 class Events(DaemonTest):
     def setUp(self):
-        for path in (FLOWS + "/sequences", FLOWS + "/parallels", MESSAGING + "/subscriptions", MESSAGING + "/channels",
+        self.clear()
+        self.addCleanup(self.clear)
+
+    def clear(self):
+        for path in (SOURCES + "/pingsources", SOURCES + "/sinkbindings", SOURCES + "/apiserversources", FLOWS + "/sequences", FLOWS + "/parallels", MESSAGING + "/subscriptions", MESSAGING + "/channels",
                      MESSAGING + "/inmemorychannels"):
             self.wick.api("DELETE", path)
         eventually("nothing of an earlier test is left", lambda: not json.loads(
@@ -196,6 +203,68 @@ class Events(DaemonTest):
             ("1-R", "demo", "yesR"), ("2-R", "demo", "noR")], 30)
         eventually("one passed the filter", lambda: self.seen("own") == [("1-F-L", "demo", "yesFL")], 30)
         self.assertEqual(sorted(self.ids("filter")), ["1", "2"])
+
+    def source(self, kind, name, spec, annotations=None):
+        plural = f"{SOURCES}/{kind.lower()}s"
+        self.apply(plural, "sources.knative.dev/v1", kind, name, spec, annotations)
+        return self.ready(plural, name)
+
+    def test_a_ping_source_sends_to_a_service_or_a_channel_and_tells_of_the_ticks_it_missed(self):
+        self.step("pinged")
+        self.messaging("Channel", "pings", {})
+        self.subscription("pings", "pings", subscriber=service("pinged"))
+        self.ready(MESSAGING + "/subscriptions", "pings")
+        self.source("PingSource", "direct", {"schedule": "* * * * * *", "data": "direct", "contentType": "text/plain",
+                                             "sink": service("pinged")})
+        self.source("PingSource", "through", {"schedule": "* * * * * *", "data": "through", "sink": channel("pings")})
+        eventually("both ways", lambda: {"direct", "through"} <= {body for _, _, body in self.seen("pinged")}, 30)
+        self.assertEqual({kind for _, kind, _ in self.seen("pinged")}, {"dev.knative.sources.ping"})
+        ids = self.ids("pinged")
+        self.assertEqual(len(ids), len(set(ids)))
+        # Stopped for longer than a tick may be late, by a clock that was: the mark is put back.
+        self.source("PingSource", "direct", {"schedule": "* * * * * *", "data": "direct", "sink": service("pinged")},
+                    {"wick.dev/missed-ticks": "one"})
+        uid = json.loads(self.wick.api("GET", SOURCES + "/pingsources/direct")[1])["metadata"]["uid"]
+        self.wick.stop()
+        with contextlib.closing(sqlite3.connect(os.path.join(self.wick.state, "front/events.db"))) as log:
+            log.execute("UPDATE source_mark SET at = at - 100 * 1000000 WHERE source = ?", (uid,))
+            log.commit()
+        self.wick.start()
+
+        def told():
+            events = json.loads(self.wick.api("GET", "/api/v1/namespaces/default/events")[1])["items"]
+            return [e for e in events if e["reason"] == "TicksMissed" and e["involvedObject"]["name"] == "direct"]
+        self.assertIn("one event was sent for all", eventually("an Event tells", told, 30)[0]["message"])
+
+    def test_a_sink_binding_tells_a_service_where_its_events_go(self):
+        self.step("told")
+        self.step("receiver")
+        self.messaging("Channel", "bound", {})
+        self.subscription("bound", "bound", subscriber=service("receiver"))
+        self.source("SinkBinding", "tell", {
+            "subject": {"apiVersion": "serving.knative.dev/v1", "kind": "Service", "name": "told", "namespace": "default"},
+            "sink": channel("bound"), "ceOverrides": {"extensions": {"team": "blue"}}})
+        url = b"http://bound-kn-channel.default.svc.cluster.local"
+        eventually("the new revision has K_SINK", lambda: self.wick.request("told", "/env/K_SINK")[1] == url, 30)
+        self.assertEqual(json.loads(self.wick.request("told", "/env/K_CE_OVERRIDES")[1]), {"extensions": {"team": "blue"}})
+        self.assertEqual(self.wick.request("told", "/send/" + url.decode()[len("http://"):] + "/")[1], b"202\n")
+        eventually("it came", lambda: self.ids("receiver") == ["from-inside"], 30)
+        self.wick.api("DELETE", SOURCES + "/sinkbindings/tell")
+        eventually("it is taken back", lambda: self.wick.request("told", "/env/K_SINK")[1] == b"", 30)
+
+    def test_an_api_server_source_tells_of_changes(self):
+        self.step("watcher")
+        self.source("ApiServerSource", "watch", {
+            "mode": "Resource", "resources": [{"apiVersion": "v1", "kind": "ConfigMap"}], "sink": service("watcher")})
+        maps = "/api/v1/namespaces/default/configmaps"
+        for method, path, body in (("POST", maps, {"data": {"a": "b"}}), ("PUT", maps + "/m", {"data": {"a": "c"}}),
+                                   ("DELETE", maps + "/m", None)):
+            if body:
+                body = json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"}, **body})
+            self.assertIn(self.wick.api(method, path, body, {"Content-Type": "application/json"})[0], (200, 201))
+        prefix = "dev.knative.apiserver.resource."
+        eventually("all three", lambda: [kind for _, kind, _ in self.seen("watcher")] == [
+            prefix + "add", prefix + "update", prefix + "delete"], 30)
 
 
 if __name__ == "__main__":
