@@ -3,11 +3,11 @@
 
 #include <boost/json/parse.hpp>
 
-#include "wick/model/cron.hpp"
 #include "model/immutable.hpp"
 #include "model/kinds.hpp"
 #include "model/schema.hpp"
 #include "wick/base/text.hpp"
+#include "wick/model/cron.hpp"
 #include "wick/model/metadata.hpp"
 
 namespace wick::model {

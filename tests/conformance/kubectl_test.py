@@ -316,6 +316,46 @@ data: {a: "2"}
             shown = self.kubectl("get", kind, name, "-o", "yaml")
             self.assertIn(f"{name}", self.kubectl("replace", "--validate=strict", "-f", "-", stdin=shown))
 
+    def test_channels_flows_and_sources_round_trip(self):
+        """Applied, ready, applied again unchanged, given back as shown, exported without what they made, deleted."""
+        self.kubectl("apply", "-f", "-", stdin=self.manifest("worker"))
+        self.kubectl("wait", "--for=condition=Ready", "ksvc/worker", "--timeout=60s")
+        worker = "{ref: {apiVersion: serving.knative.dev/v1, kind: Service, name: worker}}"
+        channel = "{ref: {apiVersion: messaging.knative.dev/v1, kind: Channel, name: pipe}}"
+        specs = {
+            ("messaging.knative.dev/v1", "InMemoryChannel", "memory"): "{delivery: {retry: 3}}",
+            ("messaging.knative.dev/v1", "Channel", "pipe"): "{}",
+            ("messaging.knative.dev/v1", "Subscription", "pipe"): f"""{{channel: {{apiVersion: messaging.knative.dev/v1, kind: Channel,
+                name: pipe}}, subscriber: {worker}, delivery: {{retry: 2, backoffPolicy: linear, backoffDelay: PT1S}}}}""",
+            ("flows.knative.dev/v1", "Sequence", "chain"): f"{{steps: [{worker}, {worker}], reply: {channel}}}",
+            ("flows.knative.dev/v1", "Parallel", "split"): f"{{branches: [{{filter: {worker}, subscriber: {worker}}}], reply: {channel}}}",
+            ("sources.knative.dev/v1", "PingSource", "ping"): f"{{schedule: '@hourly', timezone: Europe/Berlin, data: hello, sink: {channel}}}",
+            ("sources.knative.dev/v1", "SinkBinding", "binding"): f"""{{subject: {{apiVersion: serving.knative.dev/v1, kind: Service,
+                name: worker}}, sink: {channel}}}""",
+            ("sources.knative.dev/v1", "ApiServerSource", "changes"): f"""{{mode: Resource, resources: [{{apiVersion: v1, kind: ConfigMap}}],
+                sink: {channel}}}"""}
+        manifest = "---\n".join(f"apiVersion: {version}\nkind: {kind}\nmetadata: {{name: {name}}}\nspec: {spec}\n"
+                                for (version, kind, name), spec in specs.items())
+        self.assertEqual(self.kubectl("apply", "-f", "-", stdin=manifest).count(" created\n"), len(specs))
+        for (version, kind, name) in specs:
+            what = f"{kind.lower()}s.{version.split('/')[0]}/{name}"
+            self.kubectl("wait", "--for=condition=Ready", what, "--timeout=60s")
+            self.assertIn("True", self.kubectl("get", what))
+            self.kubectl("describe", what)
+            shown = self.kubectl("get", what, "-o", "yaml")
+            self.assertIn(name, self.kubectl("replace", "--validate=strict", "-f", "-", stdin=shown))
+        again = self.kubectl("apply", "-f", "-", stdin=manifest)
+        self.assertEqual(again.count(" unchanged\n") + again.count(" configured\n"), len(specs), again)
+        exported = self.wick.cli("export").stdout
+        for (version, kind, name) in specs:
+            self.assertIn(f"kind: {kind}\n", exported)
+        self.assertNotIn("chain-kn-sequence-0", exported)
+        self.kubectl("delete", "-f", "-", stdin=manifest)
+        def left():
+            names = self.kubectl("get", "subscriptions.messaging.knative.dev,inmemorychannels", "-o", "name")
+            return "-kn-" in names or "/pipe" in names
+        eventually("what they made is gone", lambda: not left(), 20)
+
     def test_watching_shows_what_comes(self):
         watcher = subprocess.Popen([KUBECTL, "get", "ksvc", "-w"], stdout=subprocess.PIPE, text=True, env=self.environment())
         self.addCleanup(watcher.kill)

@@ -53,6 +53,9 @@ class CommandLine {
     add_images();
     add_traffic();
     add_events();
+    add_channels();
+    add_flows();
+    add_sources();
     add_access();
     add_rest();
   }
@@ -291,6 +294,104 @@ class CommandLine {
     out.add_flag("--finish", rollout->finish, "give the newest revision everything now")->excludes(abort);
   }
 
+  /// ls, show and rm of a group whose things are found by name.
+  void add_named(CLI::App& group, const char* thing, Outcome<void> (*list)(Session&),
+                 Outcome<void> (*show)(Session&, const std::string&),
+                 Outcome<void> (*remove)(Session&, const std::string&)) {
+    verb(group, "ls", fmt::format("List {}s", thing).c_str(), list);
+    for (const auto& [word, about, act] :
+         {std::tuple{"show", "Its parts and conditions", show}, {"rm", "Remove it", remove}}) {
+      auto name = std::make_shared<std::string>();
+      verb(group, word, about, [name, act](Session& session) { return act(session, *name); })
+          .add_option("name", *name, thing)
+          ->required();
+    }
+  }
+
+  static constexpr const char* destination_about =
+      "SERVICE, broker:NAME, channel:NAME, sequence:NAME, parallel:NAME or a URL";
+
+  void add_channels() {
+    auto& channel = *app_.add_subcommand("channel", "Channels: every event to every subscription");
+    channel.require_subcommand(1);
+    auto name = std::make_shared<std::string>();
+    verb(channel, "add", "Make a channel", [name](Session& session) { return add_channel(session, *name); })
+        .add_option("name", *name, "channel")
+        ->required();
+    auto subscribe = std::make_shared<SubscribeOptions>();
+    auto& subscribing = verb(channel, "subscribe", "Send a channel's events to a destination",
+                             [subscribe](Session& session) { return subscribe_channel(session, *subscribe); });
+    subscribing.add_option("name", subscribe->name, "subscription")->required();
+    subscribing.add_option("channel", subscribe->channel, "channel")->required();
+    subscribing.add_option("--to", subscribe->to, destination_about)->type_name("DESTINATION");
+    subscribing.add_option("--reply", subscribe->reply, "where the answers go (default: nowhere)")
+        ->type_name("DESTINATION");
+    subscribing.add_option("--retry", subscribe->retry, "attempts after the first (default: the channel's, else 0)")
+        ->check(CLI::Range(0, 1000));
+    subscribing.add_option("--dead-letter", subscribe->dead_letter, "gets what is not taken")->type_name("DESTINATION");
+    auto gone = std::make_shared<std::string>();
+    verb(channel, "unsubscribe", "Remove a subscription",
+         [gone](Session& session) { return unsubscribe_channel(session, *gone); })
+        .add_option("name", *gone, "subscription")
+        ->required();
+    add_named(channel, "channel", list_channels, describe_channel, remove_channel);
+  }
+
+  void add_flows() {
+    auto& flow = *app_.add_subcommand("flow", "Sequences and parallels of services");
+    flow.require_subcommand(1);
+    auto sequence = std::make_shared<FlowOptions>();
+    auto& chain = verb(flow, "sequence", "Services one after the other: the answer of one is the event of the next",
+                       [sequence](Session& session) { return add_sequence(session, *sequence); });
+    chain.add_option("name", sequence->name, "sequence")->required();
+    add_repeated(chain, "--step", sequence->parts, destination_about)->required()->type_name("DESTINATION");
+    chain.add_option("--reply", sequence->reply, "gets the last answer")->type_name("DESTINATION");
+    auto parallel = std::make_shared<FlowOptions>();
+    auto& branches = verb(flow, "parallel", "Every event into each branch",
+                          [parallel](Session& session) { return add_parallel(session, *parallel); });
+    branches.add_option("name", parallel->name, "parallel")->required();
+    add_repeated(branches, "--branch", parallel->parts,
+                 "what gets the events; a filter before it lets pass what it answers")
+        ->required()
+        ->type_name("[FILTER,]DESTINATION");
+    branches.add_option("--reply", parallel->reply, "gets the answers")->type_name("DESTINATION");
+    add_named(flow, "flow", list_flows, describe_flow, remove_flow);
+  }
+
+  void add_source_options(CLI::App& verb, SourceOptions& options) {
+    verb.add_option("name", options.name, "source")->required();
+    verb.add_option("--to", options.to, destination_about)->required()->type_name("DESTINATION");
+    add_repeated(verb, "--ext", options.extensions, "extension attribute of every event")->type_name("K=V");
+  }
+
+  void add_sources() {
+    auto& source = *app_.add_subcommand("source", "What sends events by itself");
+    source.require_subcommand(1);
+    auto ping = std::make_shared<PingOptions>();
+    auto& pinging =
+        verb(source, "ping", "An event on a schedule", [ping](Session& session) { return add_ping(session, *ping); });
+    add_source_options(pinging, ping->source);
+    pinging.add_option("--schedule", ping->schedule,
+                       "cron: five fields, or six with seconds first (default: every minute)");
+    pinging.add_option("--timezone", ping->zone, "IANA name (default: UTC)");
+    pinging.add_option("--data,-d", ping->data, "data; @FILE and @- read it");
+    pinging.add_option("--content-type", ping->content_type, "of the data (default: by what it is)");
+    auto binding = std::make_shared<BindingOptions>();
+    auto& bound = verb(source, "binding", "Tell a service where its events go: K_SINK",
+                       [binding](Session& session) { return add_binding(session, *binding); });
+    add_source_options(bound, binding->source);
+    bound.add_option("--service", binding->service, "service")->required();
+    auto changes = std::make_shared<ApiServerOptions>();
+    auto& watching = verb(source, "apiserver", "Changes of objects as events",
+                          [changes](Session& session) { return add_api_server_source(session, *changes); });
+    add_source_options(watching, changes->source);
+    add_repeated(watching, "--resource", changes->resources, "what to watch, e.g. Service:serving.knative.dev/v1")
+        ->required()
+        ->type_name("KIND:APIVERSION");
+    watching.add_flag("--whole", changes->whole, "send whole objects, not references to them");
+    add_named(source, "source", list_sources, describe_source, remove_source);
+  }
+
   void add_events() {
     auto& trigger = *app_.add_subcommand("trigger", "Which events go to which service");
     trigger.require_subcommand(1);
@@ -300,7 +401,7 @@ class CommandLine {
     adding.add_option("name", add->name, "trigger")->required();
     add_repeated(adding, "--filter", add->filters, "attribute that must match exactly; all of them must")
         ->type_name("K=V");
-    adding.add_option("--to", add->to, "service, or URL")->required()->type_name("SERVICE");
+    adding.add_option("--to", add->to, destination_about)->required()->type_name("SERVICE");
     adding.add_option("--broker", add->broker, "broker (default: default)")->type_name("NAME");
     verb(trigger, "ls", "List triggers", list_triggers);
     auto removed = std::make_shared<std::string>();
@@ -310,6 +411,11 @@ class CommandLine {
 
     auto& event = *app_.add_subcommand("event", "Send events and watch them");
     event.require_subcommand(1);
+    auto output = std::make_shared<std::string>("text");
+    verb(event, "graph", "Who sends what to whom, and how much",
+         [output](Session& session) { return show_event_graph(session, *output); })
+        .add_option("-o,--output", *output, "text, dot (Graphviz) or json")
+        ->check(CLI::IsMember({"text", "dot", "json"}));
     auto send = std::make_shared<SendOptions>();
     auto& sending = verb(event, "send", "Hand a CloudEvent to a broker",
                          [send](Session& session) { return send_event(session, *send); });

@@ -16,12 +16,18 @@ _wick() {{
     COMPREPLY=($(compgen -W "{0}" -- "$word"))
   elif [ "${{COMP_WORDS[1]}}" = trigger ] && [ "$COMP_CWORD" -eq 2 ]; then
     COMPREPLY=($(compgen -W "add ls rm" -- "$word"))
+  elif [ "${{COMP_WORDS[1]}}" = channel ] && [ "$COMP_CWORD" -eq 2 ]; then
+    COMPREPLY=($(compgen -W "add subscribe unsubscribe ls show rm" -- "$word"))
+  elif [ "${{COMP_WORDS[1]}}" = flow ] && [ "$COMP_CWORD" -eq 2 ]; then
+    COMPREPLY=($(compgen -W "sequence parallel ls show rm" -- "$word"))
+  elif [ "${{COMP_WORDS[1]}}" = source ] && [ "$COMP_CWORD" -eq 2 ]; then
+    COMPREPLY=($(compgen -W "ping binding apiserver ls show rm" -- "$word"))
   elif [ "${{COMP_WORDS[1]}}" = secret ] && [ "$COMP_CWORD" -eq 2 ]; then
     COMPREPLY=($(compgen -W "set ls rm" -- "$word"))
   elif [ "${{COMP_WORDS[1]}}" = image ] && [ "$COMP_CWORD" -eq 2 ]; then
     COMPREPLY=($(compgen -W "ls inspect rm save load prune" -- "$word"))
   elif [ "${{COMP_WORDS[1]}}" = event ] && [ "$COMP_CWORD" -eq 2 ]; then
-    COMPREPLY=($(compgen -W "send tail list retry replay" -- "$word"))
+    COMPREPLY=($(compgen -W "send tail list retry replay graph" -- "$word"))
   elif [ "${{COMP_WORDS[1]}}" = dlq ] && [ "$COMP_CWORD" -eq 2 ]; then
     COMPREPLY=($(compgen -W "ls retry purge" -- "$word"))
   elif [[ " {1} " = *" ${{COMP_WORDS[1]}} "* ]] && [[ $word != -* ]]; then
@@ -40,12 +46,18 @@ _wick() {{
     compadd {0}
   elif [[ $words[2] == trigger && CURRENT -eq 3 ]]; then
     compadd add ls rm
+  elif [[ $words[2] == channel && CURRENT -eq 3 ]]; then
+    compadd add subscribe unsubscribe ls show rm
+  elif [[ $words[2] == flow && CURRENT -eq 3 ]]; then
+    compadd sequence parallel ls show rm
+  elif [[ $words[2] == source && CURRENT -eq 3 ]]; then
+    compadd ping binding apiserver ls show rm
   elif [[ $words[2] == secret && CURRENT -eq 3 ]]; then
     compadd set ls rm
   elif [[ $words[2] == image && CURRENT -eq 3 ]]; then
     compadd ls inspect rm save load prune
   elif [[ $words[2] == event && CURRENT -eq 3 ]]; then
-    compadd send tail list retry replay
+    compadd send tail list retry replay graph
   elif [[ $words[2] == dlq && CURRENT -eq 3 ]]; then
     compadd ls retry purge
   elif [[ " {1} " == *" $words[2] "* ]]; then
@@ -63,7 +75,10 @@ complete -c wick -n "__fish_seen_subcommand_from {1}" -f -a "(wick __names 2>/de
 complete -c wick -n "__fish_seen_subcommand_from trigger" -f -a "add ls rm"
 complete -c wick -n "__fish_seen_subcommand_from secret" -f -a "set ls rm"
 complete -c wick -n "__fish_seen_subcommand_from image" -f -a "ls inspect rm save load prune"
-complete -c wick -n "__fish_seen_subcommand_from event" -f -a "send tail list retry replay"
+complete -c wick -n "__fish_seen_subcommand_from channel" -f -a "add subscribe unsubscribe ls show rm"
+complete -c wick -n "__fish_seen_subcommand_from flow" -f -a "sequence parallel ls show rm"
+complete -c wick -n "__fish_seen_subcommand_from source" -f -a "ping binding apiserver ls show rm"
+complete -c wick -n "__fish_seen_subcommand_from event" -f -a "send tail list retry replay graph"
 complete -c wick -n "__fish_seen_subcommand_from dlq" -f -a "ls retry purge"
 )sh";
 

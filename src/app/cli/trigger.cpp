@@ -2,7 +2,7 @@
 
 #include <boost/json/array.hpp>
 
-#include "app/cli/verbs.hpp"
+#include "app/cli/wiring.hpp"
 
 namespace wick::app::cli {
 
@@ -20,11 +20,6 @@ Outcome<json::object> filter_of(const std::vector<std::string>& filters) {
   return attributes;
 }
 
-json::object subscriber_of(const std::string& to) {
-  if (to.starts_with("http://") || to.starts_with("https://")) return {{"uri", to}};
-  return {{"ref", {{"apiVersion", "serving.knative.dev/v1"}, {"kind", "Service"}, {"name", to}}}};
-}
-
 std::string shown_filter(const json::value& trigger) {
   std::string text;
   if (const auto* attributes = find_at(trigger, "/spec/filter/attributes"); attributes && attributes->is_object())
@@ -36,17 +31,16 @@ std::string shown_filter(const json::value& trigger) {
   return text.empty() ? "(all)" : text;
 }
 
-std::string shown_subscriber(const json::value& trigger) {
-  const auto name = text_at(trigger, "/spec/subscriber/ref/name");
-  return name + text_at(trigger, "/spec/subscriber/uri");
-}
+std::string shown_subscriber(const json::value& trigger) { return shown_destination(trigger, "/spec/subscriber"); }
 
 }  // namespace
 
 Outcome<void> add_trigger(Session& session, const TriggerOptions& options) {
   auto attributes = filter_of(options.filters);
   if (!attributes) return stop_with(std::move(attributes.error()));
-  json::object spec{{"broker", options.broker}, {"subscriber", subscriber_of(options.to)}};
+  auto subscriber = destination_of(options.to);
+  if (!subscriber) return stop_with(std::move(subscriber.error()));
+  json::object spec{{"broker", options.broker}, {"subscriber", std::move(*subscriber)}};
   if (!attributes->empty()) spec["filter"] = {{"attributes", std::move(*attributes)}};
   const json::object trigger{{"apiVersion", "eventing.knative.dev/v1"},
                              {"kind", "Trigger"},

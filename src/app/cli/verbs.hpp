@@ -139,6 +139,62 @@ Outcome<void> add_trigger(Session& session, const TriggerOptions& options);
 Outcome<void> list_triggers(Session& session);
 Outcome<void> remove_trigger(Session& session, const std::string& name);
 
+/// channel: a Channel by its name, and what is subscribed to it.
+Outcome<void> add_channel(Session& session, const std::string& name);
+Outcome<void> list_channels(Session& session);
+Outcome<void> describe_channel(Session& session, const std::string& name);
+Outcome<void> remove_channel(Session& session, const std::string& name);
+struct SubscribeOptions {
+  std::string name, channel;
+  std::string to, reply;     // destinations as destination_of() reads them; one of them at least
+  std::optional<int> retry;  // attempts after the first
+  std::string dead_letter;
+};
+Outcome<void> subscribe_channel(Session& session, const SubscribeOptions& options);
+Outcome<void> unsubscribe_channel(Session& session, const std::string& name);
+
+struct FlowOptions {
+  std::string name;
+  std::vector<std::string> parts;  // steps; or branches, each "SUBSCRIBER" or "FILTER,SUBSCRIBER"
+  std::string reply;
+};
+Outcome<void> add_sequence(Session& session, const FlowOptions& options);
+Outcome<void> add_parallel(Session& session, const FlowOptions& options);
+Outcome<void> list_flows(Session& session);
+Outcome<void> describe_flow(Session& session, const std::string& name);
+Outcome<void> remove_flow(Session& session, const std::string& name);
+
+struct SourceOptions {
+  std::string name;
+  std::string to;
+  std::vector<std::string> extensions;  // "name=value", on every event
+};
+struct PingOptions {
+  SourceOptions source;
+  std::string schedule = "* * * * *";
+  std::string zone;
+  std::string content_type;         // empty: application/json where the data is a JSON object, else text/plain
+  std::optional<std::string> data;  // "@file" and "@-" read
+};
+Outcome<void> add_ping(Session& session, const PingOptions& options);
+struct BindingOptions {
+  SourceOptions source;
+  std::string service;
+};
+Outcome<void> add_binding(Session& session, const BindingOptions& options);
+struct ApiServerOptions {
+  SourceOptions source;
+  std::vector<std::string> resources;  // "KIND:APIVERSION"
+  bool whole = false;                  // whole objects, not references to them
+};
+Outcome<void> add_api_server_source(Session& session, const ApiServerOptions& options);
+Outcome<void> list_sources(Session& session);
+Outcome<void> describe_source(Session& session, const std::string& name);
+Outcome<void> remove_source(Session& session, const std::string& name);
+
+/// Who sends what to whom, with counts and rates (measured for a second): "text", "dot" or "json".
+Outcome<void> show_event_graph(Session& session, const std::string& output);
+
 struct SendOptions {
   std::string broker = "default";
   std::string type;

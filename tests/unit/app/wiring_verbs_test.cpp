@@ -1,0 +1,158 @@
+// The verbs for channels, flows, sources and the graph against a fake daemon: what they ask and what they print.
+#include <boost/json/parse.hpp>
+#include <catch2/catch.hpp>
+
+#include "app/cli/read_json.hpp"
+#include "fake_daemon.hpp"
+
+namespace wick::app::cli {
+
+namespace {
+
+const std::string messaging_path = "/apis/messaging.knative.dev/v1/namespaces/default/";
+const std::string flows_path = "/apis/flows.knative.dev/v1/namespaces/default/";
+const std::string sources_path = "/apis/sources.knative.dev/v1/namespaces/default/";
+const std::string eventing_path = "/apis/eventing.knative.dev/v1/namespaces/default/";
+
+/// Takes what is created, and gives it back.
+void take(FakeDaemon& daemon, const std::string& path) {
+  daemon.on("POST " + path, [&](http::Exchange& exchange) -> awaitable<void> {
+    http::ResponseHead head{.status = 201};
+    co_await exchange.respond(std::move(head), daemon.seen().back().body);
+  });
+}
+
+json::value posted(FakeDaemon& daemon, const std::string& path) {
+  return boost::json::parse(daemon.last("POST " + path).body);
+}
+
+}  // namespace
+
+TEST_CASE("channel add and subscribe make a Channel and a Subscription") {
+  FakeDaemon daemon;
+  take(daemon, messaging_path + "channels");
+  take(daemon, messaging_path + "subscriptions");
+  CHECK(daemon.run({"channel", "add", "orders"}).out ==
+        "channel orders: http://orders-kn-channel.default.svc.cluster.local\n");
+  const auto ran = daemon.run({"channel", "subscribe", "audit", "orders", "--to", "auditor", "--reply",
+                               "channel:audited", "--retry", "3", "--dead-letter", "broker:default"});
+  CHECK(ran.out == "subscription audit: from channel orders to auditor, answers to channel:audited\n");
+  const auto subscription = posted(daemon, messaging_path + "subscriptions");
+  CHECK(text_at(subscription, "/spec/channel/name") == "orders");
+  CHECK(text_at(subscription, "/spec/subscriber/ref/kind") == "Service");
+  CHECK(text_at(subscription, "/spec/reply/ref/kind") == "Channel");
+  CHECK(number_at(subscription, "/spec/delivery/retry") == 3);
+  CHECK(text_at(subscription, "/spec/delivery/deadLetterSink/ref/kind") == "Broker");
+}
+
+TEST_CASE("a destination of a kind that takes no events is a usage error that says which there are") {
+  FakeDaemon daemon;
+  const auto ran = daemon.run({"trigger", "add", "t", "--to", "queue:jobs"});
+  CHECK(ran.exit == 2);
+  CHECK(ran.err.find("'queue:jobs' is no place that takes events") != std::string::npos);
+  CHECK(ran.err.find("channel:NAME") != std::string::npos);
+}
+
+TEST_CASE("channel ls shows every channel with its subscriptions") {
+  FakeDaemon daemon;
+  daemon.on("GET " + messaging_path + "channels", 200,
+            R"({"items":[{"metadata":{"name":"orders"},"status":{"conditions":[{"type":"Ready","status":"True"}]}}]})");
+  daemon.on("GET " + messaging_path + "subscriptions", 200,
+            R"({"items":[{"metadata":{"name":"audit"},"spec":{"channel":{"name":"orders"},
+                "subscriber":{"ref":{"kind":"Service","name":"auditor"}},"reply":{"ref":{"kind":"Broker","name":"b"}}},
+                "status":{"conditions":[{"type":"Ready","status":"False","message":"no auditor"}]}}]})");
+  CHECK(daemon.run({"channel", "ls"}).out ==
+        "NAME    SUBSCRIPTION  TO       REPLY     READY  BECAUSE\n"
+        "orders                                   True\n"
+        "orders  audit         auditor  broker:b  False  no auditor\n");
+}
+
+TEST_CASE("flow makes a Sequence of its steps and a Parallel of its branches with their filters") {
+  FakeDaemon daemon;
+  take(daemon, flows_path + "sequences");
+  take(daemon, flows_path + "parallels");
+  CHECK(daemon.run({"flow", "sequence", "chain", "--step", "a", "--step", "channel:c", "--reply", "broker:b"}).exit ==
+        0);
+  const auto sequence = posted(daemon, flows_path + "sequences");
+  CHECK(text_at(sequence, "/spec/steps/0/ref/name") == "a");
+  CHECK(text_at(sequence, "/spec/steps/1/ref/kind") == "Channel");
+  CHECK(text_at(sequence, "/spec/reply/ref/name") == "b");
+  CHECK(daemon.run({"flow", "parallel", "split", "--branch", "check,work", "--branch", "rest"}).exit == 0);
+  const auto parallel = posted(daemon, flows_path + "parallels");
+  CHECK(text_at(parallel, "/spec/branches/0/filter/ref/name") == "check");
+  CHECK(text_at(parallel, "/spec/branches/0/subscriber/ref/name") == "work");
+  CHECK_FALSE(find_at(parallel, "/spec/branches/1/filter"));
+}
+
+TEST_CASE("source makes a PingSource, a SinkBinding and an ApiServerSource") {
+  FakeDaemon daemon;
+  for (const auto* plural : {"pingsources", "sinkbindings", "apiserversources"}) take(daemon, sources_path + plural);
+  CHECK(daemon
+            .run({"source", "ping", "p", "--schedule", "@hourly", "--timezone", "Europe/Berlin", "--data", R"({"a":1})",
+                  "--to", "hello", "--ext", "team=blue"})
+            .out == "ping p: @hourly to hello\n");
+  const auto ping = posted(daemon, sources_path + "pingsources");
+  CHECK(text_at(ping, "/spec/schedule") == "@hourly");
+  CHECK(text_at(ping, "/spec/timezone") == "Europe/Berlin");
+  CHECK(text_at(ping, "/spec/contentType") == "application/json");
+  CHECK(text_at(ping, "/spec/ceOverrides/extensions/team") == "blue");
+  CHECK(daemon.run({"source", "binding", "b", "--service", "hello", "--to", "broker:default"}).exit == 0);
+  CHECK(text_at(posted(daemon, sources_path + "sinkbindings"), "/spec/subject/name") == "hello");
+  CHECK(
+      daemon.run({"source", "apiserver", "a", "--resource", "Service:serving.knative.dev/v1", "--to", "hello"}).exit ==
+      0);
+  const auto watched = posted(daemon, sources_path + "apiserversources");
+  CHECK(text_at(watched, "/spec/resources/0/apiVersion") == "serving.knative.dev/v1");
+  CHECK(text_at(watched, "/spec/mode") == "Reference");
+  CHECK(daemon.run({"source", "apiserver", "a", "--resource", "Service", "--to", "hello"}).exit == 2);
+}
+
+TEST_CASE("a name that several sources have needs its kind, one that none has is not found") {
+  FakeDaemon daemon;
+  const auto missing = R"({"kind":"Status","status":"Failure","reason":"NotFound","code":404,"message":"not found"})";
+  daemon.on("GET " + sources_path + "pingsources/x", 200, R"({"metadata":{"name":"x"}})");
+  daemon.on("GET " + sources_path + "sinkbindings/x", 200, R"({"metadata":{"name":"x"}})");
+  daemon.on("GET " + sources_path + "apiserversources/x", 404, missing);
+  daemon.on("DELETE " + sources_path + "pingsources/x", 200, "{}");
+  const auto unclear = daemon.run({"source", "rm", "x"});
+  CHECK(unclear.exit == 2);
+  CHECK(unclear.err.find("ping/x says which") != std::string::npos);
+  CHECK(daemon.run({"source", "rm", "ping/x"}).out == "ping x removed\n");
+  for (const auto* plural : {"pingsources", "sinkbindings", "apiserversources"})
+    daemon.on("GET " + sources_path + plural + "/y", 404, missing);
+  CHECK(daemon.run({"source", "show", "y"}).exit == 6);
+}
+
+TEST_CASE("event graph says who sends what to whom, as text, DOT and JSON") {
+  FakeDaemon daemon;
+  daemon.on("GET " + eventing_path + "brokers", 200, R"({"items":[{"metadata":{"name":"b"}}]})");
+  daemon.on("GET " + eventing_path + "triggers", 200,
+            R"({"items":[{"metadata":{"name":"t"},"spec":{"broker":"b","filter":{"attributes":{"type":"x"}},
+                "subscriber":{"ref":{"kind":"Service","name":"hello"}}}}]})");
+  for (const auto* plural : {"inmemorychannels", "subscriptions"})
+    daemon.on("GET " + messaging_path + plural, 200, R"({"items":[]})");
+  for (const auto* plural : {"sequences", "parallels"}) daemon.on("GET " + flows_path + plural, 200, R"({"items":[]})");
+  for (const auto* plural : {"apiserversources", "sinkbindings"})
+    daemon.on("GET " + sources_path + plural, 200, R"({"items":[]})");
+  daemon.on("GET " + sources_path + "pingsources", 200,
+            R"({"items":[{"metadata":{"name":"p"},"spec":{"schedule":"@hourly",
+                "sink":{"ref":{"kind":"Broker","name":"b"}}}}]})");
+  daemon.on("GET /metrics", 200,
+            "wick_events_total{broker=\"default/b\",kind=\"accepted\"} 7\n"
+            "wick_event_dispatch_seconds_count{trigger=\"default/t\"} 5\n");
+  CHECK(daemon.run({"event", "graph"}).out ==
+        "FROM      TO               BY                 EVENTS\n"
+        "broker:b                                      7 accepted, 0/s\n"
+        "          → service:hello  trigger t  type=x  5 sent, 0/s\n"
+        "ping:p\n"
+        "          → broker:b       @hourly\n");
+  const auto dot = daemon.run({"event", "graph", "-o", "dot"}).out;
+  CHECK(dot.starts_with("digraph events {\n"));
+  CHECK(dot.find("\"broker:b\" -> \"service:hello\" [label=\"trigger t  type=x  5 sent, 0/s\"];") != std::string::npos);
+  const auto document = parse_json(daemon.run({"event", "graph", "-o", "json"}).out);
+  REQUIRE(document);
+  CHECK(array_at(*document, "/edges").size() == 2);
+  CHECK(number_at(*document, "/nodes/0/accepted") == 7);
+}
+
+}  // namespace wick::app::cli
