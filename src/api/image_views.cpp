@@ -13,6 +13,7 @@ namespace wick::api {
 namespace {
 
 constexpr std::size_t saved_names_max = 100;
+constexpr std::size_t config_bytes_max = 1 << 20;
 
 json::object describe(const Images::Named& named) {
   json::object about{{"name", named.name}, {"digest", named.digest.text()}};
@@ -113,6 +114,48 @@ awaitable<void> save_images(const Doors& doors, http::Exchange& exchange) {
   co_await exchange.finish();
 }
 
+Result<std::string> queried_image(http::Exchange& exchange, const char* key) {
+  auto name = http::query_value(exchange.head().query(), key).value_or("");
+  if (name.empty()) return fail(Errc::invalid, fmt::format("{}: the name of an image is needed", key));
+  return name;
+}
+
+/// The body is a docker config.json with credentials, as `wick image pull` sends of its user's; it may be empty.
+awaitable<void> pull_image(const Doors& doors, http::Exchange& exchange) {
+  auto name = queried_image(exchange, "name");
+  if (!name) co_return co_await respond_error(exchange, name.error());
+  auto config = co_await exchange.read_all(config_bytes_max);
+  if (!config) co_return co_await respond_error(exchange, config.error());
+  auto pulled = co_await doors.images.pull(std::move(*name), std::move(*config));
+  if (!pulled) co_return co_await respond_error(exchange, pulled.error());
+  co_await respond_json(exchange, 200, json::object{{"name", pulled->name}, {"digest", pulled->digest.text()}});
+}
+
+awaitable<void> push_image(const Doors& doors, http::Exchange& exchange) {
+  auto name = queried_image(exchange, "name");
+  auto to = queried_image(exchange, "to");
+  if (!name || !to) co_return co_await respond_error(exchange, name ? to.error() : name.error());
+  auto config = co_await exchange.read_all(config_bytes_max);
+  if (!config) co_return co_await respond_error(exchange, config.error());
+  auto pushed = co_await doors.images.push(*name, *to, std::move(*config));
+  if (!pushed) co_return co_await respond_error(exchange, pushed.error());
+  co_await respond_json(exchange, 200, json::object{{"name", *name}, {"to", *to}, {"digest", pushed->text()}});
+}
+
+/// What the name means now, with the namespace's Secrets `secrets`: how a client sees that a tag has moved.
+awaitable<void> resolve_image(const Doors& doors, http::Exchange& exchange, std::string name_space) {
+  auto name = queried_image(exchange, "name");
+  if (!name) co_return co_await respond_error(exchange, name.error());
+  std::vector<std::string> secrets;
+  const auto wanted = http::query_value(exchange.head().query(), "secrets").value_or("");
+  for (const auto secret : split(wanted, ','))
+    if (!secret.empty()) secrets.emplace_back(secret);
+  auto configs = control::docker_configs(doors.objects, name_space, secrets);
+  auto digest = co_await doors.images.resolve(*name, std::move(configs));
+  if (!digest) co_return co_await respond_error(exchange, digest.error());
+  co_await respond_json(exchange, 200, json::object{{"name", *name}, {"digest", digest->text()}});
+}
+
 }  // namespace
 
 std::vector<Route> image_routes(const Doors& doors) {
@@ -129,6 +172,12 @@ std::vector<Route> image_routes(const Doors& doors) {
   return {
       {"GET", all, Scope::read, whole(list_images), Reach::machine},
       {"POST", all, Scope::deploy, whole(load_images), Reach::machine},
+      {"POST", "/apis/wick.dev/v1/imagepull", Scope::deploy, whole(pull_image), Reach::machine},
+      {"POST", "/apis/wick.dev/v1/imagepush", Scope::deploy, whole(push_image), Reach::machine},
+      {"POST", "/apis/wick.dev/v1/namespaces/{ns}/imageresolve", Scope::deploy,
+       [&doors](http::Exchange& exchange, const RouteMatch& match) {
+         return resolve_image(doors, exchange, match.name_space);
+       }},
       {"POST", "/apis/wick.dev/v1/imageprune", Scope::admin, whole(prune_images), Reach::machine},
       {"POST", "/apis/wick.dev/v1/imagegc", Scope::admin, whole(collect_images), Reach::machine},
       {"GET", "/apis/wick.dev/v1/imageverify", Scope::admin, whole(verify_image), Reach::machine},

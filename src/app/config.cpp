@@ -96,6 +96,29 @@ auto space_limit(SpaceLimit ImageLimits::* member) {
   };
 }
 
+/// Several are separated by ';'.
+auto registry_setting(Result<void> (image::RegistrySettings::*add)(std::string_view)) {
+  return [add](Config& config, std::string_view text) -> Result<void> {
+    for (const auto entry : split(text, ';'))
+      if (auto added = (config.registries.*add)(trim(entry)); !added) return added;
+    return {};
+  };
+}
+
+Result<void> set_insecure_registries(Config& config, std::string_view text) {
+  for (const auto host : split(text, ',')) {
+    if (host.empty() || host.contains('/'))
+      return fail(Errc::invalid, fmt::format("expected HOST[:PORT],…, found '{}'", printable(text)));
+    config.registries.insecure.emplace(host);
+  }
+  return {};
+}
+
+Result<void> set_registry_auth(Config& config, std::string_view text) {
+  config.registries.credentials = text;
+  return {};
+}
+
 /// "gvisor=/usr/bin/runsc --network=host"; several are separated by ';'.
 Result<void> add_runtime_classes(Config& config, std::string_view text) {
   for (const auto entry : split(text, ';')) {
@@ -147,6 +170,14 @@ const std::vector<Flag>& flags() {
        space_limit(&ImageLimits::use_max)},
       {"image-free-min", "SIZE|SHARE%", "what images leave free for others (default 10%, at most 10G)",
        space_limit(&ImageLimits::free_min)},
+      {"registry-auth", "FILE", "docker's config.json: credentials for registries, for all services (default none)",
+       set_registry_auth},
+      {"registry-mirror", "REGISTRY=URL,…",
+       "asked before the registry, e.g. docker.io=https://mirror.example; may be repeated",
+       registry_setting(&image::RegistrySettings::add_mirrors)},
+      {"registry-ca", "HOST=FILE", "an authority (PEM) that vouches for this registry; may be repeated",
+       registry_setting(&image::RegistrySettings::add_authority)},
+      {"registry-insecure", "HOST,…", "registries without TLS (this machine's are anyway)", set_insecure_registries},
       {"allow-zero-initial-scale", "", "let a service start with no instance (initial-scale: 0)",
        turn_on(&Config::allow_zero_initial_scale)},
       {"access-log", "FILE", "one JSON line a request, appended (default none)", store(&Config::access_log)},

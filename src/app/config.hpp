@@ -10,6 +10,7 @@
 #include "wick/base/error.hpp"
 #include "wick/container/runner_process.hpp"
 #include "wick/http/server.hpp"
+#include "wick/image/registry_settings.hpp"
 
 namespace wick::app {
 
@@ -35,6 +36,7 @@ struct Config {
   http::ServerLimits limits;  // of the edge
   http::TrustedProxies trusted_proxies;
   ImageLimits image_limits;
+  image::RegistrySettings registries;
   std::uint64_t sleep_memory = 0;  // bytes for frozen instances and spares; 0: a fifth of the machine's
   bool log_json = false;
   bool allow_zero_initial_scale = false;

@@ -238,7 +238,12 @@ Result<void> Front::build(std::shared_ptr<const store::Vault> vault) {
                                                .builder = *builder_,
                                                .work = folders_.work,
                                                .needed = [this] { return control::images_of_revisions(*objects_); },
-                                               .limits = config_.image_limits});
+                                               .limits = config_.image_limits,
+                                               .clock = &clock_,
+                                               .registries = config_.registries});
+  builder_->pull_with([this](std::string name, std::function<void(std::string)> on_line) {
+    return images_->fetch(name, {}, name, std::move(on_line));
+  });
   const bool one_loop = loops() == 1;
   serving::ServingOptions serving_options{
       .idle_connection_limit = one_loop ? std::chrono::milliseconds(60'000) : std::chrono::milliseconds(50),
@@ -277,7 +282,17 @@ Result<void> Front::build(std::shared_ptr<const store::Vault> vault) {
       .eventing = *eventing_,
       .run_build = [this](build::BuildRequest request,
                           build::OnProgress progress) { return build_image(std::move(request), std::move(progress)); },
-      .adopt = [this] { return adopt(); }};
+      .adopt = [this] { return adopt(); },
+      .registries = {.resolve =
+                         [this](std::string reference, control::PullPolicy policy, std::vector<std::string> configs) {
+                           return images_->resolve(std::move(reference), policy, std::move(configs));
+                         },
+                     .pull = [this](std::string reference,
+                                    std::vector<std::string> configs) -> awaitable<Result<void>> {
+                       auto image = co_await images_->fetch(std::move(reference), std::move(configs), "", {});
+                       if (!image) co_return fail(std::move(image.error()));
+                       co_return Result<void>{};
+                     }}};
   control::ControlOptions options{.domain = config_.domain,
                                   .events_address = events_address_,
                                   .uploads = folders_.uploads,

@@ -20,6 +20,8 @@ namespace {
 
 constexpr std::size_t loads_at_once = 2;  // each unpacks to disk, and may take gigabytes of memory for a while
 constexpr std::size_t loads_waiting_max = 8;
+constexpr std::size_t pulls_at_once = 3;
+constexpr std::size_t pulls_waiting_max = 64;
 
 std::string stored_name(const std::string& name) {
   auto reference = image::parse_reference(name);
@@ -114,6 +116,7 @@ LocalImages::LocalImages(ImageDoors doors)
     : doors_(std::move(doors)),
       use_(doors_.executor),
       loads_(doors_.executor, loads_at_once, loads_waiting_max),
+      pulls_(doors_.executor, pulls_at_once, pulls_waiting_max),
       collector_(std::make_unique<ImageCollector>(doors_, use_)) {}
 LocalImages::~LocalImages() = default;
 

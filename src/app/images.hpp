@@ -16,7 +16,10 @@
 #include "wick/api/images.hpp"
 #include "wick/build/build.hpp"
 #include "wick/container/runner.hpp"
+#include "wick/control/control.hpp"
 #include "wick/image/content_store.hpp"
+#include "wick/image/registry_settings.hpp"
+#include "wick/os/clock.hpp"
 #include "wick/os/slots.hpp"
 #include "wick/os/worker.hpp"
 
@@ -32,6 +35,8 @@ struct ImageDoors {
   /// What revisions run: manifests by digest, and names.
   std::function<std::vector<std::string>()> needed;
   ImageLimits limits{};
+  Clock* clock = nullptr;  // nullptr: no registry is asked
+  image::RegistrySettings registries{};
 };
 
 /// The images that names and `needed` reach, and the unpacked layers below them.
@@ -106,7 +111,17 @@ class LocalImages final : public api::Images {
   awaitable<Result<Freed>> prune() override;
   awaitable<Result<Freed>> collect() override;
   awaitable<Result<void>> verify(std::string name) override;
+  awaitable<Result<Loaded>> pull(std::string reference, std::string config) override;
+  awaitable<Result<Digest>> push(std::string name, std::string reference, std::string config) override;
+  awaitable<Result<Digest>> resolve(std::string reference, std::vector<std::string> configs) override;
   awaitable<Result<std::unique_ptr<Archive>>> save(std::vector<std::string> names) override;
+
+  /// control::RegistryDoors.
+  awaitable<Result<Digest>> resolve(std::string reference, control::PullPolicy policy,
+                                    std::vector<std::string> configs);
+  /// Brings an image here, under `name` where that is not empty. At most three are fetched at once.
+  awaitable<Result<image::Image>> fetch(std::string reference, std::vector<std::string> configs, std::string name,
+                                        std::function<void(std::string)> on_line);
 
   /// For what makes images by another way: a build.
   ImageUse& use() { return use_; }
@@ -115,7 +130,9 @@ class LocalImages final : public api::Images {
  private:
   ImageDoors doors_;
   ImageUse use_;
+  awaitable<Result<image::RegistryTarget>> target_of(std::string reference, std::vector<std::string> configs);
   Slots loads_;
+  Slots pulls_;
   std::unique_ptr<ImageCollector> collector_;
 };
 

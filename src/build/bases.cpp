@@ -46,8 +46,16 @@ awaitable<Result<Base>> Bases::resolve(std::string name, std::function<void(std:
     image = co_await workers_.run(find);  // another build may have made it meanwhile
     if (!image) image = co_await make_debian(on_line, pins);
   }
+  if (!image && image.error().code() == Errc::not_found && pull_) {
+    on_line(fmt::format("pulling {}", printable(name)));
+    image = co_await pull_(name, on_line);
+    if (!image) {
+      auto error = co_await unknown(name, &image.error());
+      co_return fail(std::move(error));
+    }
+  }
   if (!image && image.error().code() == Errc::not_found) {
-    auto error = co_await unknown(name);
+    auto error = co_await unknown(name, nullptr);
     co_return fail(std::move(error));
   }
   if (!image) co_return fail(std::move(image.error()));
@@ -97,7 +105,7 @@ awaitable<Result<image::Image>> Bases::make_debian(std::function<void(std::strin
   co_return image;
 }
 
-awaitable<Error> Bases::unknown(std::string name) {
+awaitable<Error> Bases::unknown(std::string name, const Error* at_registry) {
   auto list = [this] { return store_.images(); };
   auto images = co_await workers_.run(std::move(list));
   std::vector<std::string> names{"scratch", "debian:bookworm"};
@@ -109,8 +117,12 @@ awaitable<Error> Bases::unknown(std::string name) {
   if (names.size() > named_images_max) names.resize(named_images_max);
   auto hint = fmt::format("available here: {}; bring others with `wick image load FILE`", fmt::join(names, ", "));
   if (!near.empty()) hint = fmt::format("did you mean {}? {}", near, hint);
-  co_return Error(Errc::not_found, fmt::format("there is no image '{}' on this machine", printable(name)))
-      .hint(std::move(hint));
+  const auto here = fmt::format("there is no image '{}' on this machine", printable(name));
+  if (!at_registry) co_return Error(Errc::not_found, here).hint(std::move(hint));
+  // A registry that has another answer than "not there" is what has to be mended; else the name is.
+  const bool absent = at_registry->code() == Errc::not_found || at_registry->code() == Errc::unavailable;
+  co_return Error(at_registry->code(), fmt::format("{}, and it cannot be pulled: {}", here, at_registry->what()))
+      .hint(absent ? std::move(hint) : at_registry->hint());
 }
 
 }  // namespace wick::build

@@ -1,5 +1,5 @@
-// What FROM can name: scratch, an image of the content store, and Debian, which is made once by the runner and kept as
-// an image.
+// What FROM can name: scratch, an image of the content store, Debian, which is made once by the runner and kept as an
+// image, and an image of a registry, which is kept too.
 #pragma once
 
 #include <map>
@@ -7,6 +7,7 @@
 #include <string>
 
 #include "layers_in_use.hpp"
+#include "wick/build/build.hpp"
 #include "wick/container/runner.hpp"
 #include "wick/image/content_store.hpp"
 #include "wick/os/slots.hpp"
@@ -26,16 +27,18 @@ class Bases {
   /// The image `name`, with all its layers at the runner and pinned. `on_line` hears about what takes long.
   /// Errors: not_found with the names that are available as hint; what the runner says.
   awaitable<Result<Base>> resolve(std::string name, std::function<void(std::string)> on_line, LayersInUse::Pins& pins);
+  void pull_with(Builder::PullBase pull) { pull_ = std::move(pull); }
   /// Makes sure the runner has the layer, and keeps it; the blob is in the store.
   awaitable<Result<void>> provide(image::Descriptor layer, LayersInUse::Pins& pins);
 
  private:
   awaitable<Result<image::Image>> make_debian(std::function<void(std::string)> on_line, LayersInUse::Pins& pins);
-  awaitable<Error> unknown(std::string name);
+  awaitable<Error> unknown(std::string name, const Error* at_registry);
 
   WorkerPool& workers_;
   container::Runner& runner_;
   image::ContentStore& store_;
+  Builder::PullBase pull_;
   Slots one_at_a_time_;  // two builds that want Debian make it once
 };
 

@@ -72,6 +72,8 @@ class Builder::Impl {
     runner_.on_exit([exits = exits_](const container::Exit& exit) { exits->ended(exit); });
   }
 
+  void pull_with(PullBase pull) { bases_.pull_with(std::move(pull)); }
+
   awaitable<std::expected<BuiltImage, BuildFailure>> run(BuildRequest request, OnProgress progress) {
     const auto key = identity(request);
     auto& place = running_[key];
@@ -210,6 +212,7 @@ awaitable<std::expected<BuiltImage, BuildFailure>> Builder::run(BuildRequest req
 
 awaitable<std::vector<KeptLayer>> Builder::kept_layers() { return impl_->kept_layers(); }
 awaitable<void> Builder::forget_layers(std::vector<Digest> layers) { return impl_->forget_layers(std::move(layers)); }
+void Builder::pull_with(PullBase pull) { impl_->pull_with(std::move(pull)); }
 void Builder::watch_use() { impl_->watch_use(); }
 bool Builder::uses(const Digest& layer) const { return impl_->uses(layer); }
 

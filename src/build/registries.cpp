@@ -62,16 +62,14 @@ class RegistryChild {
     if (!child) co_return fail(std::move(child.error()));
     input->first.reset();
     output->second.reset();
-    RegistryChild self(executor, std::move(errand), std::move(input->second), std::move(output->first));
+    RegistryChild self(executor, *child, std::move(errand), std::move(input->second), std::move(output->first));
     auto feeding = self.feed();
     auto listening = self.listen();
     auto done = co_await both(std::move(feeding), std::move(listening));
     auto& [fed, said] = done;
-    // What cannot be told or understood any more ends it; otherwise it ends by itself.
-    if (!fed || !said) child->signal(SIGKILL);
     const auto status = co_await child->wait();
-    if (said && said->error) co_return fail(std::move(*said->error));
     if (!fed) co_return fail(std::move(fed.error()));
+    if (said && said->error) co_return fail(std::move(*said->error));
     if (!said) co_return said;
     if (!status.ok())
       co_return fail(Errc::internal, fmt::format("the child that asks registries ended with {}", status.text()));
@@ -79,8 +77,8 @@ class RegistryChild {
   }
 
  private:
-  RegistryChild(Executor executor, Errand errand, Fd into, Fd from)
-      : errand_(std::move(errand)), into_(executor, into.release()), from_(executor, from.release()) {}
+  RegistryChild(Executor executor, ChildProcess& child, Errand errand, Fd into, Fd from)
+      : child_(child), errand_(std::move(errand)), into_(executor, into.release()), from_(executor, from.release()) {}
 
   /// A child that has ended has said why.
   awaitable<Result<void>> tell(std::string_view bytes) {
@@ -118,10 +116,15 @@ class RegistryChild {
         const auto line = pending.substr(0, end);
         pending.erase(0, end + 1);
         auto understood = co_await hear(line, said);
-        if (!understood) co_return fail(std::move(understood.error()));
+        if (!understood) {  // it is none of ours any more, and would wait for somebody to listen
+          child_.signal(SIGKILL);
+          co_return fail(std::move(understood.error()));
+        }
       }
-      if (pending.size() > said_line_bytes_max)
+      if (pending.size() > said_line_bytes_max) {
+        child_.signal(SIGKILL);
         co_return fail(Errc::corrupt, "the child that asks registries said a line without an end");
+      }
       if (error) co_return said;
     }
   }
@@ -149,6 +152,7 @@ class RegistryChild {
     co_return Result<void>{};
   }
 
+  ChildProcess& child_;
   Errand errand_;
   asio::posix::stream_descriptor into_;
   asio::posix::stream_descriptor from_;

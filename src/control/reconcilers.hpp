@@ -65,6 +65,9 @@ class RouteReconciler {
   std::map<std::string, Baseline> baselines_;  // by namespace/route/configuration/tag, while a rollout is judged
 };
 
+/// Where an image may come from: at the start of the daemon nobody waits for a registry.
+enum class Reach { this_machine, registries };
+
 /// Revision → a spec that serving runs, and the verdict of its first start.
 class RevisionReconciler {
  public:
@@ -86,7 +89,7 @@ class RevisionReconciler {
     std::optional<bool> told_reachable;  // what serving was last told
     bool stale = false;                  // its values changed: to be learnt anew
   };
-  awaitable<Result<void>> learn(const ObjectKey& key, const json::object& object);
+  awaitable<Result<void>> learn(const ObjectKey& key, const json::object& object, Reach reach);
   awaitable<Result<void>> write_status(ObjectKey key, model::Conditions conditions,
                                        std::optional<model::Failure> failure);
   void set_in_force(const ObjectKey& key, const json::object& object);

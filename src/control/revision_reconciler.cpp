@@ -3,9 +3,11 @@
 //
 //   stored ──learn──► known to serving ──ensure_ready──► Ready            (stays Ready, with instances or without)
 //      │                                      └────────► Failed           (ContainerHealthy False, forgotten by
-//      serving) ├──image missing──► ContainerMissing, tried again with backoff
+//      serving) ├──no image──► ContainerMissing, tried again with backoff
 //               └──initial-scale 0──► Ready; its first request is what starts it
 #include <fmt/format.h>
+
+#include <algorithm>
 
 #include "control/process.hpp"
 #include "control/reconcilers.hpp"
@@ -117,9 +119,14 @@ bool failed_for_good(const json::object& revision) {
   return healthy.status == Truth::no && healthy.reason != image_missing && healthy.reason != values_missing;
 }
 
+constexpr std::string_view unable_to_fetch = "Unable to fetch image";
+
+/// Whatever the reason: the next try may find it mended, by a push, a Secret or a cable.
+bool is_fetch_failure(const Error& error) { return error.what().starts_with(unable_to_fetch); }
+
 std::string reason_not_learnt(const Error& error) {
-  if (error.code() != Errc::not_found) return reason_of(slug(error.code()));
-  return std::string(error.what().starts_with("Unable to fetch image") ? image_missing : values_missing);
+  if (is_fetch_failure(error)) return std::string(image_missing);
+  return error.code() == Errc::not_found ? std::string(values_missing) : reason_of(slug(error.code()));
 }
 
 /// Serving's word for the deployment that a cluster would have.
@@ -169,32 +176,125 @@ struct Fetched {
   std::string pinned;  // "repo@sha256:…"
 };
 
-awaitable<Result<Fetched>> fetch(World& world, const json::object& revision, const model::Container& wanted) {
-  // The digest is resolved once, when the revision is made.
-  auto name = pinned_image(revision, container_name(wanted));
-  if (name.empty()) name = wanted.image;
+PullPolicy pull_policy_of(const json::object& revision, std::string_view container) {
+  for (const auto list : {"containers", "initContainers"}) {
+    const auto* containers = model::find_value(revision, {"spec", list});
+    if (!containers || !containers->is_array()) continue;
+    for (const auto& one : containers->get_array()) {
+      if (!one.is_object()) continue;
+      const auto name = model::text_at(one.get_object(), {"name"});
+      if (name != container && !(name.empty() && container == "user-container")) continue;
+      const auto policy = model::text_at(one.get_object(), {"imagePullPolicy"});
+      if (policy == "Always") return PullPolicy::always;
+      if (policy == "IfNotPresent") return PullPolicy::if_not_present;
+      if (policy == "Never") return PullPolicy::never;
+    }
+  }
+  return PullPolicy::unset;
+}
+
+/// Writes what the tag means before a byte of it is fetched: whenever it goes on, it is with this image, and no
+/// collection takes it meanwhile.
+awaitable<Result<void>> keep_digest(World& world, const ObjectKey& key, std::string uid, const model::Container& wanted,
+                                    bool is_init, std::string pinned) {
+  const auto object = world.objects().find(key);
+  if (!object || uid_of(*object) != uid) co_return fail(Errc::conflict, "the revision went while it was read");
+  json::object status;
+  if (const auto* before = model::find_value(*object, {"status"}); before && before->is_object())
+    status = before->get_object();
+  auto& list = status[is_init ? "initContainerStatuses" : "containerStatuses"];
+  if (!list.is_array()) list = json::array();
+  const json::object entry{{"name", container_name(wanted)}, {"imageDigest", std::move(pinned)}};
+  const auto same = std::ranges::find_if(list.get_array(), [&](const json::value& one) {
+    return one.is_object() && model::text_at(one.get_object(), {"name"}) == container_name(wanted);
+  });
+  if (same == list.get_array().end())
+    list.get_array().push_back(entry);
+  else
+    *same = entry;
+  model::Conditions conditions("Ready", {"ContainerHealthy", "ResourcesAvailable"}, *object, world.now());
+  conditions.mark_unknown("ContainerHealthy", "Deploying", "Pulling the image.");
+  conditions.mark_unknown("ResourcesAvailable", "Deploying");
+  if (model::find_condition(*object, "Ready").status != Truth::yes) status["conditions"] = conditions.to_json();
+  auto written = co_await world.objects().update_status(key, std::move(status));
+  if (!written) co_return fail(std::move(written.error()));
+  co_return Result<void>();
+}
+
+/// What a fetch needs to know of the revision, whatever the container.
+struct FetchedFor {
+  const ObjectKey& key;
+  const json::object& revision;
+  const model::RevisionSpec& spec;
+  Reach reach;
+};
+
+awaitable<Result<image::Image>> image_in_store(World& world, std::string name) {
   const auto reference = model::parse_image_reference(name);
   if (!reference) co_return fail(reference.error());
   auto read = [&images = world.with.images, wanted = *reference, name] { return find_image(images, wanted, name); };
   auto image = co_await world.with.workers.run(read);
-  if (!image)
-    co_return fail(std::move(image.error()).within(fmt::format("Unable to fetch image \"{}\"", wanted.image)));
+  co_return image;
+}
+
+/// The image that `name` pins, from its registry when it is not here; `name` is pinned by then.
+awaitable<Result<image::Image>> find_or_pull(World& world, const FetchedFor& revision, const model::Container& wanted,
+                                             bool is_init, std::string& name) {
+  const auto& doors = world.with.registries;
+  const bool may_pull = doors.pull && revision.reach == Reach::registries;
+  auto reference = model::parse_image_reference(name);
+  if (!reference) co_return fail(reference.error());
+  const auto policy = pull_policy_of(revision.revision, container_name(wanted));
+  auto configs = docker_configs(world.objects(), revision.key.name_space, revision.spec.image_pull_secrets);
+  if (reference->digest.empty() && may_pull) {
+    auto digest = co_await doors.resolve(name, policy, configs);
+    if (!digest) co_return fail(std::move(digest.error()).within("failed to resolve image to digest"));
+    name = fmt::format("{}@{}", reference->repository, digest->text());
+  }
+  auto image = co_await image_in_store(world, name);
+  if (image || image.error().code() != Errc::not_found || !may_pull) co_return image;
+  if (policy == PullPolicy::never)
+    co_return fail(Errc::not_found, "it is not here, and its pull policy is Never",
+                   "wick image pull, or wick image load");
+  if (pinned_image(revision.revision, container_name(wanted)) != name) {
+    auto kept = co_await keep_digest(world, revision.key, uid_of(revision.revision), wanted, is_init, name);
+    if (!kept) co_return fail(std::move(kept.error()));
+  }
+  auto pulled = co_await doors.pull(name, std::move(configs));
+  if (!pulled) co_return fail(std::move(pulled.error()));
+  auto there = co_await image_in_store(world, name);
+  co_return there;
+}
+
+awaitable<Result<Fetched>> fetch(World& world, const FetchedFor& revision, const model::Container& wanted,
+                                 bool is_init) {
+  // The digest is resolved once, when the revision is made.
+  auto name = pinned_image(revision.revision, container_name(wanted));
+  if (name.empty()) name = wanted.image;
+  auto image = co_await find_or_pull(world, revision, wanted, is_init, name);
+  if (!image && image.error().code() == Errc::conflict) co_return fail(std::move(image.error()));
+  if (!image) co_return fail(std::move(image.error()).within(fmt::format("{} \"{}\"", unable_to_fetch, wanted.image)));
+  const auto reference = model::parse_image_reference(name);
+  if (!reference) co_return fail(reference.error());
   auto imported = co_await import_layers(world, *image);
   if (!imported) co_return fail(std::move(imported.error()));
   auto ids = co_await resolve_user(world, *image, wanted);
   if (!ids) co_return fail(std::move(ids.error()));
-  auto pinned = fmt::format("{}@{}", reference->repository, image->digest.text());
+  // As its registry calls it, where it is of one.
+  const auto digest = reference->digest.empty() ? image->digest : reference->digest;
+  auto pinned = fmt::format("{}@{}", reference->repository, digest.text());
   Fetched fetched{.image = std::move(*image), .ids = std::move(*ids), .pinned = std::move(pinned)};
   co_return fetched;
 }
 
 /// The first that fails names its container, where there are several.
-awaitable<Result<std::vector<Fetched>>> fetch_all(World& world, const json::object& revision,
-                                                  const model::RevisionSpec& spec) {
+awaitable<Result<std::vector<Fetched>>> fetch_all(World& world, FetchedFor revision) {
   std::vector<Fetched> all;
+  const auto& spec = revision.spec;
   for (const auto* wanted : all_containers(spec)) {
-    auto fetched = co_await fetch(world, revision, *wanted);
-    if (!fetched && spec.has_several() && !fetched.error().what().starts_with("Unable to fetch image"))
+    const bool is_init = all.size() > spec.beside.size();
+    auto fetched = co_await fetch(world, revision, *wanted, is_init);
+    if (!fetched && spec.has_several() && !is_fetch_failure(fetched.error()))
       co_return fail(std::move(fetched.error()).within(fmt::format("container \"{}\"", container_name(*wanted))));
     if (!fetched) co_return fail(std::move(fetched.error()));
     all.push_back(std::move(*fetched));
@@ -252,7 +352,7 @@ json::object image_status(const model::Container& container, const Fetched& fetc
 
 }  // namespace
 
-awaitable<Result<void>> RevisionReconciler::learn(const ObjectKey& key, const json::object& object) {
+awaitable<Result<void>> RevisionReconciler::learn(const ObjectKey& key, const json::object& object, Reach reach) {
   const auto uid = uid_of(object);
   if (const auto found = known_.find(key); found != known_.end() && found->second.uid == uid && !found->second.stale)
     co_return Result<void>();
@@ -265,7 +365,8 @@ awaitable<Result<void>> RevisionReconciler::learn(const ObjectKey& key, const js
     return found == labels.end() ? std::string() : found->second;
   };
 
-  auto fetched = co_await fetch_all(world_, object, revision.spec);
+  const FetchedFor fetched_for{.key = key, .revision = object, .spec = revision.spec, .reach = reach};
+  auto fetched = co_await fetch_all(world_, fetched_for);
   if (!fetched) co_return fail(std::move(fetched.error()));
   const auto& main = fetched->front();
   // Nothing is awaited from here to known_: a value that changes later finds what it makes stale.
@@ -356,7 +457,7 @@ void RevisionReconciler::forget(const ObjectKey& key) {
 awaitable<Result<void>> RevisionReconciler::restore(ObjectKey key) {
   const auto object = world_.objects().find(key);
   if (!object || failed_for_good(*object)) co_return Result<void>();
-  auto learned = co_await learn(key, *object);
+  auto learned = co_await learn(key, *object, Reach::this_machine);
   co_return learned;
 }
 
@@ -380,23 +481,26 @@ awaitable<Result<void>> RevisionReconciler::reconcile(ObjectKey key) {
     return conditions;
   };
 
-  auto learned = co_await learn(key, *object);
+  auto learned = co_await learn(key, *object, Reach::registries);
   if (!learned) {
     const auto& error = learned.error();
     if (error.code() == Errc::conflict || was_ready) co_return learned;
+    object = world_.objects().find(key);
+    if (!object) co_return Result<void>();
     auto conditions = fresh();
-    if (is_passing(slug(error.code())) && may_wait(*object, start_wait_max, world_.now())) {
+    const bool unfetched = is_fetch_failure(error);
+    if (!unfetched && is_passing(slug(error.code())) && may_wait(*object, start_wait_max, world_.now())) {
       conditions.mark_unknown("ResourcesAvailable", "Deploying", error.what());
       auto written = co_await write_status(key, std::move(conditions), std::nullopt);
       co_return written ? learned : written;
     }
     conditions.mark_false("ContainerHealthy", reason_not_learnt(error), error.what());
-    auto written =
-        co_await write_status(key, std::move(conditions),
-                              failure_of(error, error.code() == Errc::not_found ? "fetch" : "start", world_.now()));
+    auto written = co_await write_status(
+        key, std::move(conditions),
+        failure_of(error, unfetched || error.code() == Errc::not_found ? "fetch" : "start", world_.now()));
     if (!written) co_return written;
-    // An image may still come; the rest stays as it is.
-    if (error.code() == Errc::not_found) co_return learned;
+    // An image or a Secret may still come; the rest stays as it is.
+    if (unfetched || error.code() == Errc::not_found) co_return learned;
     co_return Result<void>();
   }
   set_in_force(key, *object);

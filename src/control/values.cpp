@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "wick/base/text.hpp"
+#include "wick/control/control.hpp"
 #include "wick/model/object_reader.hpp"
 #include "wick/model/resource.hpp"
 
@@ -159,6 +160,19 @@ std::vector<container::VolumeMount> mounts_of(const std::vector<model::Volume>& 
 }
 
 // Walks the JSON itself: it is asked of every revision of a namespace when a value changes.
+std::vector<std::string> docker_configs(const store::Objects& objects, const std::string& name_space,
+                                        const std::vector<std::string>& secrets) {
+  std::vector<std::string> configs;
+  for (const auto& name : secrets) {
+    const auto secret = objects.find({model::secret_kind().resource(), name_space, name});
+    if (!secret) continue;
+    for (const auto* key : {".dockerconfigjson", ".dockercfg"})
+      if (const auto text = base64_decode(model::text_at(*secret, {"data", key})); text && !text->empty())
+        configs.push_back(*text);
+  }
+  return configs;
+}
+
 bool refers_to_values(const boost::json::object& revision, ValueObject::Kind kind, std::string_view name) {
   const bool secret = kind == ValueObject::Kind::secret;
   const auto any = [](const boost::json::object& object, std::string_view list, auto&& holds) {
@@ -180,6 +194,9 @@ bool refers_to_values(const boost::json::object& revision, ValueObject::Kind kin
                 any(projected->get_object(), "sources",
                     [&](const boost::json::object& source) { return is_source(source, "name"); }));
       }))
+    return true;
+  if (secret && any(spec->get_object(), "imagePullSecrets",
+                    [&](const boost::json::object& pull) { return model::text_at(pull, {"name"}) == name; }))
     return true;
   const auto reads = [&](const boost::json::object& container) {
     return any(container, "envFrom",

@@ -240,6 +240,10 @@ Error error_of(CURLcode code, Running& running, const char* words) {
     case CURLE_SSL_CONNECT_ERROR:
       return Error(Errc::unavailable, said)
           .hint("a registry without TLS has to be named: wick serve --registry-insecure HOST");
+    case CURLE_COULDNT_RESOLVE_HOST:
+    case CURLE_COULDNT_CONNECT:
+      return Error(Errc::unavailable, said)
+          .hint("is its name right, and can this machine reach it? what is here already: wick image ls");
     default:
       return Error(Errc::unavailable, said);
   }

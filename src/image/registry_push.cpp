@@ -156,10 +156,16 @@ class Pusher {
     if (!there) return fail(std::move(there.error()));
     if (there->status == 200) return {};
     HttpExchange begin{.method = "POST", .url = session_.url("/blobs/uploads/")};
-    if (!mounted_from.empty()) begin.url += fmt::format("?mount={}&from={}", blob.digest.text(), mounted_from);
-    auto begun = session_.request(connection, begin);
+    auto begun = Result<HttpAnswer>(HttpAnswer{});
+    if (!mounted_from.empty()) {
+      auto mount = begin;
+      mount.url += fmt::format("?mount={}&from={}", blob.digest.text(), mounted_from);
+      begun = session_.request(connection, mount);
+      if (begun && begun->status == 201) return {};
+    }
+    // Not there, or not for us: no reason not to send it.
+    if (!begun || begun->status != 202) begun = session_.request(connection, begin);
     if (!begun) return fail(std::move(begun.error()));
-    if (begun->status == 201 && !mounted_from.empty()) return {};
     if (begun->status != 202) return fail(session_.refused(begin, *begun));
     if (begun->location.empty()) return fail(Errc::corrupt, "the registry does not say where an upload goes");
     HttpExchange put{

@@ -289,7 +289,7 @@ Container decode_container(ObjectReader reader, const std::vector<Volume>& volum
   decode_resources(reader.object("resources"), container);
   decode_security(reader.object("securityContext"), container);
   decode_probes(reader, role, container);
-  // Images are local and digests do not move: every policy gives the same image.
+  // What it does is control's to know (control.hpp, PullPolicy).
   if (const auto policy = reader.text("imagePullPolicy");
       !policy.empty() && policy != "Always" && policy != "IfNotPresent" && policy != "Never")
     errors.invalid_value(printable(policy), reader.path("imagePullPolicy"));

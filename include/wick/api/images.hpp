@@ -62,6 +62,15 @@ class Images {
   /// Reads every byte of an image. Errors: not_found and corrupt say what of it is not as its digest says.
   virtual awaitable<Result<void>> verify(std::string name) = 0;
 
+  /// Fetches an image from its registry and names it so. `config` is a docker config.json with credentials for it, or
+  /// empty. Errors: invalid (no name), those of build::pull_image.
+  virtual awaitable<Result<Loaded>> pull(std::string reference, std::string config) = 0;
+  /// Sends the image `name` to a registry as `reference`; gives the digest that it has there. Errors: invalid,
+  /// not_found, those of build::push_image.
+  virtual awaitable<Result<Digest>> push(std::string name, std::string reference, std::string config) = 0;
+  /// The digest of what a name means now, here or at its registry.
+  virtual awaitable<Result<Digest>> resolve(std::string reference, std::vector<std::string> configs) = 0;
+
   using Sink = std::function<awaitable<Result<void>>(std::string_view)>;
   /// An archive about to be written. What it needs is kept until it is destroyed.
   class Archive {

@@ -93,6 +93,10 @@ class Builder {
   /// build.
   awaitable<std::expected<BuiltImage, BuildFailure>> run(BuildRequest request, OnProgress progress);
 
+  /// Fetches an image that is not here and names it so; without one a base is here or it is not.
+  using PullBase = std::function<awaitable<Result<image::Image>>(std::string name, std::function<void(std::string)>)>;
+  void pull_with(PullBase pull);
+
   /// For the garbage collection of layers, which runs beside builds.
   awaitable<std::vector<KeptLayer>> kept_layers();
   /// Some layers are gone: forgets the steps that made them.

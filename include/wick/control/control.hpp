@@ -28,6 +28,31 @@ using RunBuild = std::function<awaitable<std::expected<build::BuiltImage, build:
 /// container::RunnerLauncher::adopt.
 using Adopt = std::function<awaitable<Result<std::vector<container::RunnerLauncher::Adopted>>>()>;
 
+/// imagePullPolicy of a container. Knative resolves a tag whatever it says; a single box has images of its own as well,
+/// and is offline now and then.
+enum class PullPolicy {
+  unset,           // what was built or loaded here is taken as it is; anything else is looked up at its registry
+  always,          // looked up at its registry
+  if_not_present,  // what is here is taken as it is
+  never,
+};
+
+/// Images of registries, as doors. Empty ones: an image is here or it is not. `configs` are docker's config.json texts
+/// of the revision's imagePullSecrets.
+struct RegistryDoors {
+  /// The digest of what the name means now: of an image that is here, or at its registry. Errors: not_found and those
+  /// of build::resolve_image.
+  std::function<awaitable<Result<Digest>>(std::string reference, PullPolicy policy, std::vector<std::string> configs)>
+      resolve;
+  /// Brings "repo@sha256:…" into the store. Errors: those of build::pull_image.
+  std::function<awaitable<Result<void>>(std::string reference, std::vector<std::string> configs)> pull;
+};
+
+/// What the Secrets of these names say of registries (kubernetes.io/dockerconfigjson and the older dockercfg). As the
+/// kubelet does, one that is missing or another thing is passed over.
+std::vector<std::string> docker_configs(const store::Objects& objects, const std::string& name_space,
+                                        const std::vector<std::string>& secrets);
+
 struct ControlOptions {
   std::string domain = "localhost";  // NAME.NAMESPACE.<domain>
   std::string events_address;        // host:port of the broker ingress, for status.address
@@ -53,6 +78,7 @@ struct Collaborators {
   eventing::Eventing& eventing;
   RunBuild run_build;
   Adopt adopt;  // may be empty: nothing is adopted
+  RegistryDoors registries{};
 };
 
 /// The images that stored revisions run: by digest where that is known, else by name. For a garbage collection.

@@ -122,6 +122,8 @@ class CommandLine {
     sub.add_option("--concurrency", service.concurrency, "most requests at once an instance, 0 for no limit")
         ->check(CLI::NonNegativeNumber);
     sub.add_option("--idle", service.idle, "idle time before an instance goes, e.g. 60s")->check(duration_check());
+    add_repeated(sub, "--pull-secret", service.pull_secrets, "Secret with credentials for the image's registry")
+        ->type_name("NAME");
     sub.add_option("--timeout-start", service.start_limit, "how long a start may take before it has failed, e.g. 30s")
         ->check(duration_check());
     sub.add_option("--memory", service.memory, "e.g. 256Mi")->type_name("QUANTITY");
@@ -199,6 +201,16 @@ class CommandLine {
          [gone](Session& session) { return remove_images(session, *gone); })
         .add_option("names", *gone, "images")
         ->required();
+    auto pulled = std::make_shared<std::vector<std::string>>();
+    verb(image, "pull", "Fetch images from their registries, with your docker login",
+         [pulled](Session& session) { return pull_images(session, *pulled); })
+        .add_option("names", *pulled, "images: REGISTRY/NAME:TAG")
+        ->required();
+    auto push = std::make_shared<PushOptions>();
+    auto& pushing = verb(image, "push", "Send an image to a registry, with your docker login",
+                         [push](Session& session) { return push_image(session, *push); });
+    pushing.add_option("name", push->name, "image that is here")->required();
+    pushing.add_option("to", push->to, "REGISTRY/NAME:TAG (default: its own name)");
     auto load = std::make_shared<LoadOptions>();
     auto& loading = verb(image, "load", "Take images from an OCI or docker archive",
                          [load](Session& session) { return load_images(session, *load); });

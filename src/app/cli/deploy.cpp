@@ -177,6 +177,33 @@ Outcome<Deployed> await_ready(Session& session, Progress& progress, const std::s
   return Deployed{.revision = std::move(revision), .url = std::move(url), .unchanged = unchanged};
 }
 
+/// The same name again may mean another image by now. A tag that has moved makes a revision, as another template does;
+/// what cannot be looked up is left to the revision to tell.
+void note_moved_tag(Session& session, const ImageSource& image, const json::value& existing, json::object& manifest) {
+  constexpr const char* noted = "wick.dev/image-digest";
+  if (text_at(existing, "/spec/template/spec/containers/0/image") != image.reference) return;
+  std::string secrets;
+  for (const auto& secret : array_at(existing, "/spec/template/spec/imagePullSecrets"))
+    secrets += (secrets.empty() ? "" : ",") + http::percent_encode(text_at(secret, "/name"));
+  auto now = session.client.post(
+      wick_path(session.name_space,
+                fmt::format("imageresolve?name={}&secrets={}", http::percent_encode(image.reference), secrets)),
+      json::object());
+  const auto revision = text_at(existing, "/status/latestCreatedRevisionName");
+  if (!now || revision.empty()) return;
+  const auto running =
+      session.client.get(resource_path("serving.knative.dev/v1", session.name_space, "revisions", revision));
+  if (!running) return;
+  const auto pinned = text_at(*running, "/status/containerStatuses/0/imageDigest");
+  const auto digest = text_at(*now, "/digest");
+  if (pinned.empty() || pinned.ends_with(digest)) return;
+  auto& metadata = manifest["spec"].as_object()["template"].as_object()["metadata"];
+  if (!metadata.is_object()) metadata = json::object();
+  auto& annotations = metadata.get_object()["annotations"];
+  if (!annotations.is_object()) annotations = json::object();
+  annotations.get_object()[noted] = digest;
+}
+
 Outcome<Deployed> deploy_image(Session& session, Progress& progress, const std::string& name, const ImageSource& image,
                                const DeployOptions& options) {
   auto before = session.client.find(service_path(session.name_space, name));
@@ -184,8 +211,10 @@ Outcome<Deployed> deploy_image(Session& session, Progress& progress, const std::
   const json::value* existing = *before ? &**before : nullptr;
   auto manifest = service_manifest(name, session.name_space, image.reference, options.service, existing);
   if (!manifest) return stop_with(std::move(manifest.error()));
-  if (existing)
+  if (existing) {
+    note_moved_tag(session, image, *existing, *manifest);
     manifest->at("metadata").get_object()["resourceVersion"] = text_at(*existing, "/metadata/resourceVersion");
+  }
   auto written = existing ? session.client.put(service_path(session.name_space, name), *manifest)
                           : session.client.post(service_path(session.name_space), *manifest);
   if (!written) return stop_with(std::move(written.error()).within(fmt::format("{} was not deployed", name)));

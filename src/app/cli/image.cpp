@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <boost/json/serialize.hpp>
 #include <cstdio>
 #include <filesystem>
 #include <istream>
@@ -11,6 +12,8 @@
 #include "app/cli/verbs.hpp"
 #include "app/cli/zstd_writer.hpp"
 #include "wick/base/text.hpp"
+#include "wick/image/docker_config.hpp"
+#include "wick/image/reference.hpp"
 #include "wick/os/files.hpp"
 
 namespace wick::app::cli {
@@ -122,7 +125,68 @@ Outcome<void> save_to_stdout(Session& session, const std::string& target, const 
   });
 }
 
+class TextSource final : public ByteSource {
+ public:
+  explicit TextSource(std::string text) : text_(std::move(text)) {}
+  Result<std::size_t> read(std::span<char> into) override {
+    const auto count = text_.copy(into.data(), into.size(), at_);
+    at_ += count;
+    return count;
+  }
+
+ private:
+  std::string text_;
+  std::size_t at_ = 0;
+};
+
+/// A config.json with what the user has for this registry, and nothing else of theirs.
+Outcome<std::string> credentials_for(const std::string& name) {
+  auto reference = image::parse_reference(name);
+  if (!reference) return stop_with(problem_of(reference.error()));
+  auto found = image::find_credentials(*reference, {}, image::own_docker_config());
+  if (!found) return stop_with(problem_of(found.error()));
+  if (found->empty()) return std::string();
+  json::object entry{{"username", found->username}, {"password", found->password}};
+  if (!found->identity_token.empty()) entry = {{"identitytoken", found->identity_token}};
+  return json::serialize(json::object{{"auths", {{reference->registry, std::move(entry)}}}});
+}
+
 }  // namespace
+
+Outcome<void> pull_images(Session& session, const std::vector<std::string>& names) {
+  json::array all;
+  for (const auto& name : names) {
+    auto credentials = credentials_for(name);
+    if (!credentials) return stop_with(std::move(credentials.error()).within(fmt::format("{} was not pulled", name)));
+    TextSource body(std::move(*credentials));
+    // As long as it takes: a big image comes for minutes.
+    auto pulled = session.client.upload("/apis/wick.dev/v1/imagepull?name=" + http::percent_encode(name), {}, body);
+    if (!pulled) return stop_with(std::move(pulled.error()).within(fmt::format("{} was not pulled", name)));
+    if (!session.json)
+      session.terminal.result(fmt::format("{} {}", text_at(*pulled, "/name"), text_at(*pulled, "/digest")));
+    all.push_back(std::move(*pulled));
+  }
+  if (session.json) print_document(session, all);
+  return {};
+}
+
+Outcome<void> push_image(Session& session, const PushOptions& options) {
+  const auto to = options.to.empty() ? options.name : options.to;
+  const auto not_pushed = fmt::format("{} was not pushed", options.name);
+  auto credentials = credentials_for(to);
+  if (!credentials) return stop_with(std::move(credentials.error()).within(not_pushed));
+  TextSource body(std::move(*credentials));
+  auto pushed = session.client.upload(fmt::format("/apis/wick.dev/v1/imagepush?name={}&to={}",
+                                                  http::percent_encode(options.name), http::percent_encode(to)),
+                                      {}, body);
+  if (!pushed) return stop_with(std::move(pushed.error()).within(not_pushed));
+  if (session.json) {
+    print_document(session, *pushed);
+    return {};
+  }
+  session.terminal.result(fmt::format("{} {}", to, text_at(*pushed, "/digest")));
+  return {};
+}
 
 Outcome<void> list_images(Session& session) {
   auto images = session.client.get(images_path());
@@ -139,7 +203,7 @@ Outcome<void> list_images(Session& session) {
                     broken ? "" : std::to_string(number_at(image, "/layers"))});
   }
   if (rows.size() == 1)
-    session.terminal.say("no images yet. hint: wick build, or wick image load FILE");
+    session.terminal.say("no images yet. hint: wick build, wick image pull NAME, or wick image load FILE");
   else
     session.terminal.result_bytes(table(rows));
   return {};

@@ -92,6 +92,11 @@ Outcome<json::object> service_manifest(std::string_view name, std::string_view n
   if (metadata.empty()) revision.erase("metadata");
 
   auto& spec = object_in(revision, "spec");
+  if (!settings.pull_secrets.empty()) {
+    json::array secrets;
+    for (const auto& secret : settings.pull_secrets) secrets.push_back(json::object{{"name", secret}});
+    spec["imagePullSecrets"] = std::move(secrets);
+  }
   if (settings.concurrency) spec["containerConcurrency"] = *settings.concurrency;
   auto& containers = array_in(spec, "containers");
   if (containers.empty()) containers.emplace_back(json::object());

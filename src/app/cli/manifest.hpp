@@ -23,6 +23,7 @@ struct ServiceSettings {
   std::string start_limit;         // Go duration: how long a start may take (progress-deadline)
   std::string memory;              // Kubernetes quantities
   std::string cpu;
+  std::vector<std::string> pull_secrets;  // of type kubernetes.io/dockerconfigjson; none: those it has stay
 };
 
 /// `image` may be empty: the build fills it in. `existing` is the Service as the daemon has it, or nullptr.

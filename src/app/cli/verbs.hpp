@@ -261,6 +261,14 @@ struct LoadOptions {
 /// An OCI or docker archive, plain or compressed.
 Outcome<void> load_images(Session& session, const LoadOptions& options);
 
+/// From its registry, with the user's own credentials for it (docker's config.json).
+Outcome<void> pull_images(Session& session, const std::vector<std::string>& names);
+struct PushOptions {
+  std::string name;
+  std::string to;  // empty: `name`
+};
+Outcome<void> push_image(Session& session, const PushOptions& options);
+
 struct PruneOptions {
   bool yes = false;
 };

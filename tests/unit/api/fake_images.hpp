@@ -10,6 +10,7 @@ namespace wick {
 class FakeImages final : public api::Images {
  public:
   std::map<std::string, image::Image> images;
+  std::vector<std::string> configs;  // with credentials, of pulls and pushes
   std::string loaded;
   int prunes = 0;
   std::string archive;                   // what an archive of them is
@@ -51,6 +52,19 @@ class FakeImages final : public api::Images {
   awaitable<Result<void>> verify(std::string name) override {
     if (!images.contains(name)) co_return fail(Errc::not_found, "there is no image '" + name + "'");
     co_return Result<void>{};
+  }
+  awaitable<Result<Loaded>> pull(std::string reference, std::string config) override {
+    configs.push_back(std::move(config));
+    co_return Loaded{reference, Digest::of(reference)};
+  }
+  awaitable<Result<Digest>> push(std::string name, std::string reference, std::string config) override {
+    if (!images.contains(name)) co_return fail(Errc::not_found, "there is no image '" + name + "'");
+    configs.push_back(std::move(config));
+    co_return Digest::of(reference);
+  }
+  awaitable<Result<Digest>> resolve(std::string reference, std::vector<std::string> given) override {
+    configs = std::move(given);
+    co_return Digest::of(reference);
   }
   awaitable<Result<std::unique_ptr<Archive>>> save(std::vector<std::string> names) override {
     for (const auto& name : names)

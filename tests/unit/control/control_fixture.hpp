@@ -101,6 +101,7 @@ struct ControlFixture {
   eventing::Eventing eventing{loop.get_executor(), clock, *events, metrics, deliver(), {}};
   control::RunBuild run_build;
   control::Adopt adopt;
+  control::RegistryDoors registries;
   control::ControlOptions options{.domain = "example.com",
                                   .events_address = "127.0.0.1:8081",
                                   .uploads = folder.path() / "uploads",
@@ -147,7 +148,8 @@ struct ControlFixture {
                                                                         .serving = *serving,
                                                                         .eventing = eventing,
                                                                         .run_build = run_build,
-                                                                        .adopt = adopt},
+                                                                        .adopt = adopt,
+                                                                        .registries = registries},
                                                  options);
     REQUIRE(run_on(loop, control->start()));
   }
