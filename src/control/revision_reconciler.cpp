@@ -100,13 +100,13 @@ std::pair<std::string, std::string> told(const model::Failure& failure, bool mes
   return {reason_of(failure.slug), failure.because};
 }
 
-model::Failure failure_of(const Error& error, std::string step, WallTime now) {
+model::Failure failure_of(const Error& error, std::string step, Duration elapsed, WallTime now) {
   return {.step = std::move(step),
           .slug = slug(error.code()),
           .because = error.what(),
           .last_output = {},
           .hint = error.hint(),
-          .elapsed = 0ms,
+          .elapsed = std::chrono::duration_cast<milliseconds>(elapsed),
           .when = now};
 }
 
@@ -481,6 +481,7 @@ awaitable<Result<void>> RevisionReconciler::reconcile(ObjectKey key) {
     return conditions;
   };
 
+  const auto began = world_.with.clock.now();
   auto learned = co_await learn(key, *object, Reach::registries);
   if (!learned) {
     const auto& error = learned.error();
@@ -495,9 +496,10 @@ awaitable<Result<void>> RevisionReconciler::reconcile(ObjectKey key) {
       co_return written ? learned : written;
     }
     conditions.mark_false("ContainerHealthy", reason_not_learnt(error), error.what());
-    auto written = co_await write_status(
-        key, std::move(conditions),
-        failure_of(error, unfetched || error.code() == Errc::not_found ? "fetch" : "start", world_.now()));
+    auto written =
+        co_await write_status(key, std::move(conditions),
+                              failure_of(error, unfetched || error.code() == Errc::not_found ? "fetch" : "start",
+                                         world_.with.clock.now() - began, world_.now()));
     if (!written) co_return written;
     // An image or a Secret may still come; the rest stays as it is.
     if (unfetched || error.code() == Errc::not_found) co_return learned;
