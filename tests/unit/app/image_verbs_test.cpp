@@ -1,9 +1,11 @@
+#include <stdlib.h>
 #include <zstd.h>
 
 #include <boost/json/parse.hpp>
 #include <catch2/catch.hpp>
 
 #include "fake_daemon.hpp"
+#include "wick/base/text.hpp"
 
 namespace wick::app::cli {
 
@@ -159,6 +161,28 @@ TEST_CASE("image prune asks, unless it is told not to") {
   CHECK(daemon.run({"image", "prune"}).exit == 0);
   daemon.on_terminal = false;
   CHECK(daemon.run({"image", "prune", "--yes"}).out == "3.1 kB freed: 1 blob and 2 unpacked layers removed\n");
+}
+
+TEST_CASE("image pull and push hand over the login for that registry and no other") {
+  FakeDaemon daemon;
+  daemon.on("POST /apis/wick.dev/v1/imagepull", 200, R"({"name":"box:5000/a:v1","digest":"sha256:01"})");
+  daemon.on("POST /apis/wick.dev/v1/imagepush", 200, R"({"name":"a","to":"box:5000/a:v2","digest":"sha256:02"})");
+  const auto file = daemon.folder() / "config.json";
+  REQUIRE(write_file(file, R"({"auths": {"box:5000": {"auth": ")" + base64_encode("me:secret") +
+                               R"("}, "other.example": {"auth": ")" + base64_encode("me:hidden") + R"("}}})"));
+  ::setenv("REGISTRY_AUTH_FILE", file.c_str(), 1);
+  const auto pulled = daemon.run({"image", "pull", "box:5000/a:v1"});
+  CHECK(pulled.exit == 0);
+  CHECK(pulled.out == "box:5000/a:v1 sha256:01\n");
+  const auto pull = daemon.last("POST /apis/wick.dev/v1/imagepull");
+  CHECK(pull.line.ends_with("?name=box%3A5000%2Fa%3Av1"));
+  CHECK(pull.body == R"({"auths":{"box:5000":{"username":"me","password":"secret"}}})");
+  CHECK(daemon.run({"image", "push", "a", "box:5000/a:v2"}).out == "box:5000/a:v2 sha256:02\n");
+  CHECK(daemon.last("POST /apis/wick.dev/v1/imagepush").body.contains("secret"));
+  CHECK(daemon.run({"image", "pull", "elsewhere.example/a"}).exit == 0);
+  CHECK(daemon.last("POST /apis/wick.dev/v1/imagepull").body.empty());
+  CHECK(daemon.run({"image", "pull", "No Name"}).exit != 0);
+  ::unsetenv("REGISTRY_AUTH_FILE");
 }
 
 }  // namespace wick::app::cli
