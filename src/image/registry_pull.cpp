@@ -262,7 +262,9 @@ class Puller {
       if (descriptor.size == 0 && answer) break;
       const bool may_go_on =
           answer || answer.error().code() == Errc::unavailable || answer.error().code() == Errc::timed_out;
-      if (!may_go_on) return fail(std::move(answer.error()));
+      // Who said nothing for so long is not asked to say nothing again.
+      const bool stalled = !answer && answer.error().code() == Errc::timed_out && bytes == before;
+      if (!may_go_on || stalled) return fail(std::move(answer.error()));
       if (bytes == descriptor.size) break;
       broken = bytes > before ? 1 : broken + 1;
       if (broken == broken_off_max)

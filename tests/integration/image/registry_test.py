@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
 
@@ -304,6 +305,17 @@ class Hostile(RegistryTest):
             handler.close_connection = True
 
         self.assertIsNotNone(self.pull(self.with_layer(short).host + "/hello:v1").error)
+
+    def test_a_server_that_says_nothing_more_is_given_up_after_half_a_minute(self):
+        over = threading.Event()
+        self.addCleanup(over.set)
+
+        def stall(handler, data):
+            respond(handler, 200, b"", content_length=len(data))
+            over.wait(120)
+
+        said = self.refused(self.pull(self.with_layer(stall).host + "/hello:v1"), "timed_out")
+        self.assertGreater(said.seconds, 20)
 
     def test_a_redirect_to_where_clouds_keep_keys_is_not_followed(self):
         for place in ("http://169.254.169.254/latest/meta-data/", "http://[fe80::1]/", "http://0.0.0.0:1/"):
