@@ -15,6 +15,7 @@ class AdaptedExchange final : public WireExchange {
   const RequestHead& head() const override { return inner_.head(); }
   std::string_view peer() const override { return inner_.peer(); }
   long peer_uid() const override { return inner_.peer_uid(); }
+  bool secure() const override { return inner_.secure(); }
   std::string_view id() const override { return inner_.id(); }
   awaitable<Result<std::size_t>> read_some(std::span<char> into) override { return inner_.read_some(into); }
   awaitable<Result<void>> respond(ResponseHead head, std::string body) override {
@@ -40,7 +41,7 @@ class AdaptedExchange final : public WireExchange {
   bool wants_websocket() const override { return false; }
   Stream* tunnel(std::string&) override { return nullptr; }
   void tunnel_active(Duration) override {}
-  void guard(Stream*, TimePoint) override {}
+  void guard(Interruptible*, TimePoint) override {}
   void release() override {}
 
  private:

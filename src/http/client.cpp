@@ -104,11 +104,39 @@ awaitable<Result<Response>> whole_call(Upstream::Impl& pool, Request request, st
   co_return response;
 }
 
+awaitable<Result<Response>> call_http2(Upstream::Impl& pool, Request request, std::size_t bytes_max) {
+  auto text = request_text(request);
+  if (!text) co_return fail(std::move(text.error()));
+  auto opened = co_await pool.http2()->open(pool.connector());
+  if (!opened) co_return fail(std::move(opened.error()));
+  auto& stream = **opened;
+  stream.send_head(*text, !request.body.empty());
+  if (!request.body.empty())
+    if (auto sent = co_await stream.send_body(request.body, true); !sent) co_return fail(std::move(sent.error()));
+  auto got = co_await stream.read_head([](int, std::span<const Field>) {});
+  if (!got) co_return fail(std::move(got.error()));
+  Response response{.head = {.status = stream.status(), .fields = stream.fields()}, .body = {}};
+  while (!stream.finished()) {
+    auto filled = co_await stream.fill_body();
+    if (!filled) co_return fail(std::move(filled.error()));
+    const auto slice = stream.buffered();
+    if (response.body.size() + slice.size() > bytes_max)
+      co_return fail(Errc::too_large, "the response is larger than " + std::to_string(bytes_max) + " bytes");
+    response.body.append(slice);
+    stream.consume(slice.size());
+  }
+  co_return response;
+}
+
 }  // namespace
 
 awaitable<Result<Response>> call(Upstream& upstream, Clock& clock, Request request, std::chrono::milliseconds limit,
                                  std::size_t bytes_max) {
   try {
+    if (upstream.impl().http2()) {
+      auto calling = call_http2(upstream.impl(), std::move(request), bytes_max);
+      co_return co_await with_deadline(clock, limit, std::move(calling));
+    }
     auto calling = whole_call(upstream.impl(), std::move(request), bytes_max);
     co_return co_await with_deadline(clock, limit, std::move(calling));
   } catch (const DeadlineExceeded&) {

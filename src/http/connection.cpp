@@ -5,8 +5,14 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
+#include "http2_server.hpp"
+#include "proxy_header.hpp"
+#include "server_answers.hpp"
+#include "tls_server.hpp"
+#include "tls_session.hpp"
 #include "wick/base/log.hpp"
 #include "wick/base/text.hpp"
 #include "wick/os/task_group.hpp"
@@ -18,38 +24,22 @@ namespace {
 
 constexpr auto linger_limit = 1s;
 constexpr std::size_t linger_bytes_max = 64 << 10;
+constexpr std::string_view http2_preface = "PRI * HTTP/2.0\r\n";  // the part that no request of HTTP/1.1 begins with
+constexpr std::string_view http_on_tls_port =
+    "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 56\r\n"
+    "Wick-Error: E_INVALID\r\nConnection: close\r\n\r\n"
+    "this port speaks TLS: the request must come by https://\n";
 constexpr std::size_t kept_output_bytes = 8 << 10;  // capacity of the output buffers that an idle connection may keep
-
-/// Of a refused head, for Wick-Error.
-Errc kind_of(int status) {
-  switch (status) {
-    case 408:
-      return Errc::timed_out;
-    case 413:
-    case 414:
-    case 431:
-      return Errc::too_large;
-    case 501:
-    case 505:
-      return Errc::unsupported;
-    default:
-      return Errc::invalid;
-  }
-}
-
-void assign_lower(std::string& into, std::string_view text) {
-  into.assign(text);
-  for (char& c : into) c = chars::lower(c);
-}
 
 }  // namespace
 
-Connection::Connection(ServerState& server, Fd socket, std::string peer, long peer_uid)
+Connection::Connection(ServerState& server, Fd socket, std::string peer, long peer_uid, Listening how)
     : server_(server),
       stream_(server.poller, std::move(socket)),
       peer_(std::move(peer)),
       peer_uid_(peer_uid),
       trusted_(server.trusted.contains(peer_)),
+      how_(std::move(how)),
       input_(stream_, server.poller.blocks(),
              {.extension_bytes_max = server.limits.chunk_extension_bytes_max,
               .trailer_bytes_max = server.limits.trailer_bytes_max}),
@@ -59,8 +49,80 @@ Connection::Connection(ServerState& server, Fd socket, std::string peer, long pe
 
 Connection::~Connection() = default;
 
+/// False when who connects may not say for whom, or does not within the time for a head.
+awaitable<bool> Connection::read_proxy() {
+  if (!trusted_) co_return false;
+  read_deadline_ = server_.clock.now() + server_.limits.head_limit;
+  std::array<char, ProxyHeader::bytes_max> bytes;
+  std::size_t seen = 0;
+  while (true) {
+    const auto got = stream_.peek(bytes);
+    if (!got.ok() && !got.would_block()) co_return false;
+    if (got.ended() || (got.bytes == seen && stream_.peer_finished())) co_return false;
+    const auto header = read_proxy_header({bytes.data(), got.bytes});
+    if (header.state == ProxyHeader::State::failed) co_return false;
+    if (header.state == ProxyHeader::State::complete) {
+      stream_.skip(header.bytes);
+      read_deadline_ = TimePoint::max();
+      if (header.client.empty()) co_return true;  // the proxy asks for itself
+      peer_ = header.client;
+      trusted_ = server_.trusted.contains(peer_);
+      co_return true;
+    }
+    seen = got.bytes;
+    co_await stream_.readable();
+  }
+}
+
+/// A handshake begins with a record of type 22 (RFC 8446 5.1); no method of HTTP does. Nothing where nobody says
+/// anything.
+awaitable<std::optional<bool>> Connection::begins_in_clear() {
+  constexpr unsigned char handshake = 22;
+  read_deadline_ = server_.clock.now() + server_.limits.keep_alive_limit;
+  char first = 0;
+  Io got;
+  while ((got = stream_.peek({&first, 1})).would_block()) co_await stream_.readable();
+  if (got.bytes == 0) co_return std::nullopt;
+  co_return first != handshake;
+}
+
+/// The client has as long for it as for a head.
+awaitable<bool> Connection::shake_hands() {
+  auto session = how_.tls->impl().begin();
+  if (!session) {
+    log::warn("a connection was closed", {{"error", session.error().what()}});
+    co_return false;
+  }
+  stream_.secure(*session);
+  secure_ = true;
+  idle_ = false;
+  read_deadline_ = server_.clock.now() + server_.limits.head_limit;
+  const auto shaken = co_await stream_.handshake();
+  read_deadline_ = TimePoint::max();
+  if (shaken.ok()) co_return true;
+  if (server_.metrics) server_.metrics->failed_handshake();
+  if (stream_.tls()->spoke_http()) {
+    stream_.end_tls();
+    send(http_on_tls_port);
+    co_await linger();
+  }
+  co_return false;
+}
+
 /// One frame that lives as long as the connection: a request costs it no coroutine of its own but the handler's.
 awaitable<void> Connection::run() {
+  if (how_.proxy_header) {
+    const bool named = co_await read_proxy();
+    if (!named) co_return;
+  }
+  if (how_.tls) {
+    std::optional<bool> clear(false);
+    if (how_.clear_too) clear = co_await begins_in_clear();
+    if (!clear) co_return;
+    const bool shaken = *clear || co_await shake_hands();
+    if (!shaken) co_return;
+    if (secure_ && stream_.tls()->protocol() == "h2") co_return co_await run_http2();
+  }
   while (true) {
     begin_head();
     auto step = step_head();
@@ -68,11 +130,12 @@ awaitable<void> Connection::run() {
       co_await stream_.readable();
       step = step_head();
     }
+    if (step == HeadStep::http2) co_return co_await run_http2();
     if (step == HeadStep::refused) co_await refuse();
     if (step != HeadStep::complete) co_return;
     begin_exchange();
     if (head_.target == "*" || server_.shedding) {
-      const bool sent = co_await answer_about_server();
+      const bool sent = co_await answer_for_server(*this, server_.shedding);
       if (!sent) co_return;
     } else {
       std::exception_ptr failure;
@@ -86,7 +149,10 @@ awaitable<void> Connection::run() {
       --server_.in_flight;
       server_.poller.count_requests(-1);
       release();
-      if (failure) log_failure(failure);
+      if (failure) {
+        keep_ = false;
+        log_handler_failure(id_, failure);
+      }
     }
     if (!ends_at_once()) {
       const bool again = co_await end_exchange();
@@ -95,7 +161,19 @@ awaitable<void> Connection::run() {
   }
 }
 
+awaitable<void> Connection::run_http2() {
+  read_deadline_ = TimePoint::max();
+  Http2Server::Client client{.peer = peer_, .peer_uid = peer_uid_, .secure = secure_, .trusted = trusted_};
+  http2_ = std::make_unique<Http2Server>(server_, stream_, std::move(client));
+  const std::string first(input_.received());
+  input_.drop();
+  input_.give_block();
+  co_await http2_->run(first);
+  stream_.resume();
+}
+
 void Connection::check_limits(TimePoint now) {
+  if (http2_) return http2_->check_limits(now);
   if (now >= request_deadline_) {
     request_deadline_ = TimePoint::max();
     if (guarded_) guarded_->interrupt(ETIMEDOUT);
@@ -126,6 +204,7 @@ Connection::HeadStep Connection::step_head() {
         read_deadline_ = TimePoint::max();
         return HeadStep::complete;
       }
+      if (parsed == Parsed::failed && !served_ && input_.received().starts_with(http2_preface)) return HeadStep::http2;
       if (parsed == Parsed::failed) {
         refusal_ = parser_.refusal();
         return HeadStep::refused;
@@ -148,19 +227,7 @@ Connection::HeadStep Connection::step_head() {
 
 void Connection::begin_exchange() {
   const auto bytes = input_.received();
-  const auto text = [bytes](Span span) { return HeadParser::text(bytes, span); };
-  head_.method.assign(text(parser_.method()));
-  head_.target.assign(text(parser_.target()));
-  if (head_.target.empty()) head_.target = "/";
-  assign_lower(head_.authority, text(parser_.authority()));
-  head_.minor_version = parser_.minor_version();
-  std::size_t count = 0;
-  for (const auto& span : parser_.fields()) {
-    auto& field = head_.fields.slot(count++);
-    field.name.assign(text(span.name));
-    field.value.assign(text(span.value));
-  }
-  head_.fields.truncate(count);
+  assign_head(head_, parser_, bytes);
   input_.take(parser_.head_bytes());
 
   head_request_ = head_.method == "HEAD";
@@ -260,34 +327,6 @@ awaitable<Result<std::size_t>> Connection::read_upgraded(std::span<char> into) {
 
 // ---- the life of an exchange
 
-/// No service sees these: OPTIONS * (RFC 9110 9.3.7), and anything while memory is short.
-awaitable<bool> Connection::answer_about_server() {
-  if (server_.shedding) {
-    ResponseHead busy{.status = 503,
-                      .fields = {{"Content-Type", "text/plain; charset=utf-8"},
-                                 {"Wick-Error", slug(Errc::overloaded)},
-                                 {"Retry-After", "1"}}};
-    auto refused = co_await respond(std::move(busy), "memory is short: try again\n");
-    co_return refused.has_value();
-  }
-  ResponseHead allowed{.status = 204, .fields = {{"Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"}}};
-  auto sent = co_await respond(std::move(allowed), {});
-  co_return sent.has_value();
-}
-
-/// A cancelled handler is the connection's end and goes on as an exception.
-void Connection::log_failure(const std::exception_ptr& failure) {
-  if (is_cancellation(failure)) std::rethrow_exception(failure);
-  keep_ = false;
-  try {
-    std::rethrow_exception(failure);
-  } catch (const std::exception& e) {
-    log::error("a request handler failed", {{"request", id_}, {"error", e.what()}});
-  } catch (...) {
-    log::error("a request handler failed", {{"request", id_}, {"error", "unknown exception"}});
-  }
-}
-
 /// The usual end: everything read, answered and sent, and the connection may go on.
 bool Connection::ends_at_once() {
   if (tunnelled_ || upgraded_ || !answered_ || !keep_ || needs_flush() || !body_finished()) return false;
@@ -304,9 +343,7 @@ awaitable<bool> Connection::end_exchange() {
   }
   stream_.resume();
   if (!started_) {
-    ResponseHead head{.status = 500,
-                      .fields = {{"Content-Type", "text/plain; charset=utf-8"}, {"Wick-Error", slug(Errc::internal)}}};
-    auto sent = co_await respond(std::move(head), "the server failed to answer this request\n");
+    const bool sent = co_await answer_for_silent_handler(*this);
     if (!sent) co_return false;
   }
   if (needs_flush()) {
@@ -336,7 +373,7 @@ awaitable<void> Connection::refuse() {
   append_field(text, "Content-Type", "text/plain; charset=utf-8");
   append_field(text, "Date", server_.date.at(server_.clock));
   append_field(text, "Content-Length", std::to_string(body.size()));
-  append_field(text, "Wick-Error", slug(kind_of(refusal.status)));
+  append_field(text, "Wick-Error", slug(kind_of_refusal(refusal.status)));
   append_field(text, "Connection", "close");
   text += "\r\n";
   send(text, body);
@@ -372,7 +409,7 @@ Stream* Connection::tunnel(std::string& already_received) {
 
 void Connection::tunnel_active(Duration idle_limit) { request_deadline_ = server_.clock.now() + idle_limit; }
 
-void Connection::guard(Stream* upstream, TimePoint until) {
+void Connection::guard(Interruptible* upstream, TimePoint until) {
   guarded_ = upstream;
   request_deadline_ = until;
   stream_.tie(upstream);

@@ -1,7 +1,10 @@
 // One client connection of the server: reads heads, runs the handler once a request, writes answers, decides whether to
 // go on.
 //
+//   accepted --header of the PROXY protocol, where the listener wants one--> accepted
+//   accepted --TLS handshake, where the listener wants one--> idle
 //   idle --first byte--> head --complete--> exchange --answered, body read--> idle
+//   head --the preface of HTTP/2, or that by ALPN--> http2_server.hpp
 //   head --refused or too slow--> answer, lingering close
 //   exchange --Connection: close, or body left unread--> (lingering) close
 //
@@ -18,16 +21,18 @@
 
 namespace wick::http {
 
+class Http2Server;
+
 class Connection final : public WireExchange {
  public:
-  Connection(ServerState& server, Fd socket, std::string peer, long peer_uid);
+  Connection(ServerState& server, Fd socket, std::string peer, long peer_uid, Listening how = {});
   ~Connection() override;
 
   awaitable<void> run();
   /// Called by the server's sweep.
   void check_limits(TimePoint now);
   /// Between requests, with nothing received of the next.
-  bool idle() const { return idle_; }
+  bool idle() const { return idle_ && !http2_; }
   void interrupt(int error) { stream_.interrupt(error); }
   bool has_input() { return stream_.has_input(); }
 
@@ -35,6 +40,7 @@ class Connection final : public WireExchange {
   const RequestHead& head() const override { return head_; }
   std::string_view peer() const override { return peer_; }
   long peer_uid() const override { return peer_uid_; }
+  bool secure() const override { return secure_; }
   bool from_trusted_proxy() const override { return trusted_; }
   std::string_view id() const override { return id_; }
   awaitable<Result<std::size_t>> read_some(std::span<char> into) override;
@@ -56,24 +62,26 @@ class Connection final : public WireExchange {
   bool wants_trailers() const override;
   void set_trailers(std::string lines) override { trailers_ = std::move(lines); }
   void put_informational(int status, std::span<const FieldView> fields) override;
-  bool needs_flush() const override { return !out_.empty() || write_error_ != 0; }
+  bool needs_flush() const override { return !out_.empty() || write_error_ != 0 || stream_.holds_back(); }
   awaitable<Result<void>> flush() override;
   void cut() override;
   bool wants_websocket() const override { return parser_.wants_websocket(); }
   Stream* tunnel(std::string& already_received) override;
   void tunnel_active(Duration idle_limit) override;
-  void guard(Stream* upstream, TimePoint until) override;
+  void guard(Interruptible* upstream, TimePoint until) override;
   void release() override;
 
  private:
-  enum class HeadStep { wait, complete, refused, ended };
+  awaitable<bool> read_proxy();
+  awaitable<std::optional<bool>> begins_in_clear();
+  awaitable<bool> shake_hands();
+  awaitable<void> run_http2();
+  enum class HeadStep { wait, complete, refused, http2, ended };
   void begin_head();
   HeadStep step_head();
   void begin_exchange();
-  awaitable<bool> answer_about_server();
   void begin_upgraded();
   awaitable<Result<std::size_t>> read_upgraded(std::span<char> into);
-  void log_failure(const std::exception_ptr& failure);
   bool ends_at_once();
   awaitable<bool> end_exchange();
   awaitable<void> refuse();
@@ -88,6 +96,8 @@ class Connection final : public WireExchange {
   std::string peer_;
   long peer_uid_;
   bool trusted_;
+  Listening how_;
+  bool secure_ = false;
   std::string id_;
 
   Input input_;
@@ -115,7 +125,7 @@ class Connection final : public WireExchange {
   TimePoint read_deadline_ = TimePoint::max();   // of the phase: idle, head, body, linger
   TimePoint write_deadline_ = TimePoint::max();  // the client must take some of the answer until then
   TimePoint request_deadline_ = TimePoint::max();
-  Stream* guarded_ = nullptr;
+  Interruptible* guarded_ = nullptr;
 
   /// What waiting for the client brought: bytes and time since the last look.
   struct Pace {
@@ -125,6 +135,7 @@ class Connection final : public WireExchange {
   bool too_slow(Pace& pace, TimePoint since, std::size_t bytes);
   Pace body_pace_;
   Pace answer_pace_;
+  std::unique_ptr<Http2Server> http2_;
 };
 
 }  // namespace wick::http

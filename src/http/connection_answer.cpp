@@ -2,20 +2,11 @@
 #include <algorithm>
 
 #include "connection.hpp"
-#include "wick/base/log.hpp"
+#include "server_answers.hpp"
 #include "wick/base/text.hpp"
 #include "wire_text.hpp"
 
 namespace wick::http {
-
-namespace {
-
-/// A handler's field must not be able to break the framing of the answer.
-bool is_safe_field(const Field& field) {
-  return !field.name.empty() && chars::all<chars::token>(field.name) && chars::all<chars::value>(field.value);
-}
-
-}  // namespace
 
 /// What the socket does not take is kept.
 void Connection::send(std::string_view first, std::string_view second, std::string_view third) {
@@ -42,12 +33,13 @@ void Connection::send(std::string_view first, std::string_view second, std::stri
 }
 
 awaitable<Result<void>> Connection::flush() {
-  if (!write_error_ && !out_.empty()) {
+  if (!write_error_ && needs_flush()) {
     auto since = server_.clock.now();
     write_deadline_ = since + server_.limits.body_idle_limit;
     std::size_t done = 0;
-    while (done < out_.size()) {
-      const auto sent = stream_.try_write(std::string_view(out_).substr(done));
+    while (done < out_.size() || stream_.holds_back()) {
+      const auto left = std::string_view(out_).substr(done);
+      const auto sent = left.empty() ? stream_.push() : stream_.try_write(left);
       if (sent.would_block()) {
         co_await stream_.writable();
         continue;
@@ -183,44 +175,10 @@ void Connection::cut() {
 
 void Connection::begin_own(const ResponseHead& head, std::optional<std::uint64_t> length, std::string_view body,
                            bool last) {
-  ResponseView view{.status = head.status, .reason = reason_phrase(head.status)};
-  std::vector<FieldView> fields;
-  fields.reserve(head.fields.size());
-  for (const auto& field : head.fields) {
-    switch (field_name(field.name)) {
-      case FieldName::connection:
-        if (iequals(field.value, "close")) keep_ = false;
-        continue;
-      case FieldName::transfer_encoding:
-      case FieldName::keep_alive:
-        continue;
-      case FieldName::content_length:
-        if (!length) length = parse_unsigned(field.value);
-        continue;
-      case FieldName::date:
-        view.has_date = true;
-        break;
-      default:
-        break;
-    }
-    if (!is_safe_field(field)) {
-      log::warn("a response field was left out: it would break the message", {{"field", printable(field.name)}});
-      continue;
-    }
-    fields.push_back({field.name, field.value});
-  }
-  view.fields = fields;
-  const bool never_a_body = head.status < 200 || head.status == 204 || head.status == 304;
-  if (never_a_body) {
-    view.framing = {};
-  } else if (head_request_) {
-    view.declared_length = length;
-  } else if (length) {
-    view.framing = {BodyKind::length, *length};
-  } else {
-    view.framing = {BodyKind::chunked, 0};
-  }
-  begin(view, body, last);
+  OwnAnswer answer;
+  make_own_answer(head, head_request_, length, answer);
+  if (answer.close) keep_ = false;
+  begin(answer.view, body, last);
 }
 
 awaitable<Result<void>> Connection::respond(ResponseHead head, std::string body) {

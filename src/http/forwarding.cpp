@@ -197,6 +197,41 @@ int own_hops(const RequestHead& head) {
   return hops;
 }
 
+namespace {
+
+/// What frames a response, is its connection's, or is ours to say.
+bool stays_here(FieldName name) {
+  switch (name) {
+    case FieldName::connection:
+    case FieldName::content_length:
+    case FieldName::keep_alive:
+    case FieldName::proxy_authenticate:
+    case FieldName::proxy_connection:
+    case FieldName::te:
+    case FieldName::trailer:
+    case FieldName::transfer_encoding:
+    case FieldName::upgrade:
+    case FieldName::wick_error:
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
+bool forward_response_fields(const Fields& from, std::vector<FieldView>& fields) {
+  fields.clear();
+  bool has_date = false;
+  for (const auto& field : from) {
+    const auto name = field_name(field.name);
+    if (stays_here(name)) continue;
+    has_date |= name == FieldName::date;
+    fields.push_back({field.name, field.value});
+  }
+  return has_date;
+}
+
 bool forward_response_fields(const HeadParser& parser, std::string_view bytes, std::vector<FieldView>& fields) {
   fields.clear();
   std::vector<std::string_view> hop_by_hop;
@@ -209,24 +244,8 @@ bool forward_response_fields(const HeadParser& parser, std::string_view bytes, s
   }
   bool has_date = false;
   for (const auto& field : parser.fields()) {
-    switch (field.id) {
-      case FieldName::connection:
-      case FieldName::content_length:
-      case FieldName::keep_alive:
-      case FieldName::proxy_authenticate:
-      case FieldName::proxy_connection:
-      case FieldName::te:
-      case FieldName::trailer:
-      case FieldName::transfer_encoding:
-      case FieldName::upgrade:
-      case FieldName::wick_error:
-        continue;
-      case FieldName::date:
-        has_date = true;
-        break;
-      default:
-        break;
-    }
+    if (stays_here(field.id)) continue;
+    has_date |= field.id == FieldName::date;
     const auto name = HeadParser::text(bytes, field.name);
     if (field.id == FieldName::other && !hop_by_hop.empty() && is_named(hop_by_hop, name)) continue;
     fields.push_back({name, HeadParser::text(bytes, field.value)});

@@ -44,5 +44,7 @@ int own_hops(const RequestHead& head);
 
 /// The end-to-end fields of an instance's response, as views into `bytes`. True when a Date is among them.
 bool forward_response_fields(const HeadParser& parser, std::string_view bytes, std::vector<FieldView>& fields);
+/// The same of a response that came over HTTP/2, which knows no Connection.
+bool forward_response_fields(const Fields& from, std::vector<FieldView>& fields);
 
 }  // namespace wick::http

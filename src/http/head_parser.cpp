@@ -316,4 +316,21 @@ std::optional<Refusal> ResponseParser::finish(std::string_view) {
   return verdict.refusal;
 }
 
+void assign_head(RequestHead& head, const RequestParser& parser, std::string_view bytes) {
+  const auto text = [bytes](Span span) { return HeadParser::text(bytes, span); };
+  head.method.assign(text(parser.method()));
+  head.target.assign(text(parser.target()));
+  if (head.target.empty()) head.target = "/";
+  head.authority.assign(text(parser.authority()));
+  for (char& c : head.authority) c = chars::lower(c);
+  head.minor_version = parser.minor_version();
+  std::size_t count = 0;
+  for (const auto& span : parser.fields()) {
+    auto& field = head.fields.slot(count++);
+    field.name.assign(text(span.name));
+    field.value.assign(text(span.value));
+  }
+  head.fields.truncate(count);
+}
+
 }  // namespace wick::http

@@ -17,6 +17,7 @@
 
 #include "chars.hpp"
 #include "framing.hpp"
+#include "wick/http/message.hpp"
 
 namespace wick::http {
 
@@ -167,6 +168,9 @@ class ResponseParser final : public HeadParser {
   bool head_request_ = false;
   bool websocket_upgrade_ = false;
 };
+
+/// What a parsed head says, for handlers. `bytes` as given to parse(). Reuses the storage of `head`.
+void assign_head(RequestHead& head, const RequestParser& parser, std::string_view bytes);
 
 /// uri-host [ ":" port ] with a non-empty host (RFC 9110 4.2.1, 7.2).
 bool is_authority(std::string_view text);

@@ -10,6 +10,8 @@
 
 #include "adapted_exchange.hpp"
 #include "forwarding.hpp"
+#include "relay_failure.hpp"
+#include "relay_http2.hpp"
 #include "tunnel.hpp"
 #include "upstream_pool.hpp"
 #include "wick/os/deadline.hpp"
@@ -24,7 +26,6 @@ namespace {
 constexpr std::size_t body_at_hand_max = 32 << 10;  // sent with the head
 constexpr int informational_max = 16;               // interim responses, and …
 constexpr std::size_t informational_bytes_max = 32 << 10;
-constexpr auto connect_limit = 10s;
 
 void append_chunk_size(std::string& text, std::size_t size) {
   char digits[20];
@@ -78,7 +79,6 @@ class Relay {
   awaitable<bool> pump_request();
   awaitable<bool> run_response();
   bool may_retry() const;
-  awaitable<void> answer_failure();
   Failed upstream_failure(Error error);
   static Failed failure(Error error, bool upstream_failed) {
     return Failed(std::make_unique<Failure>(std::move(error), upstream_failed));
@@ -147,11 +147,7 @@ bool Relay::end_warm() {
 
 awaitable<void> Relay::run() {
   if (own_hops(client_.head()) >= own_hops_max) {
-    const Error loop(Errc::conflict,
-                     "the request went through this proxy " + std::to_string(own_hops_max) + " times: a loop");
-    outcome_.status = 508;
-    outcome_.error = loop;
-    co_await respond_error(client_, 508, loop);
+    co_await answer_loop(client_, outcome_);
     co_return;
   }
   auto done = co_await exchange();
@@ -163,33 +159,8 @@ awaitable<void> Relay::run() {
   outcome_.error = std::move(done.error()->error);
   outcome_.upstream_failed = done.error()->upstream_failed;
   upstream_.reset();
-  co_await answer_failure();
+  co_await answer_relay_failure(client_, outcome_);
   co_return;
-}
-
-awaitable<void> Relay::answer_failure() {
-  if (client_.started()) {
-    client_.cut();  // bytes of the response are out: only a cut tells the client that it is not whole
-    co_return;
-  }
-  const auto& error = *outcome_.error;
-  int status = error.code() == Errc::timed_out ? 504 : 502;
-  if (!outcome_.upstream_failed) {
-    switch (error.code()) {
-      case Errc::unavailable:
-        co_return;  // nobody is there to read an answer
-      case Errc::timed_out:
-        status = 408;
-        break;
-      case Errc::too_large:
-        status = 413;
-        break;
-      default:
-        status = 400;
-    }
-  }
-  outcome_.status = status;
-  co_await respond_error(client_, status, error);
 }
 
 Relay::Failed Relay::upstream_failure(Error error) {
@@ -269,7 +240,7 @@ void Relay::prepare_request() {
   websocket_ = client_.wants_websocket();
   const ForwardContext context{.peer = client_.peer(),
                                .request_id = client_.id(),
-                               .proto = options_.forwarded_proto,
+                               .proto = client_.secure() ? "https" : std::string_view(options_.forwarded_proto),
                                .trust_forwarded = options_.trust_forwarded || client_.from_trusted_proxy(),
                                .websocket = websocket_,
                                .traces = &pool_.traces(),
@@ -471,6 +442,7 @@ awaitable<bool> Relay::pump_request() {
 }
 
 awaitable<RelayOutcome> relay_wire(WireExchange& client, Upstream::Impl& pool, RelayOptions options) {
+  if (pool.http2()) co_return co_await relay_http2(client, pool, options);
   Relay relay(client, pool, options);
   if (relay.send_warm()) {
     while (!relay.have_head()) co_await relay.readable();

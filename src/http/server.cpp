@@ -86,7 +86,9 @@ ServerMetrics::Series::Series(Metrics& metrics, std::string_view listener)
                                         {{"listener", this->listener}, {"reason", "client_limit"}})),
       out_of_files(metrics.counter("wick_http_connections_refused_total",
                                    "Client connections turned away or kept waiting, by reason.",
-                                   {{"listener", this->listener}, {"reason", "out_of_files"}})) {}
+                                   {{"listener", this->listener}, {"reason", "out_of_files"}})),
+      failed_handshakes(metrics.counter("wick_http_tls_handshakes_failed_total", "TLS handshakes that did not succeed.",
+                                        {{"listener", this->listener}})) {}
 
 void ServerMetrics::Series::refused_request(int status) {
   metrics
@@ -130,9 +132,10 @@ class Server::Impl {
   Impl(Executor executor, Clock& clock, ServerLimits limits, Handler handler)
       : state_(executor, clock, limits, std::move(handler)), accepting_(executor), serving_(executor) {}
 
-  void listen(Fd listener) {
+  void listen(Fd listener, Listening how) {
     if (!member_) join();
-    accepting_.spawn("http accept", accept_from(std::make_unique<Stream>(state_.poller, std::move(listener))));
+    auto stream = std::make_unique<Stream>(state_.poller, std::move(listener));
+    accepting_.spawn("http accept", accept_from(std::move(stream), std::move(how)));
   }
 
   awaitable<void> stop(std::chrono::milliseconds grace) {
@@ -162,7 +165,7 @@ class Server::Impl {
     while (!state_.connections.empty()) co_await state_.changed.async_wait(asio::as_tuple(use_awaitable));
   }
 
-  awaitable<void> accept_from(std::unique_ptr<Stream> listener) {
+  awaitable<void> accept_from(std::unique_ptr<Stream> listener, Listening how) {
     int turn = 0;
     while (true) {
       while (state_.connections.size() >= state_.limits.connections_max)
@@ -171,7 +174,7 @@ class Server::Impl {
       socklen_t size = sizeof address;
       Fd socket(accept4(listener->fd(), reinterpret_cast<sockaddr*>(&address), &size, SOCK_NONBLOCK | SOCK_CLOEXEC));
       if (socket) {
-        accepted(std::move(socket), address);
+        accepted({std::move(socket), address, how});
         if (++turn % accepts_a_turn == 0) co_await asio::post(state_.executor, use_awaitable);
         continue;
       }
@@ -191,22 +194,21 @@ class Server::Impl {
 
   void join() {
     member_ = std::make_shared<ServerGroup::Member>(state_.executor);
-    member_->take = [this](Fd socket, const sockaddr_storage& address, Counted counted) {
-      take(std::move(socket), address, std::move(counted));
-    };
+    member_->take = [this](Accepted accepted, Counted counted) { take(std::move(accepted), std::move(counted)); };
     state_.group->join(member_);
   }
 
-  void accepted(Fd socket, const sockaddr_storage& address) {
+  void accepted(Accepted accepted) {
     auto member = state_.group->next(member_);
-    if (member == member_) return take(std::move(socket), address, Counted(state_.group, std::move(member)));
+    if (member == member_) return take(std::move(accepted), Counted(state_.group, std::move(member)));
     Counted counted(state_.group, member);  // should it leave before the connection reaches it
-    asio::post(member->loop, [member, address, socket = std::move(socket), counted = std::move(counted)]() mutable {
-      if (member->take) member->take(std::move(socket), address, std::move(counted));
+    asio::post(member->loop, [member, accepted = std::move(accepted), counted = std::move(counted)]() mutable {
+      if (member->take) member->take(std::move(accepted), std::move(counted));
     });
   }
 
-  void take(Fd socket, const sockaddr_storage& address, Counted counted) {
+  void take(Accepted accepted, Counted counted) {
+    const auto& [socket, address, how] = accepted;
     long uid = -1;
     if (address.ss_family == AF_INET || address.ss_family == AF_INET6) {
       const int on = 1;
@@ -218,14 +220,14 @@ class Server::Impl {
     const bool shares = uid < 0 && !is_loopback(peer) && !state_.trusted.contains(peer);
     if (shares && !counted.add_to(peer, state_.limits.connections_per_client_max)) {
       if (state_.metrics) state_.metrics->over_client_limit();
-      ::send(socket.get(), too_many.data(), too_many.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+      if (!how.tls) ::send(socket.get(), too_many.data(), too_many.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
       return;
     }
-    serving_.spawn("http connection", serve(std::move(socket), std::move(peer), uid, std::move(counted)));
+    serving_.spawn("http connection", serve(std::move(accepted), std::move(peer), uid, std::move(counted)));
   }
 
-  awaitable<void> serve(Fd socket, std::string peer, long uid, Counted) {
-    Connection connection(state_, std::move(socket), std::move(peer), uid);
+  awaitable<void> serve(Accepted accepted, std::string peer, long uid, Counted) {
+    Connection connection(state_, std::move(accepted.socket), std::move(peer), uid, std::move(accepted.how));
     struct Listed {
       Listed(ServerState& state, Connection* connection)
           : state(state), place(state.connections.insert(state.connections.end(), connection)) {
@@ -298,7 +300,7 @@ void Server::stand_beside(Server& first) {
   impl_->state().group = its.group;
   if (its.metrics) impl_->state().metrics.emplace(*its.metrics, its.executor);
 }
-void Server::listen(Fd listener) { impl_->listen(std::move(listener)); }
+void Server::listen(Fd listener, Listening how) { impl_->listen(std::move(listener), std::move(how)); }
 awaitable<void> Server::stop(std::chrono::milliseconds grace) { co_await impl_->stop(grace); }
 std::size_t Server::connections() const { return impl_->state().connections.size(); }
 std::size_t Server::in_flight() const { return impl_->state().in_flight; }

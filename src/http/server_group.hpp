@@ -14,12 +14,19 @@
 #include <utility>
 #include <vector>
 
+#include "wick/http/server.hpp"
 #include "wick/os/fd.hpp"
 #include "wick/os/loop.hpp"
 
 namespace wick::http {
 
 class Counted;
+/// A connection that was accepted and nobody has looked at.
+struct Accepted {
+  Fd socket;
+  sockaddr_storage address{};
+  Listening how;
+};
 
 /// Clients are counted together, and a new connection goes to the server that has the fewest: the kernel wakes the same
 /// loop again and again.
@@ -27,8 +34,8 @@ class ServerGroup {
  public:
   struct Member {
     Executor loop;
-    std::function<void(Fd, const sockaddr_storage&, Counted)> take;  // its loop only; empty once it left
-    std::size_t open = 0;                                            // under the group's lock
+    std::function<void(Accepted, Counted)> take;  // its loop only; empty once it left
+    std::size_t open = 0;                         // under the group's lock
   };
   using MemberPtr = std::shared_ptr<Member>;
 

@@ -48,6 +48,9 @@ class ServerMetrics {
   void out_of_files() {
     tell([](Series& series) { series.out_of_files.add(); });
   }
+  void failed_handshake() {
+    tell([](Series& series) { series.failed_handshakes.add(); });
+  }
   void refused_request(int status) {
     tell([status](Series& series) { series.refused_request(status); });
   }
@@ -62,6 +65,7 @@ class ServerMetrics {
     Counter& accepted;
     Counter& over_client_limit;
     Counter& out_of_files;
+    Counter& failed_handshakes;
   };
   template <class Count>
   void tell(Count count) {

@@ -9,6 +9,8 @@
 #include <cerrno>
 #include <stdexcept>
 
+#include "tls_session.hpp"
+
 namespace wick::http {
 
 Stream::Stream(Poller& poller, Fd fd) : poller_(poller), fd_(std::move(fd)) {
@@ -23,6 +25,7 @@ Stream::~Stream() { close(); }
 
 void Stream::close() {
   if (!fd_) return;
+  if (tls_ && !interrupted_ && !hung_up_) tls_->say_goodbye();
   poller_.remove(registration_);
   fd_.reset();
   interrupted_ = EBADF;
@@ -35,8 +38,58 @@ Fd Stream::release() {
   return std::move(fd_);
 }
 
+void Stream::secure(SSL* ssl) { tls_ = std::make_unique<TlsSession>(*this, ssl); }
+
+void Stream::end_tls() { tls_.reset(); }
+
+awaitable<Io> Stream::handshake() {
+  while (true) {
+    if (interrupted_) co_return Io{0, interrupted_};
+    const auto step = tls_->step_handshake();
+    if (!step.would_block()) co_return step;
+    if (tls_->holds_back())
+      co_await writable();
+    else
+      co_await readable();
+  }
+}
+
 Io Stream::try_read(char* into, std::size_t size) {
   if (interrupted_) return {0, interrupted_};
+  return tls_ ? tls_->try_read(into, size) : raw_read(into, size);
+}
+
+Io Stream::try_write(const iovec* parts, int count) {
+  if (interrupted_) return {0, interrupted_};
+  return tls_ ? tls_->try_write(parts, count) : raw_write(parts, count);
+}
+
+bool Stream::holds_back() const { return tls_ && tls_->holds_back(); }
+
+Io Stream::push() {
+  if (interrupted_) return {0, interrupted_};
+  return tls_ ? tls_->push() : Io{};
+}
+
+Io Stream::peek(std::span<char> into) {
+  if (interrupted_) return {0, interrupted_};
+  while (true) {
+    const auto got = ::recv(fd_.get(), into.data(), into.size(), MSG_PEEK | MSG_DONTWAIT);
+    if (got >= 0) return {static_cast<std::size_t>(got), 0};
+    if (errno != EINTR) return {0, errno};
+  }
+}
+
+void Stream::skip(std::size_t bytes) {
+  char dropped[256];
+  while (bytes > 0) {
+    const auto got = ::recv(fd_.get(), dropped, std::min(bytes, sizeof dropped), MSG_DONTWAIT);
+    if (got <= 0) return;
+    bytes -= static_cast<std::size_t>(got);
+  }
+}
+
+Io Stream::raw_read(char* into, std::size_t size) {
   if (!readable_) return {0, EAGAIN};
   while (true) {
     const auto got = ::recv(fd_.get(), into, size, 0);
@@ -52,8 +105,7 @@ Io Stream::try_read(char* into, std::size_t size) {
   }
 }
 
-Io Stream::try_write(const iovec* parts, int count) {
-  if (interrupted_) return {0, interrupted_};
+Io Stream::raw_write(const iovec* parts, int count) {
   if (!writable_) return {0, EAGAIN};
   while (true) {
     msghdr message{};
@@ -88,8 +140,8 @@ awaitable<Io> Stream::write_all(std::string_view first, std::string_view second)
     int count = 0;
     if (!first.empty()) parts[count++] = {const_cast<char*>(first.data()), first.size()};
     if (!second.empty()) parts[count++] = {const_cast<char*>(second.data()), second.size()};
-    if (count == 0) co_return Io{total, 0};
-    const auto sent = try_write(parts, count);
+    if (count == 0 && !holds_back()) co_return Io{total, 0};
+    const auto sent = count > 0 ? try_write(parts, count) : push();
     if (sent.would_block()) {
       co_await writable();
       continue;
@@ -103,7 +155,9 @@ awaitable<Io> Stream::write_all(std::string_view first, std::string_view second)
 }
 
 void Stream::shutdown_send() {
-  if (fd_) ::shutdown(fd_.get(), SHUT_WR);
+  if (!fd_) return;
+  if (tls_) tls_->say_goodbye();
+  ::shutdown(fd_.get(), SHUT_WR);
 }
 
 /// A peer that sends no more may still read, or may be gone: its kernel answers for a closed socket only so long
@@ -124,6 +178,7 @@ void Stream::interrupt(int error) {
 bool Stream::has_input(InputCheck check) {
   if (interrupted_ || hung_up_ || peer_finished_) return true;
   if (check == InputCheck::noticed && !readable_) return false;
+  if (tls_) return tls_->has_input();
   char byte;
   const auto got = ::recv(fd_.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
   if (got < 0 && errno == EAGAIN) readable_ = false;

@@ -4,6 +4,9 @@
 #include <cerrno>
 #include <cstring>
 
+#include "tls_server.hpp"
+#include "tls_session.hpp"
+
 namespace wick::http {
 
 UpstreamConnection::UpstreamConnection(Poller& poller, Fd socket)
@@ -77,7 +80,8 @@ bool UpstreamConnection::reusable() {
 
 // ---- the pool
 
-Upstream::Impl::Impl(Executor executor, Clock& clock, Connector connector, std::size_t idle_max, Duration idle_limit)
+Upstream::Impl::Impl(Executor executor, Clock& clock, Connector connector, std::size_t idle_max, Duration idle_limit,
+                     UpstreamProtocol protocol)
     : executor_(executor),
       clock_(clock),
       connector_(std::move(connector)),
@@ -85,7 +89,9 @@ Upstream::Impl::Impl(Executor executor, Clock& clock, Connector connector, std::
       idle_limit_(idle_limit),
       poller_(Poller::of(executor)),
       expiry_(executor),
-      alive_(std::make_shared<int>()) {}
+      alive_(std::make_shared<int>()) {
+  if (protocol == UpstreamProtocol::h2c) http2_.emplace(executor_, poller_);
+}
 
 UpstreamLease Upstream::Impl::take_idle(InputCheck check) {
   while (!idle_.empty()) {
@@ -104,7 +110,18 @@ UpstreamLease Upstream::Impl::take_idle(InputCheck check) {
 awaitable<Result<UpstreamLease>> Upstream::Impl::connect() {
   auto socket = co_await connector_();
   if (!socket) co_return fail(std::move(socket.error()));
-  co_return std::make_unique<UpstreamConnection>(poller_, std::move(*socket));
+  auto made = std::make_unique<UpstreamConnection>(poller_, std::move(*socket));
+  if (!tls_) co_return made;
+  auto session = tls_->impl().begin(tls_host_);
+  if (!session) co_return fail(std::move(session.error()));
+  made->stream.secure(*session);
+  const auto shaken = co_await made->stream.handshake();
+  if (shaken.ok()) co_return made;
+  const auto distrust = made->stream.tls()->distrust();
+  if (distrust.empty())
+    co_return fail(Errc::unavailable, "no TLS with " + tls_host_ + ": " + std::strerror(shaken.error));
+  co_return fail(Errc::denied, "the certificate of " + tls_host_ + " is not trusted: " + distrust,
+                 "this machine must trust who signed it: update-ca-certificates, or SSL_CERT_FILE of the daemon");
 }
 
 void Upstream::Impl::give_back(UpstreamLease connection) {
@@ -140,16 +157,23 @@ void Upstream::Impl::expire() {
 }
 
 Upstream::Upstream(Executor executor, Clock& clock, Connector connector, std::size_t idle_max,
-                   std::chrono::milliseconds idle_limit)
-    : impl_(std::make_unique<Impl>(executor, clock, std::move(connector), idle_max, idle_limit)) {}
+                   std::chrono::milliseconds idle_limit, UpstreamProtocol protocol)
+    : impl_(std::make_unique<Impl>(executor, clock, std::move(connector), idle_max, idle_limit, protocol)) {}
 Upstream::~Upstream() = default;
 
+void Upstream::secure(std::shared_ptr<TlsClient> tls, std::string host) {
+  impl_->secure(std::move(tls), std::move(host));
+}
+
 Fd Upstream::take_kept() {
+  if (impl_->is_secure()) return {};
+  if (auto* http2 = impl_->http2()) return http2->take_kept();
   const auto connection = impl_->take_idle(InputCheck::now);
   return connection ? connection->stream.release() : Fd();
 }
 
 void Upstream::keep(Fd socket) {
+  if (auto* http2 = impl_->http2()) return http2->keep(std::move(socket));
   impl_->keep(std::make_unique<UpstreamConnection>(impl_->poller(), std::move(socket)));
 }
 

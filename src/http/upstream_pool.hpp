@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "head_parser.hpp"
+#include "http2_client.hpp"
 #include "input.hpp"
 #include "trace_context.hpp"
 #include "wick/http/upstream.hpp"
@@ -57,7 +58,17 @@ using UpstreamLease = std::unique_ptr<UpstreamConnection>;
 
 class Upstream::Impl {
  public:
-  Impl(Executor executor, Clock& clock, Connector connector, std::size_t idle_max, Duration idle_limit);
+  Impl(Executor executor, Clock& clock, Connector connector, std::size_t idle_max, Duration idle_limit,
+       UpstreamProtocol protocol);
+
+  void secure(std::shared_ptr<TlsClient> tls, std::string host) {
+    tls_ = std::move(tls);
+    tls_host_ = std::move(host);
+  }
+  bool is_secure() const { return tls_ != nullptr; }
+  /// The connections of an upstream that speaks HTTP/2; nullptr of any other.
+  Http2Pool* http2() { return http2_ ? &*http2_ : nullptr; }
+  const Connector& connector() const { return connector_; }
 
   /// A kept connection that is still alive and silent; nullptr when there is none. `now` for what must not be sent
   /// twice.
@@ -81,6 +92,9 @@ class Upstream::Impl {
   Duration idle_limit_;
   Poller& poller_;
   TraceSource traces_;
+  std::shared_ptr<TlsClient> tls_;
+  std::string tls_host_;
+  std::optional<Http2Pool> http2_;
   std::vector<UpstreamLease> idle_;  // the most recently used last
   bool expiring_ = false;
   asio::steady_timer expiry_;

@@ -63,7 +63,7 @@ class WireExchange : public Exchange {
   virtual void tunnel_active(Duration idle_limit) = 0;
 
   /// Until release(): interrupts `upstream` with ECONNRESET when the client hangs up, and with ETIMEDOUT at `until`.
-  virtual void guard(Stream* upstream, TimePoint until) = 0;
+  virtual void guard(Interruptible* upstream, TimePoint until) = 0;
   virtual void release() = 0;
 };
 

@@ -24,6 +24,8 @@ class Exchange {
   virtual std::string_view peer() const = 0;
   /// uid of the peer on a unix socket (SO_PEERCRED), -1 elsewhere.
   virtual long peer_uid() const = 0;
+  /// Came over TLS.
+  virtual bool secure() const { return false; }
   /// The peer is a proxy whose forwarding fields are taken.
   virtual bool from_trusted_proxy() const { return false; }
   /// Unique for the life of the daemon; goes to logs and X-Request-Id.

@@ -6,6 +6,7 @@
 
 #include "wick/base/metrics.hpp"
 #include "wick/http/handler.hpp"
+#include "wick/http/tls.hpp"
 #include "wick/http/trusted_proxies.hpp"
 #include "wick/os/clock.hpp"
 #include "wick/os/fd.hpp"
@@ -33,6 +34,13 @@ Result<void> set_limit(ServerLimits& limits, std::string_view assignment);
 /// "head-bytes, line-bytes, …"
 std::string limit_names();
 
+/// How the clients of a listener speak.
+struct Listening {
+  std::shared_ptr<TlsServer> tls;  // nullptr: in clear
+  bool clear_too = false;          // with `tls`: who does not begin with a handshake is served in clear
+  bool proxy_header = false;       // trusted proxies alone connect, and say first for whom (the PROXY protocol)
+};
+
 /// What each of several servers on the same listeners may have: its part of `connections_max`.
 ServerLimits share_of(ServerLimits limits, std::size_t servers);
 
@@ -52,7 +60,7 @@ class Server {
   void stand_beside(Server& first);
 
   /// Accepts on a listening TCP or unix socket until stopped. Several listeners may share one server.
-  void listen(Fd listener);
+  void listen(Fd listener, Listening how = {});
   /// Stops accepting, lets requests in flight end for at most `grace`, then closes what is left.
   awaitable<void> stop(std::chrono::milliseconds grace);
   std::size_t connections() const;

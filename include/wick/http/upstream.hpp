@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "wick/http/handler.hpp"
+#include "wick/http/tls.hpp"
 #include "wick/os/clock.hpp"
 #include "wick/os/fd.hpp"
 
@@ -15,16 +16,26 @@ namespace wick::http {
 /// the instance's network namespace.
 using Connector = std::function<awaitable<Result<Fd>>()>;
 
+enum class UpstreamProtocol {
+  http1,
+  h2c,  // HTTP/2 in clear, with prior knowledge (RFC 9113 3.3): what a port named h2c speaks
+};
+
 /// Idle connections to one upstream. At most `idle_max` are kept, each at most `idle_limit`; a connection whose last
-/// response was not cleanly framed is never kept. Must outlive the exchanges that run through it.
+/// response was not cleanly framed is never kept. Must outlive the exchanges that run through it. With h2c the requests
+/// of one time share connections, which are kept until the upstream ends them.
 class Upstream {
  public:
   Upstream(Executor executor, Clock& clock, Connector connector, std::size_t idle_max = 64,
-           std::chrono::milliseconds idle_limit = std::chrono::milliseconds(60'000));
+           std::chrono::milliseconds idle_limit = std::chrono::milliseconds(60'000),
+           UpstreamProtocol protocol = UpstreamProtocol::http1);
   ~Upstream();
   Upstream(const Upstream&) = delete;
 
-  /// The socket of a kept connection that is silent, for somebody else's requests; empty when there is none.
+  /// Before the first exchange: TLS is spoken, with a server that must prove that it is `host`. Not for h2c.
+  void secure(std::shared_ptr<TlsClient> tls, std::string host);
+  /// The socket of a kept connection that is silent, for somebody else's requests; empty when there is none,
+  /// and over TLS.
   Fd take_kept();
   /// Keeps a connection that has served nothing yet, or that take_kept() gave.
   void keep(Fd socket);

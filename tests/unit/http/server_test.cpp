@@ -355,8 +355,8 @@ TEST_CASE("past connections_max the listener waits") {
 }
 
 TEST_CASE("servers side by side have as many connections each, and one that has stopped gets none") {
+  Metrics metrics;  // counted in until the fixture is gone
   HttpFixture f;
-  Metrics metrics;
   auto listener = listen_on("unix:" + f.path());
   REQUIRE(listener);
   auto again = listener->duplicate();
