@@ -23,8 +23,10 @@ awaitable<void> info(const Doors& doors, http::Exchange& exchange) {
   co_await respond_json(exchange, 200,
                         json::object{{"version", doors.info.version},
                                      {"listen", doors.info.listen},
+                                     {"httpsListen", doors.info.https_listen},
                                      {"eventsListen", doors.info.events_listen},
                                      {"apiListen", doors.info.api_listen},
+                                     {"authority", doors.info.api_authority},
                                      {"domain", doors.info.domain},
                                      {"secretKey", doors.info.secret_key}});
 }

@@ -23,6 +23,8 @@ struct Config {
   std::filesystem::path state = "/var/lib/wick";
   std::filesystem::path run = "/run/wick";
   std::string listen = "127.0.0.1:8080";
+  std::string https_listen;                                  // empty: https is not spoken
+  std::filesystem::path tls_certificates = "/etc/wick/tls";  // NAME.crt and NAME.key; see https.hpp
   std::string events_listen = "127.0.0.1:8081";
   std::string api_listen;            // loopback only; empty: 127.0.0.1:6443 where that is free, else a port that is
   std::filesystem::path secret_key;  // empty: see secret_key.hpp
@@ -35,6 +37,7 @@ struct Config {
   std::size_t loops = 0;      // that answer requests; 0: one a core
   http::ServerLimits limits;  // of the edge
   http::TrustedProxies trusted_proxies;
+  bool proxy_header = false;  // of the PROXY protocol, on the listeners of services
   ImageLimits image_limits;
   image::RegistrySettings registries;
   std::uint64_t sleep_memory = 0;  // bytes for frozen instances and spares; 0: a fifth of the machine's

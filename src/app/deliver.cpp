@@ -9,15 +9,25 @@
 
 namespace wick::app {
 
-std::shared_ptr<http::Upstream> Deliverer::upstream_for(const std::string& address) {
+Result<std::shared_ptr<http::Upstream>> Deliverer::upstream_for(const std::string& host, const std::string& port,
+                                                                bool secure) {
+  const auto address = (secure ? "https://" : "http://") + host + ":" + port;
   const auto found = std::ranges::find(hosts_, address, &Host::address);
   if (found != hosts_.end()) {
     hosts_.splice(hosts_.begin(), hosts_, found);
     return found->upstream;
   }
-  Host host{.address = address,
-            .upstream = std::make_shared<http::Upstream>(executor_, clock_, http::connect_to(executor_, address))};
-  hosts_.push_front(std::move(host));
+  auto upstream = std::make_shared<http::Upstream>(executor_, clock_, http::connect_to(executor_, host + ":" + port));
+  if (secure) {
+    if (!tls_) {
+      auto made = http::TlsClient::make();
+      if (!made) return fail(std::move(made.error()));
+      tls_ = std::move(*made);
+    }
+    const bool bracketed = host.starts_with('[') && host.ends_with(']');
+    upstream->secure(tls_, bracketed ? host.substr(1, host.size() - 2) : host);
+  }
+  hosts_.push_front({.address = address, .upstream = std::move(upstream)});
   if (hosts_.size() > hosts_max) hosts_.pop_back();
   return hosts_.front().upstream;
 }
@@ -46,18 +56,20 @@ awaitable<Result<http::Response>> Deliverer::deliver(eventing::Destination desti
   }
   const auto url = boost::urls::parse_uri(destination.url);
   if (!url) co_return fail(Errc::invalid, "'" + printable(destination.url) + "' is not an absolute URL");
-  if (url->scheme() != "http")
-    co_return fail(Errc::unsupported, "events can be sent to http URLs, not to " + std::string(url->scheme()),
-                   "use an http:// address");
+  const bool secure = url->scheme() == "https";
+  if (!secure && url->scheme() != "http")
+    co_return fail(Errc::unsupported, "events can be sent to http and https URLs, not to " + std::string(url->scheme()),
+                   "use an https:// address");
   const std::string authority(url->encoded_authority());
   request.head.authority = authority;
   request.head.target = std::string(url->encoded_target());
   if (request.head.target.empty() || request.head.target.front() != '/') request.head.target.insert(0, "/");
   if (const auto host = std::string(url->encoded_host()); host.ends_with(".svc.cluster.local"))
     co_return co_await deliver_inside(host, std::move(request), limit);
-  const auto upstream =
-      upstream_for(std::string(url->encoded_host()) + ":" + (url->has_port() ? std::string(url->port()) : "80"));
-  co_return co_await http::call(*upstream, clock_, std::move(request), limit);
+  const std::string port = url->has_port() ? std::string(url->port()) : secure ? "443" : "80";
+  const auto upstream = upstream_for(std::string(url->encoded_host()), port, secure);
+  if (!upstream) co_return fail(upstream.error());
+  co_return co_await http::call(**upstream, clock_, std::move(request), limit);
 }
 
 }  // namespace wick::app

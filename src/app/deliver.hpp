@@ -1,5 +1,5 @@
 // Where an event goes when it leaves the broker: a Service of ours through the activator, a broker or channel of ours,
-// or any http URL.
+// or any http or https URL.
 #pragma once
 
 #include <functional>
@@ -29,17 +29,18 @@ class Deliverer {
 
  private:
   struct Host {
-    std::string address;
+    std::string address;                       // with the scheme
     std::shared_ptr<http::Upstream> upstream;  // shared with calls in flight, which may outlive its place in the list
   };
   awaitable<Result<http::Response>> deliver_inside(std::string host, http::Request request, milliseconds limit);
-  std::shared_ptr<http::Upstream> upstream_for(const std::string& address);
+  Result<std::shared_ptr<http::Upstream>> upstream_for(const std::string& host, const std::string& port, bool secure);
 
   Executor executor_;
   Clock& clock_;
   serving::Serving& serving_;
   Accept accept_;
-  std::list<Host> hosts_;  // most recently used first
+  std::shared_ptr<http::TlsClient> tls_;  // from the first https address on
+  std::list<Host> hosts_;                 // most recently used first
 };
 
 }  // namespace wick::app

@@ -22,6 +22,7 @@
 #include "app/doctor.hpp"
 #include "app/embedded.hpp"
 #include "app/gateway.hpp"
+#include "app/https.hpp"
 #include "app/image_collector.hpp"
 #include "app/images.hpp"
 #include "app/proxy_loops.hpp"
@@ -103,6 +104,13 @@ serving::BoxLimits box_limits() {
   return {.memory_bytes = memory / 10 * 8, .starts = 16 * static_cast<int>(cores())};
 }
 
+/// Of "host:port"; 0 where there is none.
+std::uint16_t port_of(std::string_view address) {
+  const auto colon = address.rfind(':');
+  if (colon == std::string_view::npos) return 0;
+  return static_cast<std::uint16_t>(parse_unsigned(address.substr(colon + 1)).value_or(0));
+}
+
 constexpr std::uint64_t bytes_freed_for_build = 2ull << 30;
 
 /// ENOSPC of ours, or of a program in a RUN.
@@ -177,11 +185,13 @@ class Front {
   std::unique_ptr<Deliverer> deliverer_;
   std::unique_ptr<eventing::Eventing> eventing_;
   std::unique_ptr<Gateway> gateway_;
+  std::unique_ptr<Https> https_;
   std::unique_ptr<control::Control> control_;
   std::unique_ptr<http::Server> edge_server_;
   std::unique_ptr<http::Server> events_server_;
   std::unique_ptr<http::Server> api_server_;
   std::string listen_address_;
+  std::string https_address_;
   std::string events_address_;
   std::string api_address_;
   std::string secret_key_;  // fingerprint; empty until every Secret is sealed with that key
@@ -220,6 +230,7 @@ Result<std::unique_ptr<Front>> Front::make(asio::io_context& loop, const Config&
 
 Result<void> Front::build(std::shared_ptr<const store::Vault> vault) {
   listen_address_ = http::bound_address(sockets_.http);
+  if (sockets_.https) https_address_ = http::bound_address(sockets_.https);
   events_address_ = http::bound_address(sockets_.events);
   if (sockets_.api_tcp) api_address_ = http::bound_address(sockets_.api_tcp);
   vault_ = std::move(vault);
@@ -270,6 +281,10 @@ Result<void> Front::build(std::shared_ptr<const store::Vault> vault) {
                      [this](const container::InstanceId& id) { gateway_->close(id); });
   // What steers port 80 inside an instance went with the runner that made it.
   runner_->on_restart([this] { tasks_.spawn("listen inside", listen_inside(gateway_->instances())); });
+  Https::Places https_places{.own = front_folder(config_) / "tls", .certificates = config_.tls_certificates};
+  auto https = Https::open(clock_, std::move(https_places), port_of(https_address_));
+  if (!https) return fail(std::move(https.error()).within("TLS"));
+  https_ = std::move(*https);
   control::Collaborators collaborators{
       .executor = executor_,
       .clock = clock_,
@@ -293,6 +308,7 @@ Result<void> Front::build(std::shared_ptr<const store::Vault> vault) {
                        if (!image) co_return fail(std::move(image.error()));
                        co_return Result<void>{};
                      }}};
+  if (sockets_.https) collaborators.show_https = [this](control::HttpsHosts hosts) { https_->show(std::move(hosts)); };
   control::ControlOptions options{.domain = config_.domain,
                                   .events_address = events_address_,
                                   .uploads = folders_.uploads,
@@ -372,9 +388,11 @@ api::Doors Front::api_doors() {
                     .uploads = folders_.uploads,
                     .info = {.version = WICK_VERSION,
                              .listen = listen_address_,
+                             .https_listen = https_address_,
                              .events_listen = events_address_,
                              .domain = config_.domain,
                              .api_listen = api_address_,
+                             .api_authority = https_->authority(),
                              .secret_key = secret_key_},
                     .admission = admission_policy(),
                     .keep_build_secrets =
@@ -411,23 +429,30 @@ awaitable<Result<void>> Front::start() {
   co_await seal_secrets_anew();
   auto started = co_await control_->start();
   if (!started) co_return fail(std::move(started.error()).within("start"));
+  tasks_.spawn("certificates", https_->keep_fresh());
   tasks_.spawn("image collector", images_->collector().run());
   // From here on the stored state is in force: listeners may open.
   auto api = api::make_api(api_doors());
   if (!api) co_return fail(std::move(api.error()).within("control.db"));
   api_server_ = std::make_unique<http::Server>(executor_, clock_, http::ServerLimits{}, std::move(*api));
   const auto limits = http::share_of(config_.limits, loops());
-  edge_server_ = std::make_unique<http::Server>(executor_, clock_, limits, serving_->handler());
+  edge_server_ = std::make_unique<http::Server>(executor_, clock_, limits, https_->redirecting(serving_->handler()));
   edge_server_->trust(config_.trusted_proxies);
   edge_server_->count_in(metrics_, "edge");
   events_server_ = std::make_unique<http::Server>(executor_, clock_, http::ServerLimits{}, eventing_->ingress());
-  proxy_loops_ = std::make_unique<ProxyLoops>(loops() - 1, *edge_server_, sockets_.http, limits,
-                                              config_.trusted_proxies, *serving_);
-  edge_server_->listen(std::move(sockets_.http));
+  std::vector<ProxyLoops::Door> doors;
+  doors.push_back({.listener = std::move(sockets_.http), .how = {}});
+  if (sockets_.https) doors.push_back({.listener = std::move(sockets_.https), .how = https_->edge()});
+  for (auto& door : doors) door.how.proxy_header = config_.proxy_header;
+  proxy_loops_ = std::make_unique<ProxyLoops>(
+      loops() - 1, *edge_server_, doors, limits, config_.trusted_proxies,
+      [this](Executor loop, Clock& clock) { return https_->redirecting(serving_->handler_on(loop, clock)); });
+  for (auto& door : doors) edge_server_->listen(std::move(door.listener), door.how);
   events_server_->listen(std::move(sockets_.events));
   api_server_->listen(std::move(sockets_.api));
-  if (sockets_.api_tcp) api_server_->listen(std::move(sockets_.api_tcp));
+  if (sockets_.api_tcp) api_server_->listen(std::move(sockets_.api_tcp), https_->api());
   log::info("serving", {{"listen", listen_address_},
+                        {"httpsListen", https_address_},
                         {"events", events_address_},
                         {"api", config_.api_socket().string()},
                         {"apiListen", api_address_}});

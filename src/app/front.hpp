@@ -13,6 +13,7 @@ namespace wick::app {
 /// What had to be opened before the rights were given up.
 struct FrontSockets {
   Fd http;
+  Fd https;  // may be empty
   Fd events;
   Fd api;         // the unix socket
   Fd api_tcp;     // may be empty

@@ -10,8 +10,8 @@
 namespace wick::app {
 
 struct ProxyLoops::Loop {
-  Loop(serving::Serving& serving, const http::ServerLimits& limits)
-      : server(context.get_executor(), clock, limits, serving.handler_on(context.get_executor(), clock)) {}
+  Loop(const MakeHandler& handler_on, const http::ServerLimits& limits)
+      : server(context.get_executor(), clock, limits, handler_on(context.get_executor(), clock)) {}
   ~Loop() { end(); }
   void end() {
     work.reset();
@@ -32,18 +32,21 @@ struct ProxyLoops::Loop {
   std::thread thread;
 };
 
-ProxyLoops::ProxyLoops(std::size_t count, http::Server& first, const Fd& listener, const http::ServerLimits& limits,
-                       const http::TrustedProxies& trusted, serving::Serving& serving) {
+ProxyLoops::ProxyLoops(std::size_t count, http::Server& first, const std::vector<Door>& doors,
+                       const http::ServerLimits& limits, const http::TrustedProxies& trusted,
+                       const MakeHandler& handler_on) {
   for (std::size_t i = 0; i < count; ++i) {
-    auto own = listener.duplicate();
-    if (!own) {
+    std::vector<Door> own;
+    for (const auto& door : doors)
+      if (auto listener = door.listener.duplicate()) own.push_back({std::move(listener), door.how});
+    if (own.size() < doors.size()) {
       log::warn("fewer loops than asked for: no more files can be opened", {{"loops", 1 + i}});
       return;
     }
-    auto& loop = *loops_.emplace_back(std::make_unique<Loop>(serving, limits));
+    auto& loop = *loops_.emplace_back(std::make_unique<Loop>(handler_on, limits));
     loop.server.trust(trusted);
     loop.server.stand_beside(first);
-    loop.server.listen(std::move(own));
+    for (auto& door : own) loop.server.listen(std::move(door.listener), std::move(door.how));
     loop.run();
   }
 }

@@ -50,7 +50,7 @@ Result<void> make_own_folders(const Config& config, const Identity& identity) {
   return check_reachable(own, identity);
 }
 
-/// The API over TCP has no TLS, so it stays on this machine.
+/// The API over TCP is spoken to in clear too, so it stays on this machine.
 Result<void> open_api_tcp(const Config& config, Fd& socket) {
   constexpr std::string_view flag = "--api-listen";
   if (socket || config.api_listen == "none") return {};
@@ -77,6 +77,8 @@ Result<FrontSockets> open_sockets(const Config& config) {
       sockets.http = std::move(passed.fd);
     else if (passed.name == "events")
       sockets.events = std::move(passed.fd);
+    else if (passed.name == "https")
+      sockets.https = std::move(passed.fd);
     else if (passed.name == "api")
       sockets.api = std::move(passed.fd);
     else if (passed.name == "api-tcp")
@@ -95,6 +97,9 @@ Result<FrontSockets> open_sockets(const Config& config) {
     return {};
   };
   if (auto opened = open(sockets.http, config.listen, "--listen"); !opened) return fail(std::move(opened.error()));
+  if (!config.https_listen.empty())
+    if (auto opened = open(sockets.https, config.https_listen, "--https-listen"); !opened)
+      return fail(std::move(opened.error()));
   if (auto opened = open(sockets.events, config.events_listen, "--events-listen"); !opened)
     return fail(std::move(opened.error()));
   if (auto opened = open(sockets.api, "unix:" + config.api_socket().string(), "--run"); !opened)

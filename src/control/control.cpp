@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "control/https_hosts.hpp"
 #include "control/reconcilers.hpp"
 #include "control/routes.hpp"
 #include "control/values.hpp"
@@ -179,6 +180,10 @@ class Control::Impl {
     queue_.enqueue(change.key);
     api_server_sources_.on_change(*kind, change);
     touch_dependents(*kind, change);
+    if (kind == &model::secret_kind())
+      for (const auto& mapping : world_.objects().list(model::domain_mapping_kind().resource(), change.key.name_space))
+        if (model::text_at(*mapping, {"spec", "tls", "secretName"}) == change.key.name)
+          queue_.enqueue(key_of(model::domain_mapping_kind(), *mapping));
     if (kind == &model::secret_kind() || kind == &model::config_map_kind()) touch_readers(*kind, change.key);
   }
 
@@ -312,6 +317,7 @@ class Control::Impl {
     world_.with.serving.publish(make_route_table(world_.objects().list(model::route_kind().resource()),
                                                  world_.options.domain, &conflicts,
                                                  world_.objects().list(model::domain_mapping_kind().resource())));
+    if (world_.with.show_https) world_.with.show_https(https_hosts(world_));
     for (const auto& host : conflicts) log::warn("two routes claim a host, the first keeps it", {{"host", host}});
   }
 

@@ -4,6 +4,7 @@
 
 #include <tuple>
 
+#include "control/https_hosts.hpp"
 #include "control/reconcilers.hpp"
 #include "control/routes.hpp"
 #include "wick/model/domain_mapping.hpp"
@@ -43,6 +44,24 @@ ObjectValue route_of(World& world, const model::DomainMapping& mapping, std::str
   return route;
 }
 
+/// True when clients reach it over TLS with its own certificate.
+bool tell_certificate(World& world, const model::DomainMapping& mapping, model::Conditions& conditions) {
+  constexpr auto condition = "CertificateProvisioned";
+  if (mapping.tls_secret.empty() || !world.with.show_https) {
+    conditions.mark_true(condition, "TLSNotEnabled",
+                         mapping.tls_secret.empty() ? "external-domain-tls is not enabled"
+                                                    : "https is not spoken here: wick serve --https-listen ADDR");
+    return false;
+  }
+  auto certificate = certificate_of(world, mapping.metadata.name_space, mapping.tls_secret, mapping.metadata.name);
+  if (!certificate) {
+    conditions.mark_false(condition, "CertificateProvisionFailed", certificate.error().what());
+    return false;
+  }
+  conditions.mark_true(condition, "CertificateExternallyProvided", "TLS certificate was provided externally");
+  return true;
+}
+
 }  // namespace
 
 awaitable<Result<void>> reconcile_domain_mapping(World& world, ObjectKey key) {
@@ -61,9 +80,9 @@ awaitable<Result<void>> reconcile_domain_mapping(World& world, ObjectKey key) {
   const auto mapping = model::decode_domain_mapping(*object, ignored);
   model::Conditions conditions(
       "Ready", {"DomainClaimed", "ReferenceResolved", "IngressReady", "CertificateProvisioned"}, *object, world.now());
-  const auto url = fmt::format("http://{}", key.name);
+  const bool secure = tell_certificate(world, mapping, conditions);
+  const auto url = fmt::format("{}://{}", secure ? "https" : "http", key.name);
   json::object status{{"observedGeneration", generation_of(*object)}, {"url", url}, {"address", {{"url", url}}}};
-  conditions.mark_true("CertificateProvisioned", "TLSNotEnabled", "external-domain-tls is not enabled");
   conditions.mark_unknown("IngressReady", "IngressNotConfigured", "Ingress has not yet been reconciled.");
 
   const auto holder = holder_of(world, key.name);

@@ -383,6 +383,7 @@ awaitable<Result<void>> RevisionReconciler::learn(const ObjectKey& key, const js
                              .service = label(model::names::service),
                              .configuration = label(model::names::configuration),
                              .port = wanted.port,
+                             .protocol = wanted.h2c ? http::UpstreamProtocol::h2c : http::UpstreamProtocol::http1,
                              .container_concurrency = revision.spec.container_concurrency,
                              .timeout = revision.spec.timeout,
                              .response_start_limit = revision.spec.response_start_timeout,

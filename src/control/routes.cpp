@@ -25,9 +25,7 @@ std::vector<std::string> hosts_of(const json::object& route, const std::string& 
   const auto name = (tag.empty() ? "" : tag + "-") + model::text_at(route, {"metadata", "name"});
   std::vector<std::string> hosts{fmt::format("{}.{}.svc.cluster.local", name, name_space),
                                  fmt::format("{}.{}.svc", name, name_space), fmt::format("{}.{}", name, name_space)};
-  if (is_cluster_local(route)) return hosts;
-  hosts.push_back(to_lower(fmt::format("{}.{}.{}", name, name_space, domain)));
-  if (name_space == "default") hosts.push_back(name + ".localhost");
+  for (auto& host : outside_hosts(route, domain, tag)) hosts.push_back(std::move(host));
   return hosts;
 }
 
@@ -82,6 +80,15 @@ std::map<std::string, std::vector<serving::RouteTarget>> tagged_of(const json::a
 }
 
 }  // namespace
+
+std::vector<std::string> outside_hosts(const json::object& route, const std::string& domain, const std::string& tag) {
+  if (is_cluster_local(route)) return {};
+  const auto name_space = model::text_at(route, {"metadata", "namespace"});
+  const auto name = (tag.empty() ? "" : tag + "-") + model::text_at(route, {"metadata", "name"});
+  std::vector<std::string> hosts{to_lower(fmt::format("{}.{}.{}", name, name_space, domain))};
+  if (name_space == "default") hosts.push_back(name + ".localhost");
+  return hosts;
+}
 
 std::string local_url(const std::string& name_space, const std::string& name) {
   return fmt::format("http://{}.{}.svc.cluster.local", name, name_space);

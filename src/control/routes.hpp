@@ -13,6 +13,9 @@ namespace wick::control {
 /// "http://NAME.NAMESPACE.DOMAIN", with `tag` "http://TAG-NAME.NAMESPACE.DOMAIN"; cluster-local names when the Route is
 /// not for outside.
 std::string url_of(const boost::json::object& route, const std::string& domain, const std::string& tag = {});
+/// The names that clients outside use, in lower case: none where the Route is not for outside.
+std::vector<std::string> outside_hosts(const boost::json::object& route, const std::string& domain,
+                                       const std::string& tag = {});
 /// "http://NAME.NAMESPACE.svc.cluster.local".
 std::string local_url(const std::string& name_space, const std::string& name);
 

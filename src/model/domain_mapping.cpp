@@ -45,6 +45,10 @@ DomainMapping decode_domain_mapping(const json::object& object, FieldErrors& err
       (api_version != "serving.knative.dev/v1" || (mapping.ref_kind != "Service" && mapping.ref_kind != "Route")))
     errors.invalid_value(fmt::format("{} {}", printable(api_version), printable(mapping.ref_kind)), ref.path(),
                          "a domain maps to a serving.knative.dev/v1 Service or Route here");
+  auto tls = spec.object("tls");
+  mapping.tls_secret = tls.text("secretName");
+  if (spec.has("tls") && mapping.tls_secret.empty()) errors.missing("spec.tls.secretName");
+  tls.refuse_rest();
   spec.refuse_rest();
   return mapping;
 }

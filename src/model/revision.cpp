@@ -44,9 +44,8 @@ void decode_port(ObjectReader port, Container& container) {
   if (const auto protocol = port.text("protocol"); !protocol.empty() && protocol != "TCP")
     errors.invalid_value(printable(protocol), at + ".protocol");
   const auto name = port.text("name");
-  if (name == "h2c")
-    errors.invalid_value(name, at + ".name", "HTTP/2 towards the container is not in this version");
-  else if (!name.empty() && name != "http1")
+  container.h2c = name == "h2c";
+  if (!name.empty() && name != "http1" && name != "h2c")
     errors.add(fmt::format("Port name {} is not allowed", printable(name)), {at},
                "Name must be empty, or one of: 'h2c', 'http1'");
   port.refuse_rest();

@@ -173,7 +173,7 @@ Lane::BorrowedPtr Lane::borrow(const LoanPtr& loan) const {
     co_return co_await on_loop<Result<Fd>>(desk_loop, std::move(ask));
   };
   made->upstream = std::make_unique<http::Upstream>(loop_, clock_, std::move(connect), options_.idle_connections_max,
-                                                    options_.idle_connection_limit);
+                                                    options_.idle_connection_limit, loan->spec->protocol);
   return made;
 }
 

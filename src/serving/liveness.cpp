@@ -25,10 +25,11 @@ awaitable<std::string> ask_tcp(Clock& clock, container::Instance& instance, cons
   }
 }
 
-awaitable<std::string> ask_http(Clock& clock, container::Instance& instance, const Liveness& probe,
-                                std::uint16_t port) {
+awaitable<std::string> ask_http(Clock& clock, container::Instance& instance, const Liveness& probe, std::uint16_t port,
+                                http::UpstreamProtocol protocol) {
   http::Connector connector = [&instance, port] { return instance.connect(port); };
-  http::Upstream upstream(co_await asio::this_coro::executor, clock, std::move(connector), 0);
+  http::Upstream upstream(co_await asio::this_coro::executor, clock, std::move(connector), 0, milliseconds(0),
+                          protocol);
   auto request = contract::readiness_request(probe.path, port);
   auto response = co_await http::call(upstream, clock, std::move(request), probe.timeout, answer_bytes_max);
   if (!response) co_return response.error().what();
@@ -44,26 +45,26 @@ awaitable<std::string> ask_grpc_health(Clock& clock, container::Instance& instan
   co_return why.empty() ? why : fmt::format("the server {} to the gRPC health check", why);
 }
 
-awaitable<std::string> ask(Clock& clock, container::Instance& instance, const Liveness& probe,
-                           const container::Process& process, std::uint16_t port) {
+awaitable<std::string> ask(Clock& clock, container::Instance& instance, const RevisionSpec& spec) {
+  const auto& probe = *spec.liveness;
   switch (probe.kind) {
     case Probe::Kind::http:
-      return ask_http(clock, instance, probe, port);
+      return ask_http(clock, instance, probe, spec.port, spec.protocol);
     case Probe::Kind::exec:
-      return ask_exec(instance, process, probe.command, probe.timeout);
+      return ask_exec(instance, spec.instance.process, probe.command, probe.timeout);
     case Probe::Kind::grpc:
-      return ask_grpc_health(clock, instance, probe, port);
+      return ask_grpc_health(clock, instance, probe, spec.port);
     case Probe::Kind::tcp:
       break;
   }
-  return ask_tcp(clock, instance, probe, port);
+  return ask_tcp(clock, instance, probe, spec.port);
 }
 
 }  // namespace
 
-awaitable<std::string> await_unhealthy(Clock& clock, container::Instance& instance, const Liveness& probe,
-                                       const container::Process& process, std::uint16_t port, TimePoint launched,
-                                       std::function<bool()> awake) {
+awaitable<std::string> await_unhealthy(Clock& clock, container::Instance& instance, const RevisionSpec& spec,
+                                       TimePoint launched, std::function<bool()> awake) {
+  const auto& probe = *spec.liveness;
   co_await clock.sleep_until(launched + probe.initial_delay);
   for (int failures = 0; true;) {
     co_await clock.sleep(probe.period);
@@ -71,7 +72,7 @@ awaitable<std::string> await_unhealthy(Clock& clock, container::Instance& instan
       failures = 0;
       continue;
     }
-    auto asking = ask(clock, instance, probe, process, port);
+    auto asking = ask(clock, instance, spec);
     const auto why = co_await std::move(asking);
     failures = why.empty() ? 0 : failures + 1;
     if (failures >= probe.failure_threshold)

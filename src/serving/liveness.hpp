@@ -10,11 +10,10 @@
 
 namespace wick::serving {
 
-/// Asks every `period` and returns, with a sentence, when `failure_threshold` answers in a row were none; never
-/// otherwise: cancel it. A command runs as `process` does. While `awake` says no (the instance is frozen) nothing is
-/// asked and failures are forgotten.
-awaitable<std::string> await_unhealthy(Clock& clock, container::Instance& instance, const Liveness& probe,
-                                       const container::Process& process, std::uint16_t port, TimePoint launched,
-                                       std::function<bool()> awake);
+/// Asks every `period` of the liveness probe that `spec` has, and returns, with a sentence, when `failure_threshold`
+/// answers in a row were none; never otherwise: cancel it. A command runs as the program does. While `awake` says no
+/// (the instance is frozen) nothing is asked and failures are forgotten.
+awaitable<std::string> await_unhealthy(Clock& clock, container::Instance& instance, const RevisionSpec& spec,
+                                       TimePoint launched, std::function<bool()> awake);
 
 }  // namespace wick::serving

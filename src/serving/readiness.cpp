@@ -56,9 +56,10 @@ class ElsewhereWatch {
 };
 
 awaitable<bool> answers(Clock& clock, container::Instance& instance, const Probe& probe, std::uint16_t port,
-                        Notes& notes) {
+                        http::UpstreamProtocol protocol, Notes& notes) {
   http::Connector connector = [&instance, port] { return instance.connect(port); };
-  http::Upstream upstream(co_await asio::this_coro::executor, clock, std::move(connector), 0);
+  http::Upstream upstream(co_await asio::this_coro::executor, clock, std::move(connector), 0, milliseconds(0),
+                          protocol);
   auto request = contract::readiness_request(probe.path, port);
   auto response = co_await http::call(upstream, clock, std::move(request), probe.timeout, probe_answer_bytes_max);
   if (!response) {
@@ -73,6 +74,8 @@ awaitable<bool> answers(Clock& clock, container::Instance& instance, const Probe
 awaitable<Fd> probe_until_well(Clock& clock, container::Instance& instance, const RevisionSpec& spec,
                                const Probe& probe, Notes& notes) {
   const auto port = probe.port ? probe.port : spec.port;
+  // An httpGet of the port itself speaks what the port speaks, as the queue-proxy does.
+  const auto protocol = port == spec.port ? spec.protocol : http::UpstreamProtocol::http1;
   const auto began = clock.now();
   ElsewhereWatch elsewhere(began);
   const bool exec = probe.kind == Probe::Kind::exec;
@@ -95,7 +98,7 @@ awaitable<Fd> probe_until_well(Clock& clock, container::Instance& instance, cons
         success = notes.last.grpc_failed.empty();
       }
     } else {
-      success = co_await answers(clock, instance, probe, port, notes);
+      success = co_await answers(clock, instance, probe, port, protocol, notes);
     }
     successes = success ? successes + 1 : 0;
     if (successes >= probe.success_threshold) co_return port == spec.port ? std::move(connection) : Fd();

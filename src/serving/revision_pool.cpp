@@ -528,8 +528,7 @@ awaitable<model::Failure> RevisionPool::end_of_service(Member member) {
   std::optional<container::Exit> exit;
   if (spec.liveness) {
     auto awake = [member] { return member->state == PooledInstance::State::ready; };
-    auto unhealthy = await_unhealthy(clock_, *member->instance, *spec.liveness, spec.instance.process, spec.port,
-                                     member->launched, awake);
+    auto unhealthy = await_unhealthy(clock_, *member->instance, spec, member->launched, awake);
     auto first = co_await first_of(std::move(unhealthy), member->instance->wait_exit());
     if (const auto* why = std::get_if<0>(&first)) co_return not_alive(*why, elapsed());
     exit = std::get<1>(std::move(first));
@@ -561,8 +560,9 @@ void RevisionPool::become_ready(const Member& member, Fd connection) {
   if (!member->adopted) metrics_.cold_start.observe(std::chrono::duration<double>(now - member->launched).count());
   if (!waiting_.empty()) member->probe_connection = std::move(connection);
   http::Connector connector = [member = member.get()] { return connect(member); };
-  member->upstream = std::make_unique<http::Upstream>(executor_, clock_, std::move(connector),
-                                                      options_.idle_connections_max, options_.idle_connection_limit);
+  member->upstream =
+      std::make_unique<http::Upstream>(executor_, clock_, std::move(connector), options_.idle_connections_max,
+                                       options_.idle_connection_limit, member->spec->protocol);
   set_state(*member, PooledInstance::State::ready);
   ready_.push_back(member.get());
   lend_to_all(*member);

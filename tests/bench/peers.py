@@ -31,7 +31,8 @@ http {{
   keepalive_requests 1000000000;
   upstream program {{ server 127.0.0.1:{upstream}; keepalive 256; keepalive_requests 1000000000; }}
   server {{
-    listen 127.0.0.1:{port} backlog=4096;
+    listen 127.0.0.1:{port}{nginx_tls} backlog=4096;
+    {nginx_certificate}
     location / {{
       proxy_pass http://program;
       proxy_http_version 1.1;
@@ -56,7 +57,7 @@ defaults
   http-reuse always
   option forwardfor
 frontend edge
-  bind fd@{listener}
+  bind fd@{listener}{haproxy_tls}
   default_backend program
 backend program
   server program 127.0.0.1:{upstream}
@@ -146,7 +147,11 @@ def answers(side):
 class Peers:
     """nginx and HAProxy, each on a port of its own in the network of the process `upstream`, and that process itself."""
 
-    def __init__(self, folder, upstream, port, workers):
+    def __init__(self, folder, upstream, port, workers, certificate=None):
+        """`certificate`: NAME of NAME.crt, NAME.key and both together as NAME.pem: the proxies are spoken to over TLS."""
+        self.tls = {"nginx_tls": "", "nginx_certificate": "", "haproxy_tls": ""} if not certificate else {
+            "nginx_tls": " ssl http2", "haproxy_tls": f" ssl crt {certificate.parent.parent / certificate.name}.pem alpn h2,http/1.1 ssl-min-ver TLSv1.2",
+            "nginx_certificate": f"ssl_certificate {certificate}.crt; ssl_certificate_key {certificate}.key; http2_max_requests 1000000000;"}
         self.folder, self.upstream, self.port, self.workers = folder, upstream, port, workers
         self.network = Network(upstream)
         self.running = []
@@ -158,7 +163,7 @@ class Peers:
                 port, fd = listener.getsockname()[1], listener.fileno()
                 config = self.folder / f"{name}.conf"
                 config.write_text(text.format(folder=self.folder, files=CONNECTIONS_MAX, files_max=FILES_MAX, port=port, listener=fd,
-                                              upstream=self.port, workers=self.workers))
+                                              upstream=self.port, workers=self.workers, **self.tls))
                 self.running.append(subprocess.Popen([*self.network.prefix, *command, str(config)], stderr=subprocess.DEVNULL,
                                                      pass_fds=[fd], env=dict(os.environ, NGINX=f"{fd};")))
             sides.append(Side(name, f"127.0.0.1:{port}", self.running[-1].pid))

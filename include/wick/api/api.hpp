@@ -29,10 +29,12 @@ namespace wick::api {
 struct Info {
   std::string version;
   std::string listen;
+  std::string https_listen;  // empty where https is not spoken
   std::string events_listen;
   std::string domain;
-  std::string api_listen;  // the TCP listener of this API; empty without one
-  std::string secret_key;  // fingerprint of the key that every Secret is sealed with; empty without one
+  std::string api_listen;     // the TCP listener of this API; empty without one
+  std::string api_authority;  // PEM: what signed the API's certificate, and those of names without one
+  std::string secret_key;     // fingerprint of the key that every Secret is sealed with; empty without one
 };
 
 /// One line of `wick doctor`.

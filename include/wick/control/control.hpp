@@ -4,7 +4,9 @@
 
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -13,6 +15,7 @@
 #include "wick/container/launcher.hpp"
 #include "wick/control/build_log.hpp"
 #include "wick/eventing/eventing.hpp"
+#include "wick/http/tls.hpp"
 #include "wick/image/content_store.hpp"
 #include "wick/model/admission.hpp"
 #include "wick/os/clock.hpp"
@@ -53,6 +56,13 @@ struct RegistryDoors {
 std::vector<std::string> docker_configs(const store::Objects& objects, const std::string& name_space,
                                         const std::vector<std::string>& secrets);
 
+/// What the names of services ask of TLS; every name in lower case.
+struct HttpsHosts {
+  std::set<std::string, std::less<>> outside;     // all names that clients outside the box use
+  std::set<std::string, std::less<>> redirected;  // of these, the ones that answer http with the way to https
+  std::map<std::string, http::Certificate, std::less<>> certificates;  // of mappings that bring theirs (spec.tls)
+};
+
 struct ControlOptions {
   std::string domain = "localhost";  // NAME.NAMESPACE.<domain>
   std::string events_address;        // host:port of the broker ingress, for status.address
@@ -79,6 +89,8 @@ struct Collaborators {
   RunBuild run_build;
   Adopt adopt;  // may be empty: nothing is adopted
   RegistryDoors registries{};
+  /// Told with each change of the routes; empty where https is not spoken.
+  std::function<void(HttpsHosts)> show_https{};
 };
 
 /// The images that stored revisions run: by digest where that is known, else by name. For a garbage collection.

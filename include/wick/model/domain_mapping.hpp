@@ -12,6 +12,7 @@ struct DomainMapping {
   std::string ref_kind;  // Service or Route of serving.knative.dev/v1
   std::string ref_name;
   std::string ref_namespace;
+  std::string tls_secret;  // spec.tls.secretName, of its own namespace; empty: none
 };
 
 DomainMapping decode_domain_mapping(const json::object& object, FieldErrors& errors);

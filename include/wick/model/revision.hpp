@@ -47,6 +47,7 @@ struct Container {
   std::vector<EnvironmentVariable> environment;
   std::vector<EnvironmentSource> environment_sources;  // envFrom; `environment` wins
   std::uint16_t port = default_port;
+  bool h2c = false;  // the port's name: it speaks HTTP/2 in clear
   std::optional<Quantity> memory_limit;
   std::optional<Quantity> cpu_limit;
   std::optional<ReadinessProbe> readiness;

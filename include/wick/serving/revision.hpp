@@ -8,6 +8,7 @@
 
 #include "wick/base/time.hpp"
 #include "wick/container/runner.hpp"
+#include "wick/http/upstream.hpp"
 
 namespace wick::serving {
 
@@ -83,8 +84,9 @@ struct RevisionSpec {
   std::string configuration;
   container::InstanceSpec instance;  // id is filled in per instance
   std::uint16_t port = 8080;
-  int container_concurrency = 0;         // 0: no limit
-  milliseconds timeout{300'000};         // whole request
+  http::UpstreamProtocol protocol = http::UpstreamProtocol::http1;  // h2c where the port is named so
+  int container_concurrency = 0;                                    // 0: no limit
+  milliseconds timeout{300'000};                                    // whole request
   milliseconds response_start_limit{0};  // until the first byte of the answer; 0: as `timeout`
   milliseconds idle_limit{0};            // between bytes of the answer; 0: none
   milliseconds startup_limit{600'000};   // progress-deadline: from launch to ready

@@ -71,13 +71,12 @@ Outcome<void> print_kubeconfig(Session& session, const TokenOptions& options) {
   if (!made) return stop_with(std::move(made.error()).within("no token was made"));
   const auto name_space = options.limited_to.empty() ? session.name_space : options.limited_to;
   const auto token = text_at(*made, "/token");
-  // kubectl and kn send a user's token to https alone, and what stands in the URL to http too. As its user it would not
-  // do for kubectl exec: a WebSocket's URL may have none.
-  const auto server = fmt::format("http://{}/token/{}", listen, token);
+  const json::object cluster{{"server", fmt::format("https://{}", listen)},
+                             {"certificate-authority-data", base64_encode(text_at(*info, "/authority"))}};
   const json::object config{
       {"apiVersion", "v1"},
       {"kind", "Config"},
-      {"clusters", json::array{{{"name", "wick"}, {"cluster", {{"server", server}}}}}},
+      {"clusters", json::array{{{"name", "wick"}, {"cluster", cluster}}}},
       {"users", json::array{{{"name", "wick"}, {"user", {{"token", token}}}}}},
       {"contexts", json::array{{{"name", "wick"},
                                 {"context", {{"cluster", "wick"}, {"user", "wick"}, {"namespace", name_space}}}}}},

@@ -68,7 +68,7 @@ class Daemon:
 
         eventually("the daemon answers /readyz", ready, 30)
         info = json.loads(self.api("GET", "/apis/wick.dev/v1/info")[1])
-        self.listen, self.events = info["listen"], info["eventsListen"]
+        self.listen, self.events, self.https = info["listen"], info["eventsListen"], info["httpsListen"]
 
     def log_text(self):
         return pathlib.Path(self.log).read_text(errors="replace")
