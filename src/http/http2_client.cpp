@@ -95,8 +95,7 @@ ssize_t Http2ClientStream::read_body(nghttp2_session* session, std::int32_t stre
                                      std::size_t size, std::uint32_t* flags, nghttp2_data_source*, void*) {
   auto* self = static_cast<Http2ClientStream*>(nghttp2_session_get_stream_user_data(session, stream));
   if (!self) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;  // it is cancelled
-  const auto given = std::min(size, self->sending_.size());
-  std::memcpy(into, self->sending_.data(), given);
+  const auto given = self->sending_.copy(reinterpret_cast<char*>(into), size);
   self->sending_.remove_prefix(given);
   if (self->sending_.empty()) {
     self->connection_->poller_.wake_soon(self->sent_waiter_);

@@ -222,12 +222,10 @@ ssize_t Http2Exchange::read_answer(nghttp2_session*, std::int32_t, std::uint8_t*
 }
 
 std::size_t Http2Exchange::give_answer(char* into, std::size_t size) {
-  const auto kept = std::min(size, out_.size() - out_sent_);
-  std::memcpy(into, out_.data() + out_sent_, kept);
+  const auto kept = std::string_view(out_).substr(out_sent_).copy(into, size);
   out_sent_ += kept;
   if (out_sent_ == out_.size()) out_.clear(), out_sent_ = 0;
-  const auto more = std::min(size - kept, direct_.size());
-  std::memcpy(into + kept, direct_.data(), more);
+  const auto more = direct_.copy(into + kept, size - kept);
   direct_.remove_prefix(more);
   if (kept + more > 0) progress_ = now();
   if (!needs_flush()) connection_.server_.poller.wake_soon(flush_waiter_);
