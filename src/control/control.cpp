@@ -59,6 +59,7 @@ class Control::Impl {
         build_runs_(world_),
         pings_(world_),
         api_server_sources_(world_),
+        event_types_(world_),
         queue_(collaborators.executor, collaborators.clock, {options.retry_first, options.retry_max},
                [this](ObjectKey key) { return reconcile(std::move(key)); }),
         tasks_(collaborators.executor) {}
@@ -83,6 +84,7 @@ class Control::Impl {
         auto done = co_await reconcile(key_of(*kind, *object));
         if (!done) log::warn("not in force yet", {{"name", name_of(*object)}, {"error", done.error().what()}});
       }
+    event_types_.configure();
     auto broker = co_await ensure_broker("default", "default");
     if (!broker) co_return broker;
     for (const auto& kind : model::kinds())
@@ -95,6 +97,7 @@ class Control::Impl {
     subscription_ = {};
     world_.with.serving.on_change({});
     co_await queue_.stop();
+    co_await event_types_.stop();
     co_await pings_.stop();
     co_await api_server_sources_.stop();
     co_await build_runs_.stop();
@@ -174,11 +177,13 @@ class Control::Impl {
     if (!kind) return;
     if (change.type == store::Change::Type::deleted) {
       if (kind == &model::revision_kind()) revisions_.forget(change.key);
+      if (kind == &model::event_type_kind()) event_types_.forget(change.key);
       if (kind == &model::build_run_kind()) world_.build_logs.remove(uid_of(*change.object));
       tasks_.spawn("cascade " + change.key.name, cascade(world_, *kind, change.object));
     }
     queue_.enqueue(change.key);
     api_server_sources_.on_change(*kind, change);
+    if (kind == &model::config_map_kind() && EventTypes::is_flag(change.key)) event_types_.configure();
     touch_dependents(*kind, change);
     if (kind == &model::secret_kind())
       for (const auto& mapping : world_.objects().list(model::domain_mapping_kind().resource(), change.key.name_space))
@@ -237,6 +242,9 @@ class Control::Impl {
       for (const auto& source : world_.objects().list(model::api_server_source_kind().resource()))
         if (model::find_value(*source, {"spec", "namespaceSelector"}))
           queue_.enqueue(key_of(model::api_server_source_kind(), *source));
+    touch(model::trigger_kind(), [&](const json::object& trigger) {
+      return model::text_at(trigger, {"metadata", "annotations", dependency_annotation}).contains(key.name);
+    });
     if (!model::is_addressable(kind)) return;
     const auto named = [&](const json::object& object) {
       const auto* spec = object.if_contains("spec");
@@ -327,6 +335,7 @@ class Control::Impl {
   BuildRunReconciler build_runs_;
   PingSources pings_;
   ApiServerSources api_server_sources_;
+  EventTypes event_types_;
   WorkQueue queue_;
   std::map<ObjectKey, TimePoint> later_;  // bounded by the objects there are
   store::Objects::Subscription subscription_;

@@ -1,6 +1,8 @@
 // Brokers and Triggers: what the object says, told to eventing; what is missing, told to the user.
 #include <fmt/format.h>
 
+#include <boost/json/parse.hpp>
+
 #include "control/reconcilers.hpp"
 #include "control/subscribing.hpp"
 #include "wick/base/text.hpp"
@@ -8,6 +10,41 @@
 #include "wick/model/eventing.hpp"
 
 namespace wick::control {
+
+namespace {
+
+/// knative.dev/dependency: the object that has to be ready before the trigger is (pkg/reconciler/broker/trigger).
+void judge_dependency(World& world, const model::Metadata& metadata, const std::string& name_space,
+                      model::Conditions& conditions) {
+  const auto text = metadata.annotation(std::string(dependency_annotation));
+  if (text.empty()) return conditions.mark_true("DependencyReady");
+  boost::system::error_code error;
+  const auto value = json::parse(text, error);
+  if (error || !value.is_object())
+    return conditions.mark_false("DependencyReady", "ReferenceError",
+                                 "Unable to unmarshal objectReference from dependency annotation of trigger: no JSON "
+                                 "object");
+  const auto& reference = value.get_object();
+  const auto version = model::text_at(reference, {"apiVersion"}), kind_name = model::text_at(reference, {"kind"});
+  const auto name = model::text_at(reference, {"name"});
+  const auto* found = model::find_kind_by_name(version, kind_name);
+  const auto* kind = found ? model::find_stored_kind(found->resource()) : nullptr;
+  const auto object = kind ? world.objects().find(key_of(*kind, name_space, name)) : nullptr;
+  if (!object)
+    conditions.mark_false("DependencyReady", "DependencyDoesNotExist",
+                          fmt::format("Dependency does not exist: {} {} \"{}\" not found", printable(version),
+                                      printable(kind_name), printable(name)));
+  else if (!is_current(*object))
+    conditions.mark_unknown(
+        "DependencyReady", "GenerationNotEqual",
+        fmt::format("The dependency's metadata.generation, \"{}\", is not equal to its "
+                    "status.observedGeneration, \"{}\".",
+                    generation_of(*object), model::integer_at(*object, {"status", "observedGeneration"})));
+  else
+    conditions.copy("DependencyReady", model::find_condition(*object, "Ready"));
+}
+
+}  // namespace
 
 awaitable<Result<void>> ensure_broker(World& world, std::string name_space, std::string name) {
   const auto key = key_of(model::broker_kind(), name_space, name);
@@ -67,7 +104,7 @@ awaitable<Result<void>> reconcile_trigger(World& world, ObjectKey key) {
       "Ready", {"BrokerReady", "DependencyReady", "DeadLetterSinkResolved", "SubscriberResolved", "SubscriptionReady"},
       *object, world.now());
   json::object status{{"observedGeneration", generation_of(*object)}};
-  conditions.mark_true("DependencyReady");
+  judge_dependency(world, trigger.metadata, key.name_space, conditions);
   judge_dead_letter(world, trigger.delivery, key.name_space, conditions, status);
 
   if (trigger.broker == "default") {

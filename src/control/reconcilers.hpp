@@ -39,6 +39,8 @@ awaitable<Result<void>> reconcile_flow(World& world, const model::Kind& kind, Ob
 /// A kind that is stored and checked while what acts on it is not part of this version: its status says so.
 bool is_kept_only(const model::Kind& kind);
 awaitable<Result<void>> reconcile_kept(World& world, const model::Kind& kind, ObjectKey key);
+/// On a Trigger: the JSON of a reference to what has to be ready before it.
+inline constexpr std::string_view dependency_annotation = "knative.dev/dependency";
 /// Makes the Broker where it is missing.
 awaitable<Result<void>> ensure_broker(World& world, std::string name_space, std::string name);
 
@@ -161,6 +163,27 @@ class ApiServerSources {
 
   World& world_;
   std::map<ObjectKey, std::shared_ptr<Watching>> watching_;
+};
+
+/// The registry of event types, filled by what brokers and channels take while the ConfigMap config-features of
+/// knative-eventing says `eventtype-auto-create: enabled` (Knative's feature flag).
+class EventTypes {
+ public:
+  explicit EventTypes(World& world);
+  /// Looks at the flag: at the start, and when the ConfigMap changes.
+  void configure();
+  static bool is_flag(const ObjectKey& key);
+  /// One that was deleted is made again when its like comes.
+  void forget(const ObjectKey& key) { seen_.erase(key.name_space + "/" + key.name); }
+  awaitable<void> stop();
+
+ private:
+  void see(const std::string& stream, const eventing::CloudEvent& event);
+  awaitable<void> create(ObjectKey key, json::object object);
+
+  World& world_;
+  std::set<std::string> seen_;  // names that are there, or about to be
+  TaskGroup tasks_;
 };
 
 awaitable<Result<void>> reconcile_sink_binding(World& world, ObjectKey key);

@@ -42,6 +42,8 @@ awaitable<SourceSink> connect_sink(World& world, const model::Kind& kind, const 
                                .subscriber = to_eventing(destination, key.name_space),
                                .delivery = {}};
     spec.lenient_replies = true;
+    // What happened to an object is told in the order in which it happened.
+    if (&kind == &model::api_server_source_kind()) spec.ordering = eventing::TriggerSpec::Ordering::strict;
     spec.reply_to = "";
     world.with.eventing.set_trigger(std::move(spec));
     const bool started = co_await world.with.eventing.await_trigger(key.name_space, name, trigger_start_limit);

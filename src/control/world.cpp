@@ -105,18 +105,6 @@ awaitable<Result<ObjectValue>> ensure_child(World& world, const model::Kind& kin
 
 namespace {
 
-std::string md5_hex(std::string_view text) {
-  unsigned char bytes[EVP_MAX_MD_SIZE];
-  std::size_t size = 0;
-  if (!EVP_Q_digest(nullptr, "MD5", nullptr, text.data(), text.size(), bytes, &size))
-    throw std::runtime_error("OpenSSL has no MD5");
-  return to_hex({reinterpret_cast<const char*>(bytes), size});
-}
-
-}  // namespace
-
-namespace {
-
 bool holds(const json::object& expression, const model::TextMap& labels) {
   const auto label = labels.find(model::text_at(expression, {"key"}));
   const auto method = model::text_at(expression, {"operator"});
@@ -142,6 +130,14 @@ bool selects(const json::object& selector, const model::TextMap& labels) {
     for (const auto& expression : expressions->get_array())
       if (!expression.is_object() || !holds(expression.get_object(), labels)) return false;
   return true;
+}
+
+std::string md5_hex(std::string_view text) {
+  unsigned char bytes[EVP_MAX_MD_SIZE];
+  std::size_t size = 0;
+  if (!EVP_Q_digest(nullptr, "MD5", nullptr, text.data(), text.size(), bytes, &size))
+    throw std::runtime_error("OpenSSL has no MD5");
+  return to_hex({reinterpret_cast<const char*>(bytes), size});
 }
 
 std::string child_name(const std::string& parent, std::string_view suffix) {

@@ -58,6 +58,9 @@ bool is_owned(World& world, const json::object& object);
 awaitable<Result<ObjectValue>> ensure_child(World& world, const model::Kind& kind, ObjectKey key, json::object object,
                                             std::initializer_list<std::string_view> kept = {});
 
+/// In lower-case hex.
+std::string md5_hex(std::string_view text);
+
 /// A LabelSelector: matchLabels, and matchExpressions with In, NotIn, Exists and DoesNotExist. An unknown operator
 /// selects nothing.
 bool selects(const json::object& selector, const model::TextMap& labels);

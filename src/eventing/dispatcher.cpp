@@ -204,6 +204,7 @@ bool Dispatcher::backlog_is_full(const std::string& broker) const {
 void Dispatcher::stored(const std::vector<EventPointer>& events) {
   for (const EventPointer& event : events) {
     head_ = event->position;
+    if (accepted_) accepted_(event->broker, event->event);
     const auto slash = event->broker.find('/');
     note({.kind = EventRecord::Kind::accepted,
           .name_space = event->broker.substr(0, slash),

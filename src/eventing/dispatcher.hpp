@@ -54,6 +54,10 @@ class Dispatcher {
   void set_trigger(TriggerSpec spec);
   void remove_trigger(const std::string& name);
 
+  void on_accepted(std::function<void(const std::string&, const CloudEvent&)> callback) {
+    accepted_ = std::move(callback);
+  }
+
   /// True when the slowest trigger of the broker is so far behind, or the log so big, that no more should be taken.
   bool backlog_is_full(const std::string& broker) const;
 
@@ -156,6 +160,7 @@ class Dispatcher {
   std::map<std::string, std::unique_ptr<BrokerState>, std::less<>> brokers_;
   std::map<std::string, std::string, std::less<>> hosts_;  // of streams that have one of their own
   std::map<std::string, TriggerPointer> triggers_;
+  std::function<void(const std::string&, const CloudEvent&)> accepted_;
   Position head_ = 0;  // everything up to it was matched
   bool log_is_full_ = false;
   bool stopping_ = false;

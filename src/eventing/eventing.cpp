@@ -94,6 +94,10 @@ awaitable<void> Eventing::tail(std::string name_space, std::string broker, std::
   return impl_->journal.follow(name_space + "/" + broker, count, std::move(on_record));
 }
 
+void Eventing::on_accepted(std::function<void(const std::string&, const CloudEvent&)> callback) {
+  impl_->dispatcher.on_accepted(std::move(callback));
+}
+
 void Eventing::on_broken_disk(std::function<void()> callback) { impl_->log.on_broken(std::move(callback)); }
 std::uint64_t Eventing::damaged() const { return impl_->log.damaged(); }
 

@@ -18,6 +18,7 @@ namespace chrono = std::chrono;
 constexpr std::size_t file_bytes_max = 1 << 20;  // the largest of the database has 4 KB
 constexpr std::size_t head_bytes = 44;
 constexpr std::size_t transitions_max = 10'000;
+constexpr chrono::hours offset_max{26};  // RFC 8536 3.2: more SHOULD NOT be
 
 std::unexpected<Error> corrupt(std::string_view what) {
   return fail(Errc::corrupt, fmt::format("not a time zone file: {}", what));
@@ -145,7 +146,7 @@ struct TimeZone::Footer {
     const auto standard = reader.time();
     if (!standard) return std::nullopt;
     rule.standard = rule.daylight = -*standard;  // POSIX counts to the west
-    if (reader.at_end()) return rule;
+    if (reader.at_end()) return chrono::abs(rule.standard) > offset_max ? std::nullopt : std::optional(rule);
     if (!reader.name()) return std::nullopt;
     rule.daylight = rule.standard + chrono::hours(1);
     TzReader before = reader;
@@ -153,6 +154,7 @@ struct TimeZone::Footer {
       rule.daylight = -*daylight;
     else
       reader = before;
+    if (chrono::abs(rule.standard) > offset_max || chrono::abs(rule.daylight) > offset_max) return std::nullopt;
     const auto first = change(reader);
     const auto second = first ? change(reader) : std::nullopt;
     if (!second || !reader.at_end()) return std::nullopt;
@@ -216,7 +218,7 @@ Result<TimeZone> TimeZone::parse(std::string_view bytes) {
     zone.offsets_.push_back(offset_of(type));
   }
   for (std::size_t type = 0; type < head->type_count; ++type)
-    if (std::abs(offset_of(type)) > 26 * 3600) return corrupt("an offset of more than 26 hours");
+    if (chrono::abs(chrono::seconds(offset_of(type))) > offset_max) return corrupt("an offset of more than 26 hours");
   auto footer = bytes.substr(data_bytes);
   if (time_size == 4 || !footer.starts_with('\n')) return zone;
   footer.remove_prefix(1);

@@ -132,6 +132,19 @@ class Kn(ClusterTest):
         self.assertEqual(self.call("PUT", f"{EVENTING}/triggers/kn", stored)[0], 200)
         self.assertEqual(self.call("DELETE", f"{EVENTING}/triggers/kn")[0], 200)
         self.assertEqual(self.call("DELETE", f"{EVENTING}/brokers/kn")[0], 200)
+        messaging = "/apis/messaging.knative.dev/v1/namespaces/default"
+        self.assertEqual(self.call("POST", f"{messaging}/channels", {
+            "apiVersion": "messaging.knative.dev/v1", "kind": "Channel", "metadata": {"name": "kn", "namespace": "default"},
+            "spec": {}})[0], 201)
+        self.assertEqual(self.call("POST", f"{messaging}/subscriptions", {
+            "apiVersion": "messaging.knative.dev/v1", "kind": "Subscription", "metadata": {"name": "kn", "namespace": "default"},
+            "spec": {"channel": {"kind": "Channel", "name": "kn", "apiVersion": "messaging.knative.dev/v1"},
+                     "subscriber": {"ref": {"kind": "Service", "namespace": "default", "name": "subscriber",
+                                            "apiVersion": "serving.knative.dev/v1"}}}})[0], 201)
+        eventually("the subscription is ready", lambda: condition(
+            self.call("GET", f"{messaging}/subscriptions/kn")[2]).get("status") == "True")
+        for what in ("subscriptions", "channels"):
+            self.assertEqual(self.call("DELETE", f"{messaging}/{what}/kn")[0], 200)
         sources = self.call("GET", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions?labelSelector=duck.knative.dev%2Fsource%3Dtrue")[2]
         self.assertIn("pingsources.sources.knative.dev", [item["metadata"]["name"] for item in sources["items"]])
         for version in ("v1", "v1beta2"):

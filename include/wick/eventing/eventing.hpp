@@ -173,6 +173,9 @@ class Eventing {
   std::optional<WallTime> mark_of(const std::string& source) const;
   awaitable<Result<void>> forget_mark(std::string source);
 
+  /// Called for every event that a stream takes from now on ("namespace/name"), replies too; an empty callback ends it.
+  void on_accepted(std::function<void(const std::string& stream, const CloudEvent& event)> callback);
+
   /// Called once when the log takes no more writes (a failed sync: nobody knows what is on disk). Nothing is
   /// acknowledged from then on; what was is there when the log is opened again, so the process should end.
   void on_broken_disk(std::function<void()> callback);

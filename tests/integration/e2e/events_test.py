@@ -21,6 +21,11 @@ def channel(name):
 
 
 class Events(DaemonTest):
+    @classmethod
+    def setUpClass(cls):
+        os.environ.pop("WICK_E2E", None)  # what a step logged in an earlier run would count: a state of its own
+        super().setUpClass()
+
     def setUp(self):
         self.clear()
         self.addCleanup(self.clear)
@@ -265,6 +270,50 @@ class Events(DaemonTest):
         prefix = "dev.knative.apiserver.resource."
         eventually("all three", lambda: [kind for _, kind, _ in self.seen("watcher")] == [
             prefix + "add", prefix + "update", prefix + "delete"], 30)
+
+    def test_a_subscription_its_channel_and_its_service_come_and_go_in_any_order(self):
+        self.subscription("early", "later", subscriber=service("latest"),
+                          delivery={"retry": 50, "backoffPolicy": "linear", "backoffDelay": "PT0.2S"})
+        self.messaging("Channel", "later", {})
+        self.step("latest")
+        self.ready(MESSAGING + "/subscriptions", "early")
+        host = "later-kn-channel.default.svc.cluster.local"
+        self.send(host, "1")
+        eventually("the first came", lambda: self.ids("latest") == ["1"], 30)
+        # A channel made again begins anew.
+        self.wick.api("DELETE", MESSAGING + "/channels/later")
+        eventually("the channel is gone", lambda: self.send(host, "nobody") == 404, 20)
+        self.messaging("Channel", "later", {})
+        self.ready(MESSAGING + "/subscriptions", "early")
+        self.send(host, "2")
+        eventually("the second came", lambda: self.ids("latest") == ["1", "2"], 30)
+        # A service made again gets what came while it was away.
+        self.wick.cli("rm", "latest", "--yes")
+        eventually("the service is gone", lambda: "latest" not in self.wick.services(), 30)
+        self.assertEqual(self.send(host, "3"), 202)
+        self.step("latest")
+        eventually("the third came", lambda: "3" in self.ids("latest"), 30)
+        self.assertEqual(self.ids("latest").count("3"), 1)
+
+    def test_event_types_make_themselves_while_the_feature_is_enabled(self):
+        self.messaging("Channel", "typed", {})
+        self.ready(MESSAGING + "/channels", "typed")
+        self.wick.api("POST", "/api/v1/namespaces", json.dumps({"metadata": {"name": "knative-eventing"}}))
+        features = "/api/v1/namespaces/knative-eventing/configmaps/config-features"
+        self.wick.api("PATCH", features + "?fieldManager=test&force=true", json.dumps({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "config-features"},
+            "data": {"eventtype-auto-create": "enabled"}}), {"Content-Type": "application/apply-patch+yaml"})
+        self.addCleanup(self.wick.api, "DELETE", features)
+        types = "/apis/eventing.knative.dev/v1beta3/namespaces/default/eventtypes"
+
+        def registered():
+            self.send("typed-kn-channel.default.svc.cluster.local", "t", type="com.example.typed")
+            items = json.loads(self.wick.api("GET", types)[1])["items"]
+            return [i for i in items if i["spec"]["attributes"][0].get("value") == "com.example.typed"]
+        found = eventually("the registry has the type", registered, 20)[0]
+        self.assertEqual(found["spec"]["reference"]["name"], "typed")
+        self.wick.api("DELETE", MESSAGING + "/channels/typed")
+        eventually("it goes with its channel", lambda: found["metadata"]["name"] not in self.wick.api("GET", types)[1], 20)
 
 
 if __name__ == "__main__":

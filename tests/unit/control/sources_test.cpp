@@ -207,4 +207,56 @@ TEST_CASE("an ApiServerSource does not send Secrets, and says what it cannot wat
         "apps/v1 Deployment is not kept here, so its changes are not seen");
 }
 
+TEST_CASE(
+    "event types make themselves while the feature is enabled, once for each type and source, and go with their "
+    "broker") {
+  SourcesFixture f;
+  const auto send = [&](std::string_view type) {
+    eventing::CloudEvent event;
+    event.attributes = {{"specversion", "1.0"}, {"id", "1"}, {"source", "/s"}, {"type", std::string(type)}};
+    REQUIRE(run_on(f.loop, f.eventing.emit("default/b", event)));
+  };
+  const auto types = [&] { return f.objects->list(model::event_type_kind().resource(), "default"); };
+  send("before");
+  auto features = f.yaml(
+      "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: config-features, namespace: knative-eventing}\n"
+      "data: {eventtype-auto-create: enabled}");
+  const store::ObjectKey flag{model::config_map_kind().resource(), "knative-eventing", "config-features"};
+  REQUIRE(run_on(f.loop, f.objects->create(flag, features)));
+  f.until([&] { return f.loop.poll() == 0; });
+  send("one");
+  send("one");
+  send("two");
+  REQUIRE(f.until([&] { return types().size() == 2; }));
+  const auto& type = *types()[0];
+  CHECK(model::text_at(type, {"spec", "reference", "kind"}) == "Broker");
+  CHECK(model::text_at(type, {"spec", "reference", "name"}) == "b");
+  CHECK(model::text_at(type, {"metadata", "name"}).starts_with("et-b-"));
+  REQUIRE(run_on(f.loop, f.objects->remove(flag)));
+  f.until([&] { return f.loop.poll() == 0; });
+  send("three");
+  f.until([&] { return f.loop.poll() == 0; });
+  CHECK(types().size() == 2);
+  f.remove(model::broker_kind(), "b");
+  CHECK(f.until([&] { return types().empty(); }));
+}
+
+TEST_CASE("a Trigger with a dependency is ready once that is") {
+  SourcesFixture f;
+  const auto trigger = [&](std::string_view dependency) {
+    f.apply(model::trigger_kind(),
+            f.yaml("metadata: {name: t, annotations: {knative.dev/dependency: '" + std::string(dependency) +
+                   "'}}\nspec: {broker: b, subscriber: {uri: 'http://example.com'}}"));
+  };
+  trigger(R"({"kind": "PingSource", "name": "p", "apiVersion": "sources.knative.dev/v1"})");
+  REQUIRE(f.is(model::trigger_kind(), "t", Truth::no));
+  CHECK(f.condition(model::trigger_kind(), "t", "DependencyReady").reason == "DependencyDoesNotExist");
+  f.apply(model::ping_source_kind(), f.yaml("metadata: {name: p}\nspec: {" + std::string(SourcesFixture::to_b) + "}"));
+  CHECK(f.is(model::trigger_kind(), "t", Truth::yes));
+  f.remove(model::ping_source_kind(), "p");
+  CHECK(f.is(model::trigger_kind(), "t", Truth::no));
+  trigger("none");
+  CHECK(f.until([&] { return f.condition(model::trigger_kind(), "t").reason == "ReferenceError"; }));
+}
+
 }  // namespace wick
