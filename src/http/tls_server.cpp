@@ -52,6 +52,12 @@ int choose_protocol(SSL*, const unsigned char** chosen, unsigned char* size, con
   return SSL_TLSEXT_ERR_OK;
 }
 
+/// Found once: by name it is looked for in OpenSSL's tables, under locks, for every ticket.
+const EVP_CIPHER* ticket_cipher() {
+  static const EVP_CIPHER* const fetched = EVP_CIPHER_fetch(nullptr, "AES-256-CBC", nullptr);
+  return fetched;
+}
+
 bool set_mac_key(EVP_MAC_CTX* mac, const TicketKeys::Key& key) {
   char digest[] = "SHA256";
   const OSSL_PARAM parameters[] = {
@@ -67,14 +73,14 @@ int seal_ticket(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX
   const auto now = std::chrono::steady_clock::now();
   if (sealing) {
     const auto key = keys.newest(now);
-    if (RAND_bytes(iv, EVP_CIPHER_get_iv_length(EVP_aes_256_cbc())) != 1) return -1;
+    if (RAND_bytes(iv, EVP_CIPHER_get_iv_length(ticket_cipher())) != 1) return -1;
     std::ranges::copy(key.name, name);
-    const bool set = EVP_EncryptInit_ex(cipher, EVP_aes_256_cbc(), nullptr, key.cipher.data(), iv) == 1;
+    const bool set = EVP_EncryptInit_ex(cipher, ticket_cipher(), nullptr, key.cipher.data(), iv) == 1;
     return set && set_mac_key(mac, key) ? 1 : -1;
   }
   const auto found = keys.find(name, now);
   if (!found) return 0;
-  const bool set = EVP_DecryptInit_ex(cipher, EVP_aes_256_cbc(), nullptr, found->key.cipher.data(), iv) == 1;
+  const bool set = EVP_DecryptInit_ex(cipher, ticket_cipher(), nullptr, found->key.cipher.data(), iv) == 1;
   if (!set || !set_mac_key(mac, found->key)) return -1;
   return found->newest ? 1 : 2;
 }
@@ -121,6 +127,7 @@ Result<void> TlsServer::Impl::set_up() {
                    SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
   SSL_CTX_set_read_ahead(context, 1);
   SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);  // tickets carry sessions, no memory of ours does
+  SSL_CTX_set_num_tickets(context, 1);                          // a second one costs a tenth of a handshake
   SSL_CTX_set_timeout(context, std::chrono::seconds(2 * ticket_key_life).count());
   SSL_CTX_set_app_data(context, this);
   SSL_CTX_set_cert_cb(context, choose_certificate, nullptr);
