@@ -81,6 +81,12 @@ Result<http::LocalAuthority> open_authority(const fs::path& folder, WallTime now
   return authority;
 }
 
+/// "*.example.com" for "a.example.com"; empty for a name of one label.
+std::string wildcard_over(const std::string& host) {
+  const auto dot = host.find('.');
+  return dot == std::string::npos ? std::string() : "*" + host.substr(dot);
+}
+
 awaitable<void> point_to_https(http::Exchange& exchange, std::uint16_t port) {
   const auto& head = exchange.head();
   const auto location = port == 443 ? fmt::format("https://{}{}", head.host(), head.target)
@@ -173,11 +179,10 @@ awaitable<void> Https::keep_fresh() {
 
 /// One certificate for all names beside it: "*.default.example.com". nullptr where none can be made.
 const http::Certificate* Https::own_certificate(const std::string& host) {
-  const auto dot = host.find('.');
-  if (dot == std::string::npos) return nullptr;
-  const auto above = host.substr(dot + 1);
-  const bool wild = above.contains('.');
-  const auto name = wild ? "*." + above : host;  // clients take no wildcard for a whole top-level domain
+  const auto wildcard = wildcard_over(host);
+  if (wildcard.empty()) return nullptr;
+  // Clients take no wildcard for a whole top-level domain.
+  const auto name = std::string_view(wildcard).substr(2).contains('.') ? wildcard : host;
   auto found = own_.find(name);
   if (found == own_.end()) {
     auto certificate = authority_.issue({name}, clock_.wall(), own_days);
@@ -194,11 +199,17 @@ void Https::show_edge() {
   if (port_ == 0) return;
   std::vector<http::Certificate> others = folder_.certificates;
   auto of_hosts = hosts_.certificates;
+  std::set<std::string, std::less<>> covered;  // there may be as many certificates as services
+  const auto cover = [&covered](const http::Certificate& certificate) {
+    covered.insert(certificate.names().begin(), certificate.names().end());
+  };
+  std::ranges::for_each(others, cover);
   for (const auto& host : hosts_.outside) {
-    if (of_hosts.contains(host)) continue;
-    const auto covers = [&](const http::Certificate& certificate) { return certificate.covers(host); };
-    if (std::ranges::any_of(others, covers)) continue;
-    if (const auto* own = own_certificate(host)) others.push_back(*own);
+    if (of_hosts.contains(host) || covered.contains(host) || covered.contains(wildcard_over(host))) continue;
+    const auto* own = own_certificate(host);
+    if (!own) continue;
+    others.push_back(*own);
+    cover(*own);
   }
   edge_->show(std::move(of_hosts), std::move(others));
 }

@@ -30,7 +30,6 @@ std::string_view view_of(const std::uint8_t* bytes, std::size_t size) {
 
 Http2Server::Http2Server(ServerState& server, Stream& stream, Client client)
     : server_(server),
-      stream_(stream),
       client_(std::move(client)),
       wire_(server.poller, stream),
       idle_since_(server.clock.now()),

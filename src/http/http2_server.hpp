@@ -55,7 +55,6 @@ class Http2Server {
   int on_data(std::int32_t stream, std::string_view bytes);
 
   ServerState& server_;
-  Stream& stream_;
   Client client_;
   Http2Wire wire_;
   std::map<std::int32_t, ExchangePtr> exchanges_;

@@ -124,7 +124,8 @@ Result<void> TlsServer::Impl::set_up() {
   if (!set) return fail(Errc::internal, "TLS: " + openssl_complaint());
   SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_PRIORITIZE_CHACHA);
   SSL_CTX_set_mode(context,
-                   SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
+                   SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS |
+                       SSL_MODE_NO_AUTO_CHAIN);  // or each handshake would verify our own chain
   SSL_CTX_set_read_ahead(context, 1);
   SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);  // tickets carry sessions, no memory of ours does
   SSL_CTX_set_num_tickets(context, 1);                          // a second one costs a tenth of a handshake

@@ -193,7 +193,7 @@ void print_text(Session& session, const Graph& graph, const Flows& flows) {
   session.terminal.result_bytes(table(rows));
 }
 
-std::string quoted(std::string_view text) {
+std::string dot_string(std::string_view text) {
   std::string out = "\"";
   for (const char c : safe_line(text)) {
     if (c == '"' || c == '\\') out += '\\';
@@ -206,7 +206,7 @@ std::string quoted(std::string_view text) {
 void print_dot(Session& session, const Graph& graph, const Flows& flows) {
   session.terminal.result("digraph events {\n  rankdir=LR;");
   for (const auto& [node, series] : graph.nodes)
-    session.terminal.result(fmt::format("  {} [shape={}];", quoted(node),
+    session.terminal.result(fmt::format("  {} [shape={}];", dot_string(node),
                                         node.starts_with("service:")   ? "box"
                                         : node.starts_with("broker:")  ? "cylinder"
                                         : node.starts_with("channel:") ? "cds"
@@ -214,8 +214,8 @@ void print_dot(Session& session, const Graph& graph, const Flows& flows) {
   for (const auto& edge : graph.edges) {
     auto label = label_of(edge);
     if (!edge.series.empty()) label += "  " + flows.shown(edge.series, "sent");
-    session.terminal.result(fmt::format("  {} -> {} [label={}{}];", quoted(edge.from), quoted(edge.to), quoted(label),
-                                        edge.dashed ? ", style=dashed" : ""));
+    session.terminal.result(fmt::format("  {} -> {} [label={}{}];", dot_string(edge.from), dot_string(edge.to),
+                                        dot_string(label), edge.dashed ? ", style=dashed" : ""));
   }
   session.terminal.result("}");
 }
