@@ -102,6 +102,7 @@ struct ControlFixture {
   control::RunBuild run_build;
   control::Adopt adopt;
   control::RegistryDoors registries;
+  std::function<void(control::HttpsHosts)> show_https;  // empty: https is not spoken
   control::ControlOptions options{.domain = "example.com",
                                   .events_address = "127.0.0.1:8081",
                                   .uploads = folder.path() / "uploads",
@@ -149,7 +150,8 @@ struct ControlFixture {
                                                                         .eventing = eventing,
                                                                         .run_build = run_build,
                                                                         .adopt = adopt,
-                                                                        .registries = registries},
+                                                                        .registries = registries,
+                                                                        .show_https = show_https},
                                                  options);
     REQUIRE(run_on(loop, control->start()));
   }

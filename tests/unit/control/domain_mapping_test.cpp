@@ -1,5 +1,6 @@
 #include "control/routes.hpp"
 #include "control_fixture.hpp"
+#include "wick/base/text.hpp"
 
 using namespace wick;
 using model::Truth;
@@ -7,10 +8,12 @@ using model::Truth;
 namespace {
 
 struct MappingFixture : ControlFixture {
-  void map(std::string name_space, std::string_view service = "hello") {
+  void map(std::string name_space, std::string_view service = "hello", std::string_view more = "",
+           std::string_view annotations = "") {
     auto mapping =
-        yaml("metadata: {name: shop.example.org, namespace: " + name_space +
-             "}\nspec: {ref: {apiVersion: serving.knative.dev/v1, kind: Service, name: " + std::string(service) + "}}");
+        yaml("metadata: {name: shop.example.org, namespace: " + name_space + std::string(annotations) +
+             "}\nspec: {ref: {apiVersion: serving.knative.dev/v1, kind: Service, name: " + std::string(service) + "}" +
+             std::string(more) + "}");
     auto admitted = model::admit(model::domain_mapping_kind(), std::move(mapping), {.old = nullptr, .user = "test"});
     REQUIRE(admitted);
     (*admitted)["apiVersion"] = model::domain_mapping_kind().api_version();
@@ -79,4 +82,44 @@ TEST_CASE("a mapped domain answers as its service does, one without a claim does
   CHECK(with->match("shop.example.org")->targets.at(0).revision.name == "a");
   CHECK_FALSE(
       control::make_route_table({route}, "example.com", nullptr, {mapping("False")})->match("shop.example.org"));
+}
+
+TEST_CASE("a mapping's certificate comes from its Secret, is said when it is wrong, and follows a change") {
+  MappingFixture f;
+  control::HttpsHosts shown;
+  f.show_https = [&](control::HttpsHosts hosts) { shown = std::move(hosts); };
+  f.start();
+  f.apply_service();
+  REQUIRE(f.await_service(Truth::yes));
+  f.map("default", "hello", ", tls: {secretName: shop-tls}");
+  const auto message = [&] { return f.told("default", "CertificateProvisioned").message; };
+  REQUIRE(f.until([&] { return message() == "secrets \"shop-tls\" not found"; }));
+  CHECK(f.told("default", "Ready").status == Truth::no);
+  CHECK(shown.certificates.empty());
+  CHECK(shown.outside.contains("shop.example.org"));
+  CHECK(shown.outside.contains("hello.default." + f.options.domain));
+  CHECK(shown.outside.contains("hello.localhost"));
+
+  const auto authority = http::LocalAuthority::create(f.clock.wall()).value();
+  const auto keep = [&](const std::string& chain, const std::string& key) {
+    f.apply(model::secret_kind(), f.yaml("metadata: {name: shop-tls}\ntype: kubernetes.io/tls\ndata: {tls.crt: " +
+                                         base64_encode(chain) + ", tls.key: " + base64_encode(key) + "}"));
+  };
+  keep("nonsense", "nonsense");
+  REQUIRE(f.until([&] { return message().contains("not PEM of a certificate"); }));
+  keep(authority.certificate(), authority.key());  // an authority's own names no host
+  REQUIRE(f.until([&] { return message().contains("not for shop.example.org"); }));
+}
+
+TEST_CASE("names that ask for it are told as redirected to https, those inside the box are not told") {
+  MappingFixture f;
+  control::HttpsHosts shown;
+  f.show_https = [&](control::HttpsHosts hosts) { shown = std::move(hosts); };
+  f.start();
+  f.apply_service();
+  REQUIRE(f.await_service(Truth::yes));
+  f.map("default", "hello", "", ", annotations: {networking.knative.dev/http-protocol: Redirected}");
+  REQUIRE(f.until([&] { return shown.redirected.contains("shop.example.org"); }));
+  CHECK(shown.redirected.size() == 1);
+  CHECK_FALSE(shown.outside.contains("hello.default.svc.cluster.local"));
 }

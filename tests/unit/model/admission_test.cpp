@@ -472,7 +472,10 @@ TEST_CASE("a domain mapping's name is a domain of somebody else's, and it refers
         "mismatched namespaces: spec.ref.namespace\nparent namespace: \"default\" does not match ref: \"b\"");
   CHECK(mapping("name: shop.example.org", "ref: {apiVersion: v1, kind: Pod, name: a}") ==
         "invalid value: v1 Pod: spec.ref\na domain maps to a serving.knative.dev/v1 Service or Route here");
-  CHECK(mapping("name: shop.example.org", ref + ", tls: {secretName: s}") == "must not set the field(s): spec.tls");
+  CHECK(mapping("name: shop.example.org", ref + ", tls: {secretName: s}") == "");
+  CHECK(mapping("name: shop.example.org", ref + ", tls: {}") == "missing field(s): spec.tls.secretName");
+  CHECK(mapping("name: shop.example.org", ref + ", tls: {secretName: s, more: 1}") ==
+        "must not set the field(s): spec.tls.more");
 }
 
 TEST_CASE("containers without a name get one that is not taken") {
