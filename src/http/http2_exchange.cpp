@@ -99,8 +99,7 @@ void Http2Exchange::complete_head(bool last) {
 /// False when nobody will read it.
 bool Http2Exchange::add_body(std::string_view bytes) {
   if (answered_ || refusal_) return false;
-  if (body_read_ == body_.size()) body_.clear(), body_read_ = 0;
-  body_.append(bytes);
+  arrived_.append(bytes);
   connection_.server_.poller.wake_soon(body_waiter_);
   return true;
 }
@@ -110,16 +109,24 @@ void Http2Exchange::end_body() {
   connection_.server_.poller.wake_soon(body_waiter_);
 }
 
+std::string_view Http2Exchange::buffered_body() {
+  if (body_read_ == body_.size()) {
+    body_.clear();
+    body_.swap(arrived_);
+    body_read_ = 0;
+  }
+  return std::string_view(body_).substr(body_read_);
+}
+
 void Http2Exchange::consume_body(std::size_t bytes) {
   body_read_ += bytes;
-  if (body_read_ == body_.size()) body_.clear(), body_read_ = 0;
   if (closed_) return;
   nghttp2_session_consume(connection_.wire_.session(), stream_, bytes);
   connection_.pump();
 }
 
 awaitable<Result<void>> Http2Exchange::fill_body() {
-  if (std::exchange(continue_wanted_, false) && body_.empty() && !started_) put_informational(100, {});
+  if (std::exchange(continue_wanted_, false) && buffered_body().empty() && !started_) put_informational(100, {});
   read_deadline_ = now() + connection_.server_.limits.body_idle_limit;
   while (buffered_body().empty() && !body_ended_ && !closed_ && !too_slow_)
     co_await connection_.server_.poller.wait(body_waiter_);
@@ -325,7 +332,7 @@ awaitable<Result<void>> Http2Exchange::finish() {
 void Http2Exchange::close() {
   if (std::exchange(closed_, true)) return;
   // What nobody will read must not narrow the connection's window.
-  nghttp2_session_consume_connection(connection_.wire_.session(), body_.size() - body_read_);
+  nghttp2_session_consume_connection(connection_.wire_.session(), body_.size() - body_read_ + arrived_.size());
   if (guarded_) std::exchange(guarded_, nullptr)->interrupt(ECONNRESET);
   auto& poller = connection_.server_.poller;
   for (auto* waiter : {&body_waiter_, &flush_waiter_, &gone_waiter_}) poller.wake_soon(*waiter);

@@ -52,9 +52,9 @@ class Http2Exchange final : public WireExchange {
 
   // WireExchange
   const Framing& body_framing() const override { return framing_; }
-  std::string_view buffered_body() override { return std::string_view(body_).substr(body_read_); }
+  std::string_view buffered_body() override;
   void consume_body(std::size_t bytes) override;
-  bool body_finished() override { return body_ended_ && body_read_ == body_.size(); }
+  bool body_finished() override { return body_ended_ && body_read_ == body_.size() && arrived_.empty(); }
   awaitable<Result<void>> fill_body() override;
   void begin(const ResponseView& head, std::string_view body, bool last) override;
   void put(std::string_view body, bool last) override;
@@ -97,8 +97,9 @@ class Http2Exchange final : public WireExchange {
   std::optional<Refusal> refusal_;
   RequestHead head_;
   Framing framing_;
-  std::string body_;
+  std::string body_;  // what the reader has views of: it stays where it is until all of it is consumed
   std::size_t body_read_ = 0;
+  std::string arrived_;  // after that
   bool body_ended_ = false;
   bool continue_wanted_ = false;
   Waiter body_waiter_;

@@ -1,5 +1,5 @@
 // Towards services that speak HTTP/2: a server of ours is the service, a connection of HTTP/1.1 or 2 the client.
-#include "http_fixture.hpp"
+#include "http2_client_wire.hpp"
 
 using namespace wick;
 using namespace wick::http;
@@ -197,4 +197,66 @@ TEST_CASE("whole calls of ours go to services of HTTP/2 too: probes") {
   REQUIRE(*answer);
   CHECK((*answer)->head.status == 200);
   CHECK_THAT((*answer)->body, StartsWith("POST v.test/probe 5"));
+}
+
+namespace {
+
+/// No two stretches of it are the same.
+std::string numbered(std::size_t bytes) {
+  std::string text;
+  for (int i = 0; text.size() < bytes; ++i) text += std::to_string(i) + " ";
+  text.resize(bytes);
+  return text;
+}
+
+}  // namespace
+
+TEST_CASE("a body over HTTP/2 arrives byte for byte while more of it comes: at a service of HTTP/2") {
+  const auto body = numbered(3 << 20);
+  std::string got;
+  Clock* clock = nullptr;
+  ProxyFixture f([&](Exchange& exchange) -> awaitable<void> {
+    char part[5000];
+    while (true) {  // a little at a time, with pauses: its window is full, then the proxy's
+      if (got.size() < 1 << 20) co_await clock->sleep(1ms);
+      auto read = co_await exchange.read_some(part);
+      if (!read || *read == 0) break;
+      got.append(part, *read);
+    }
+    co_await respond_text(exchange, 200, "read");
+  });
+  clock = &f.clock;
+  Http2Client client(f);
+  const auto stream = client.send(Http2Client::post("/"), body);
+  for (int i = 0; i < 2000 && !client.answers[stream].closed; ++i) {
+    f.clock.advance(1ms);
+    client.talk();
+  }
+  CHECK(client.answers[stream].body == "read\n");
+  CHECK(got.size() == body.size());
+  CHECK((got == body));
+}
+
+TEST_CASE(
+    "a body over HTTP/2 arrives byte for byte while more of it comes: at a service of HTTP/1.1 that reads slowly") {
+  const auto body = numbered(3 << 20);
+  HttpFixture f;
+  Upstream upstream(f.loop.get_executor(), f.clock, f.connector());
+  f.serve([&](Exchange& exchange) -> awaitable<void> { co_await relay(exchange, upstream, {}); });
+  Http2Client client(f);
+  client.send(Http2Client::post("/", {{"content-length", std::to_string(body.size())}}), body);
+  REQUIRE(f.instances.size() == 1);
+  std::string got;
+  for (int i = 0; i < 2000 && got.size() < body.size() + 200; ++i) {
+    got += f.instances.front().read();
+    client.talk();
+    const auto head = got.find("\r\n\r\n");
+    if (head != got.npos && got.size() == head + 4 + body.size()) break;
+  }
+  const auto head = got.find("\r\n\r\n");
+  REQUIRE(head != got.npos);
+  CHECK((got.substr(head + 4) == body));
+  f.instances.front().send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+  client.talk();
+  CHECK(client.answers[1].body == "ok");
 }
