@@ -162,6 +162,9 @@ class TlsTest(DaemonTest):
 
     def test_a_domain_brings_its_certificate_in_a_secret_as_on_a_cluster(self):
         host, folder = "shop.example.test", tempfile.mkdtemp(dir=self.folder)
+        for old in (f"/apis/serving.knative.dev/v1beta1/namespaces/default/domainmappings/{host}",  # of an earlier run
+                    "/api/v1/namespaces/default/secrets/shop-tls"):
+            self.wick.api("DELETE", old)
         self.mapping(host, "shop-tls")
         eventually("the mapping says what is missing",
                    lambda: 'secrets "shop-tls" not found' in self.condition(host, "CertificateProvisioned").get("message", ""))
