@@ -178,7 +178,10 @@ void Stream::interrupt(int error) {
 bool Stream::has_input(InputCheck check) {
   if (interrupted_ || hung_up_ || peer_finished_) return true;
   if (check == InputCheck::noticed && !readable_) return false;
-  if (tls_) return tls_->has_input();
+  if (tls_) {
+    readable_ = true;  // records are read from the kernel, not from what was noticed
+    return tls_->has_input();
+  }
   char byte;
   const auto got = ::recv(fd_.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
   if (got < 0 && errno == EAGAIN) readable_ = false;

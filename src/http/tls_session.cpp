@@ -14,7 +14,8 @@ namespace {
 constexpr std::size_t record_bytes = 16 << 10;     // RFC 8446 5.1
 constexpr std::size_t records_at_once = 64 << 10;  // of plain bytes, in one system call
 
-/// What OpenSSL wrote within the current call, of whatever session: a connection that is silent keeps no buffer.
+/// What OpenSSL wrote within the current call, of whatever session: a connection that is silent keeps no buffer. Every
+/// call that may write ends with send_collected(): what is left here would go out in somebody else's session.
 thread_local std::string collected;
 
 }  // namespace
@@ -136,6 +137,7 @@ Io TlsSession::try_write(const iovec* parts, int count) {
     const int done = SSL_write_ex(ssl_, bytes, size, &written);  // our BIO takes everything: whole records, or an error
     if (done != 1) {
       const auto io = result(done);
+      send_collected();
       return io.would_block() ? Io{0, EPROTO} : io;
     }
     accepted += written;
@@ -189,7 +191,9 @@ bool TlsSession::has_input() {
   std::size_t got = 0;
   ERR_clear_error();
   const int peeked = SSL_peek_ex(ssl_, &byte, 1, &got);
-  return peeked == 1 || !result(peeked).would_block();
+  const bool found = peeked == 1 || !result(peeked).would_block();
+  send_collected();
+  return found;
 }
 
 }  // namespace wick::http

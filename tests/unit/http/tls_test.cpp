@@ -5,6 +5,7 @@
 
 #include "http_fixture.hpp"
 #include "tls_server.hpp"
+#include "tls_session.hpp"
 #include "wick/http/tls.hpp"
 
 using namespace wick;
@@ -21,7 +22,8 @@ class TlsWire {
     int version_max = TLS1_3_VERSION;
     SSL_SESSION* session = nullptr;
   };
-  TlsWire(HttpFixture& fixture, Wishes wishes) : fixture_(fixture), wire_(fixture.connect()) {
+  TlsWire(HttpFixture& fixture, Wishes wishes) : TlsWire(fixture, fixture.connect(), std::move(wishes)) {}
+  TlsWire(HttpFixture& fixture, Wire wire, Wishes wishes) : fixture_(fixture), wire_(std::move(wire)) {
     context_.reset(SSL_CTX_new(TLS_client_method()));
     SSL_CTX_set_max_proto_version(context_.get(), wishes.version_max);
     SSL_CTX_set_min_proto_version(context_.get(), TLS1_VERSION);
@@ -294,6 +296,33 @@ TEST_CASE("where clear is served too, the first byte tells who speaks what") {
   auto silent = f.connect();
   f.clock.advance(80s);
   CHECK(silent.closed());
+}
+
+TEST_CASE("what one session has to say is never said in another: an alert found by looking for input") {
+  TlsFixture f;
+  auto& poller = Poller::of(f.loop.get_executor());
+  struct Pair {
+    Pair(TlsFixture& f, Poller& poller) {
+      int ends[2];
+      REQUIRE(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
+      server = std::make_unique<Stream>(poller, Fd(ends[0]));
+      server->secure(*f.tls->impl().begin());
+      client = std::make_unique<TlsWire>(f, Wire(ends[1]), TlsWire::Wishes{});
+      auto shaking = [this]() -> awaitable<void> { shaken = co_await server->handshake(); };
+      asio::co_spawn(f.loop, shaking, [](std::exception_ptr) {});
+      CHECK(client->shake_hands());
+      f.settle();
+    }
+    std::unique_ptr<Stream> server;
+    std::unique_ptr<TlsWire> client;
+    Io shaken{0, EAGAIN};
+  };
+  Pair first(f, poller);
+  CHECK(first.shaken.ok());
+  first.client->wire().send(std::string("\x17\x03\x03\x00\x20", 5) + std::string(32, 'x'));  // no record of its keys
+  CHECK(first.server->has_input());
+  Pair second(f, poller);
+  CHECK(second.shaken.ok());
 }
 
 TEST_CASE("garbage in place of a handshake ends the connection, and the next client is served") {
