@@ -3,6 +3,8 @@
 
 #include <nghttp2/nghttp2.h>
 
+#include <algorithm>
+#include <limits>
 #include <map>
 #include <optional>
 #include <string>
@@ -130,14 +132,26 @@ class Http2Client {
   Wire& wire() { return wire_; }
   nghttp2_session* session() { return session_; }
 
+  /// From now on bodies go out in pieces: one of so many bytes a call of send_piece().
+  void send_in_pieces() { allowance_ = 0; }
+  void send_piece(std::int32_t stream, std::size_t bytes) {
+    allowance_ = bytes;
+    nghttp2_session_resume_data(session_, stream);
+    talk();
+    allowance_ = 0;
+  }
+
   std::map<std::int32_t, Answer> answers;
   bool deaf = false;
 
  private:
   static ssize_t give_body(nghttp2_session*, std::int32_t stream, std::uint8_t* into, std::size_t size,
                            std::uint32_t* flags, nghttp2_data_source* source, void*) {
-    auto& body = static_cast<Http2Client*>(source->ptr)->bodies_[stream];
-    const auto given = std::min(size, body.size());
+    auto& self = *static_cast<Http2Client*>(source->ptr);
+    auto& body = self.bodies_[stream];
+    const auto given = std::min({size, body.size(), self.allowance_});
+    if (given == 0 && !body.empty()) return NGHTTP2_ERR_DEFERRED;
+    self.allowance_ -= given;
     std::memcpy(into, body.data(), given);
     body.erase(0, given);
     if (body.empty()) *flags |= NGHTTP2_DATA_FLAG_EOF;
@@ -149,6 +163,7 @@ class Http2Client {
   nghttp2_session* session_ = nullptr;
   std::map<std::int32_t, std::string> bodies_;
   std::string unsent_;
+  std::size_t allowance_ = std::numeric_limits<std::size_t>::max();
 };
 
 }  // namespace wick::http
