@@ -285,18 +285,7 @@ bool Connection::too_slow(Pace& pace, TimePoint since, std::size_t bytes) {
 
 awaitable<Result<std::size_t>> Connection::read_some(std::span<char> into) {
   if (upgraded_) co_return co_await read_upgraded(into);
-  while (true) {
-    const auto slice = buffered_body();
-    if (!slice.empty()) {
-      const auto size = std::min(slice.size(), into.size());
-      std::memcpy(into.data(), slice.data(), size);
-      consume_body(size);
-      co_return size;
-    }
-    if (body_finished()) co_return 0;
-    auto filled = co_await fill_body();
-    if (!filled) co_return fail(std::move(filled.error()));
-  }
+  co_return co_await WireExchange::read_some(into);
 }
 
 // ---- after 101

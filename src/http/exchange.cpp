@@ -1,6 +1,9 @@
+#include <algorithm>
 #include <array>
+#include <cstring>
 
 #include "wick/http/handler.hpp"
+#include "wire_exchange.hpp"
 
 namespace wick::http {
 
@@ -14,6 +17,21 @@ awaitable<Result<std::string>> Exchange::read_all(std::size_t bytes_max) {
     if (body.size() + *got > bytes_max)
       co_return fail(Errc::too_large, "the request body is larger than " + std::to_string(bytes_max) + " bytes");
     body.append(buffer.data(), *got);
+  }
+}
+
+awaitable<Result<std::size_t>> WireExchange::read_some(std::span<char> into) {
+  while (true) {
+    const auto slice = buffered_body();
+    if (!slice.empty()) {
+      const auto size = std::min(slice.size(), into.size());
+      std::memcpy(into.data(), slice.data(), size);
+      consume_body(size);
+      co_return size;
+    }
+    if (body_finished()) co_return 0;
+    auto filled = co_await fill_body();
+    if (!filled) co_return fail(std::move(filled.error()));
   }
 }
 

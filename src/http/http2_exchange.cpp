@@ -1,7 +1,6 @@
 #include "http2_exchange.hpp"
 
 #include <algorithm>
-#include <cstring>
 
 #include "http2_fields.hpp"
 #include "server_answers.hpp"
@@ -49,7 +48,6 @@ void Http2Exchange::add_field(std::string_view name, std::string_view value) {
     if (!cookies_.empty()) cookies_ += "; ";
     cookies_ += value;
   } else if (name == "host") {
-    has_host_ = true;
     if (authority_.empty())
       authority_ = value;
     else if (!chars::equals_lower(value, to_lower(authority_)))
@@ -135,21 +133,6 @@ awaitable<Result<void>> Http2Exchange::fill_body() {
   if (std::exchange(too_slow_, false))
     co_return fail(Errc::timed_out, "the client sent no more of the request body in time");
   co_return fail(gone_error());
-}
-
-awaitable<Result<std::size_t>> Http2Exchange::read_some(std::span<char> into) {
-  while (true) {
-    const auto slice = buffered_body();
-    if (!slice.empty()) {
-      const auto size = std::min(slice.size(), into.size());
-      std::memcpy(into.data(), slice.data(), size);
-      consume_body(size);
-      co_return size;
-    }
-    if (body_finished()) co_return 0;
-    auto filled = co_await fill_body();
-    if (!filled) co_return fail(std::move(filled.error()));
-  }
 }
 
 // ---- the answer

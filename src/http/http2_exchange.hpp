@@ -42,7 +42,6 @@ class Http2Exchange final : public WireExchange {
   bool secure() const override { return connection_.client_.secure; }
   bool from_trusted_proxy() const override { return connection_.client_.trusted; }
   std::string_view id() const override { return id_; }
-  awaitable<Result<std::size_t>> read_some(std::span<char> into) override;
   awaitable<Result<void>> respond(ResponseHead head, std::string body) override;
   awaitable<Result<void>> start(ResponseHead head) override;
   awaitable<Result<void>> write(std::string_view bytes) override;
@@ -89,7 +88,6 @@ class Http2Exchange final : public WireExchange {
   std::string method_, path_, authority_, cookies_;
   std::string field_lines_;
   std::size_t fields_ = 0;
-  bool has_host_ = false;
   bool has_length_ = false;
   bool too_large_ = false;
   bool bad_ = false;  // a field that no HTTP/1.1 head could carry

@@ -69,8 +69,8 @@ awaitable<void> Http2Relay::run() {
 }
 
 bool Http2Relay::may_retry() const {
-  return stream_ && !client_.started() && !body_touched_ && !stream_->interrupted() && stream_->untouched() &&
-         (stream_->refused() || is_idempotent(client_.head().method));
+  return stream_ && outcome_.upstream_failed && !client_.started() && !body_touched_ && !stream_->interrupted() &&
+         stream_->untouched() && (stream_->refused() || is_idempotent(client_.head().method));
 }
 
 awaitable<bool> Http2Relay::open() {

@@ -32,8 +32,12 @@ class WireExchange : public Exchange {
  public:
   WireExchange* wire() override { return this; }
 
+  /// Of what buffered_body() and fill_body() give.
+  awaitable<Result<std::size_t>> read_some(std::span<char> into) override;
+
   virtual const Framing& body_framing() const = 0;
-  /// Body bytes that are already here, decoded; empty when there are none. Valid until fill_body().
+  /// Body bytes that are already here, decoded; empty when there are none. Valid until consumed or
+  /// fill_body(), whatever comes meanwhile.
   virtual std::string_view buffered_body() = 0;
   virtual void consume_body(std::size_t bytes) = 0;
   /// Nothing of the body is left to read.
