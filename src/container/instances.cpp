@@ -725,11 +725,11 @@ std::vector<Existing> Instances::list() const {
   return out;
 }
 
-Result<Fd> Instances::connect(const InstanceId& id, std::uint16_t port) const {
+Result<std::vector<Fd>> Instances::connect(const InstanceId& id, std::uint16_t port, std::size_t count) const {
   auto entry = find(id);
   if (!entry) return fail(std::move(entry.error()));
   if ((*entry)->ended()) return fail(Errc::unavailable, fmt::format("instance {} has ended", id.text()));
-  return networks_.door().connect_in((*entry)->network().name_space, port);
+  return networks_.door().connect_in((*entry)->network().name_space, port, count);
 }
 
 Result<std::pair<Inside, protocol::EgressBody>> Instances::listen_inside(const InstanceId& id) const {
@@ -750,10 +750,15 @@ awaitable<Result<Fd>> Instances::await_listening(InstanceId id, std::uint16_t po
   const auto began = std::chrono::steady_clock::now();
   asio::steady_timer timer(executor_);
   while (true) {
-    auto socket = connect(id, port);  // by id: between two looks it may be gone
+    auto sockets = connect(id, port, 1);  // by id: between two looks it may be gone
+    if (sockets) co_return std::move(sockets->front());
     const auto waited = std::chrono::steady_clock::now() - began;
-    if (socket || socket.error().code() != Errc::unavailable || waited >= patience) co_return socket;
-    if (auto entry = find(id); !entry || (*entry)->ended()) co_return socket;
+    const bool gone = [&] {
+      auto entry = find(id);
+      return !entry || (*entry)->ended();
+    }();
+    if (gone || sockets.error().code() != Errc::unavailable || waited >= patience)
+      co_return fail(std::move(sockets.error()));
     timer.expires_after(pause_between_looks(waited, looking_));
     co_await timer.async_wait(use_awaitable);
   }

@@ -73,7 +73,7 @@ class Instances {
   Result<void> signal(const InstanceId& id, int number);
   awaitable<Result<void>> remove(InstanceId id);
   std::vector<Existing> list() const;
-  Result<Fd> connect(const InstanceId& id, std::uint16_t port) const;
+  Result<std::vector<Fd>> connect(const InstanceId& id, std::uint16_t port, std::size_t count) const;
   awaitable<Result<Fd>> await_listening(InstanceId id, std::uint16_t port, std::chrono::milliseconds patience);
   /// The front's listeners inside the instance, made anew, and what it may reach beside them.
   Result<std::pair<Inside, protocol::EgressBody>> listen_inside(const InstanceId& id) const;

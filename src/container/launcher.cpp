@@ -11,6 +11,7 @@
 
 #include "log_files.hpp"
 #include "pod_instance.hpp"
+#include "shared_connecting.hpp"
 #include "wick/base/log.hpp"
 #include "wick/os/deadline.hpp"
 #include "wick/os/files.hpp"
@@ -28,7 +29,12 @@ bool has_begun(Existing::State state) { return state == Existing::State::running
 class RunnerInstance final : public Instance {
  public:
   RunnerInstance(Executor executor, Runner& runner, const InstanceId& id, std::filesystem::path log)
-      : runner_(runner), id_(id), log_(std::move(log)), changed_(executor, asio::steady_timer::time_point::max()) {}
+      : runner_(runner),
+        id_(id),
+        log_(std::move(log)),
+        changed_(executor, asio::steady_timer::time_point::max()),
+        connections_(executor,
+                     [this](std::uint16_t port, std::size_t count) { return make_connections(port, count); }) {}
 
   const InstanceId& id() const override { return id_; }
   pid_t pid() const override { return pid_; }
@@ -37,10 +43,7 @@ class RunnerInstance final : public Instance {
 
   awaitable<Result<Fd>> connect(std::uint16_t port) override {
     if (ended_) co_return fail(Errc::unavailable, "the instance has ended");
-    auto connected = co_await runner_.connect(id_, port);
-    // The runner died under it: the next one knows the instance too.
-    if (!connected && connected.error().code() == Errc::io && !ended_) connected = co_await runner_.connect(id_, port);
-    co_return connected;
+    co_return co_await connections_.connect(port);
   }
   awaitable<Result<Fd>> await_listening(std::uint16_t port, std::chrono::milliseconds patience) override {
     if (ended_) co_return fail(Errc::unavailable, "the instance has ended");
@@ -129,6 +132,14 @@ class RunnerInstance final : public Instance {
   }
 
  private:
+  awaitable<Result<std::vector<Fd>>> make_connections(std::uint16_t port, std::size_t count) {
+    auto connected = co_await runner_.connect(id_, port, count);
+    // The runner died under it: the next one knows the instance too.
+    if (!connected && connected.error().code() == Errc::io && !ended_)
+      connected = co_await runner_.connect(id_, port, count);
+    co_return connected;
+  }
+
   Result<void> settled(Result<void> done) {
     if (!done && on_failure) on_failure();
     return done;
@@ -163,6 +174,7 @@ class RunnerInstance final : public Instance {
   bool stopping_ = false;
   bool given_back_ = false;
   Exit exit_;
+  SharedConnecting connections_;
 };
 
 }  // namespace

@@ -174,24 +174,42 @@ Result<void> NetworkDoor::enter(const Fd& target) {
   return {};
 }
 
-Result<Fd> NetworkDoor::socket_in(const Fd& target, int family, int type, int protocol) const {
-  return inside(target, [&]() -> Result<Fd> {
-    Fd socket(::socket(family, type | SOCK_CLOEXEC, protocol));
-    if (!socket) return fail(system_error("socket", errno));
-    return socket;
+Result<std::vector<Fd>> NetworkDoor::make_sockets_in(const Fd& target, int family, int type, int protocol,
+                                                     std::size_t count) const {
+  return inside(target, [&]() -> Result<std::vector<Fd>> {
+    std::vector<Fd> sockets;
+    while (sockets.size() < count) {
+      Fd socket(::socket(family, type | SOCK_CLOEXEC, protocol));
+      if (!socket && sockets.empty()) return fail(system_error("socket", errno));
+      if (!socket) break;
+      sockets.push_back(std::move(socket));
+    }
+    return sockets;
   });
 }
 
-Result<Fd> NetworkDoor::connect_in(const Fd& target, std::uint16_t port) const {
+Result<Fd> NetworkDoor::socket_in(const Fd& target, int family, int type, int protocol) const {
+  auto sockets = make_sockets_in(target, family, type, protocol, 1);
+  if (!sockets) return fail(std::move(sockets.error()));
+  return std::move(sockets->front());
+}
+
+Result<std::vector<Fd>> NetworkDoor::connect_in(const Fd& target, std::uint16_t port, std::size_t count) const {
   int error = 0;
   for (const int family : {AF_INET, AF_INET6}) {
-    auto socket = socket_in(target, family, SOCK_STREAM | SOCK_NONBLOCK, 0);
-    if (!socket) {
+    auto sockets = make_sockets_in(target, family, SOCK_STREAM | SOCK_NONBLOCK, 0, count);
+    if (!sockets) {
       if (family == AF_INET6) break;  // a kernel without IPv6
-      return socket;
+      return sockets;
     }
-    error = begin_connect(socket->get(), family, port);
-    if (error == 0) return socket;
+    std::size_t connecting = 0;
+    while (connecting < sockets->size()) {
+      error = begin_connect((*sockets)[connecting].get(), family, port);
+      if (error != 0) break;
+      ++connecting;
+    }
+    sockets->resize(connecting);
+    if (connecting > 0) return sockets;
     if (error != ECONNREFUSED) break;
   }
   return fail(Errc::unavailable, fmt::format("nobody listens on port {} ({})", port, std::strerror(error)));

@@ -52,9 +52,9 @@ class NetworkDoor {
   }
   /// A socket made inside `target`. A socket stays in the namespace it was made in.
   Result<Fd> socket_in(const Fd& target, int family, int type, int protocol) const;
-  /// A non-blocking stream socket connecting to 127.0.0.1:`port` inside `target`, or ::1 when nobody listens on the
-  /// former. Errors: unavailable when both refuse.
-  Result<Fd> connect_in(const Fd& target, std::uint16_t port) const;
+  /// `count` non-blocking stream sockets connecting to 127.0.0.1:`port` inside `target`, or ::1 when nobody listens on
+  /// the former; at least one, fewer where the next one fails. Errors: unavailable when both refuse.
+  Result<std::vector<Fd>> connect_in(const Fd& target, std::uint16_t port, std::size_t count) const;
   /// TCP sockets in LISTEN inside `target` (sock_diag(7): 13 us where /proc/PID/net/tcp takes 1.8 ms). At most
   /// `listening_max`.
   Result<std::vector<Listening>> listening_in(const Fd& target) const;
@@ -62,6 +62,8 @@ class NetworkDoor {
   Result<std::size_t> sockets_in(const Fd& target) const;
 
  private:
+  Result<std::vector<Fd>> make_sockets_in(const Fd& target, int family, int type, int protocol,
+                                          std::size_t count) const;
   static Result<void> enter(const Fd& target);
   Result<Fd> diag_socket_in(const Fd& target) const;
   explicit NetworkDoor(Fd home) : home_(std::move(home)) {}

@@ -288,10 +288,22 @@ Result<Request> parse_signal(string_view bytes) {
   return Signal{.id = value->id, .number = static_cast<int>(value->number)};
 }
 
+Result<std::uint16_t> parse_port(std::uint32_t port) {
+  if (port < 1 || port > 65535) return fail(Errc::invalid, fmt::format("a port goes from 1 to 65535, not {}", port));
+  return static_cast<std::uint16_t>(port);
+}
+
 Result<Request> parse_connect(string_view bytes) {
-  auto value = parse_number(bytes, 1, 65535, "port");
-  if (!value) return fail(std::move(value.error()));
-  return Connect{.id = value->id, .port = static_cast<std::uint16_t>(value->number)};
+  auto body = value_of<ConnectBody>(bytes);
+  if (!body) return fail(std::move(body.error()));
+  auto id = parse_id(body->id);
+  if (!id) return fail(std::move(id.error()));
+  auto port = parse_port(body->port);
+  if (!port) return fail(std::move(port.error()));
+  if (body->count < 1 || body->count > connect_count_max)
+    return fail(Errc::invalid,
+                fmt::format("1 to {} connections are made at once, not {}", connect_count_max, body->count));
+  return Connect{.id = *id, .port = *port, .count = body->count};
 }
 
 Result<Request> parse_await_listening(string_view bytes) {
@@ -299,13 +311,11 @@ Result<Request> parse_await_listening(string_view bytes) {
   if (!body) return fail(std::move(body.error()));
   auto id = parse_id(body->id);
   if (!id) return fail(std::move(id.error()));
-  if (body->port < 1 || body->port > 65535)
-    return fail(Errc::invalid, fmt::format("a port goes from 1 to 65535, not {}", body->port));
+  auto port = parse_port(body->port);
+  if (!port) return fail(std::move(port.error()));
   if (body->patience_ms > patience_ms_max)
     return fail(Errc::invalid, fmt::format("a patience goes to {} ms, not {}", patience_ms_max, body->patience_ms));
-  return AwaitListening{.id = *id,
-                        .port = static_cast<std::uint16_t>(body->port),
-                        .patience = std::chrono::milliseconds(body->patience_ms)};
+  return AwaitListening{.id = *id, .port = *port, .patience = std::chrono::milliseconds(body->patience_ms)};
 }
 
 Result<Request> parse_execute(string_view bytes, std::vector<Fd>& fds) {
@@ -785,6 +795,14 @@ Result<Outgoing> encode_open_step(const InstanceId& step, const std::vector<Dige
   put_id(body.id, step);
   if (auto put = put_layers(body.layers, layers); !put) return fail(std::move(put.error()));
   return Outgoing{.verb = Verb::open_step, .body = std::string(bytes_of(body)), .fds = {}};
+}
+
+Result<Outgoing> encode_connect(const InstanceId& id, std::uint16_t port, std::size_t count) {
+  ConnectBody body;
+  put_id(body.id, id);
+  body.port = port;
+  body.count = static_cast<std::uint32_t>(std::clamp<std::size_t>(count, 1, connect_count_max));
+  return Outgoing{.verb = Verb::connect, .body = std::string(bytes_of(body)), .fds = {}};
 }
 
 Result<Outgoing> encode_await_listening(const InstanceId& id, std::uint16_t port, std::chrono::milliseconds patience) {

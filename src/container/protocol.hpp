@@ -99,9 +99,15 @@ struct IdBody {
   char id[InstanceId::size] = {};
 };
 
-struct NumberBody {  // signal number, port, clamp_mtime
+struct NumberBody {  // signal number, clamp_mtime
   char id[InstanceId::size] = {};
   std::int64_t number = 0;
+};
+
+struct ConnectBody {
+  char id[InstanceId::size] = {};
+  std::uint32_t port = 0;
+  std::uint32_t count = 0;
 };
 
 struct AwaitListeningBody {
@@ -314,6 +320,7 @@ struct List {};
 struct Connect {
   InstanceId id;
   std::uint16_t port = 0;
+  std::size_t count = 1;
 };
 struct Park {
   InstanceId id;
@@ -442,6 +449,7 @@ Result<Outgoing> encode_pack(const std::vector<Digest>& layers, std::string_view
 Result<Outgoing> encode_resolve_user(const std::vector<Digest>& layers, std::string_view user);
 Result<Outgoing> encode_open_step(const InstanceId& step, const std::vector<Digest>& layers);
 Result<Outgoing> encode_bootstrap(std::string_view suite, Fd out);
+Result<Outgoing> encode_connect(const InstanceId& id, std::uint16_t port, std::size_t count);
 Result<Outgoing> encode_await_listening(const InstanceId& id, std::uint16_t port, std::chrono::milliseconds patience);
 Result<Outgoing> encode_execute(const InstanceId& id, const Process& process, std::chrono::milliseconds limit);
 Result<Outgoing> encode_begin_command(const InstanceId& id, const Process& process, CommandOptions options);

@@ -282,12 +282,14 @@ awaitable<Result<std::vector<Existing>>> RunnerClient::list() {
   co_return out;
 }
 
-awaitable<Result<Fd>> RunnerClient::connect(InstanceId id, std::uint16_t port) {
-  auto request = with_number(Verb::connect, id, port);
+awaitable<Result<std::vector<Fd>>> RunnerClient::connect(InstanceId id, std::uint16_t port, std::size_t count) {
+  auto request = encode_connect(id, port, count);
   auto reply = co_await impl_->call(std::move(request));
   if (!reply) co_return fail(std::move(reply.error()));
-  if (reply->fds.size() != 1) co_return fail(Errc::corrupt, "the runner's answer to connect has no socket");
-  co_return std::move(reply->fds.front());
+  if (reply->fds.empty() || reply->fds.size() > count)
+    co_return fail(Errc::corrupt,
+                   fmt::format("the runner's answer to connect has {} sockets, not 1 to {}", reply->fds.size(), count));
+  co_return std::move(reply->fds);
 }
 
 awaitable<Result<Fd>> RunnerClient::await_listening(InstanceId id, std::uint16_t port,

@@ -269,10 +269,10 @@ class Server {
     co_return sealed_answer(bytes);
   }
   awaitable<Result<Answer>> act(Connect verb) {
-    auto socket = instances_.connect(verb.id, verb.port);
-    if (!socket) co_return fail(std::move(socket.error()));
+    auto sockets = instances_.connect(verb.id, verb.port, verb.count);
+    if (!sockets) co_return fail(std::move(sockets.error()));
     Answer answer;
-    answer.fds.push_back(std::move(*socket));
+    answer.fds = std::move(*sockets);
     co_return answer;
   }
   awaitable<Result<Answer>> act(Execute verb) {

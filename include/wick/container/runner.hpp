@@ -224,7 +224,8 @@ struct CommandOptions {
   bool terminal = false;
   bool input = false;  // without it, and without a terminal, it reads nothing
 };
-inline constexpr std::size_t commands_max = 16;  // at once, of all instances
+inline constexpr std::size_t connect_count_max = 32;  // made in one go
+inline constexpr std::size_t commands_max = 16;       // at once, of all instances
 
 struct UserIds {
   std::uint32_t uid = 0;
@@ -268,9 +269,10 @@ class Runner {
   /// Kills what is left, then gives back cgroup, mounts, bundle. Unknown ids are fine.
   virtual awaitable<Result<void>> remove(InstanceId id) = 0;
   virtual awaitable<Result<std::vector<Existing>>> list() = 0;
-  /// A stream socket made inside the instance's network namespace and already connecting to 127.0.0.1:`port` there
-  /// (non-blocking; ECONNREFUSED when nobody listens is Errc::unavailable).
-  virtual awaitable<Result<Fd>> connect(InstanceId id, std::uint16_t port) = 0;
+  /// `count` (1 to connect_count_max) stream sockets made inside the instance's network namespace and already
+  /// connecting to 127.0.0.1:`port` there, non-blocking; fewer, but one at least, where no more could be made. Errors:
+  /// unavailable when nobody listens (ECONNREFUSED).
+  virtual awaitable<Result<std::vector<Fd>>> connect(InstanceId id, std::uint16_t port, std::size_t count) = 0;
   /// The same once somebody listens, looked for in steps from 50 us to 10 ms for at most `patience` (60 s): then
   /// unavailable, as for one that ends. May be asked before start().
   virtual awaitable<Result<Fd>> await_listening(InstanceId id, std::uint16_t port,

@@ -63,7 +63,7 @@ class RunnerClient final : public Runner {
   awaitable<Result<void>> signal(InstanceId id, int number) override;
   awaitable<Result<void>> remove(InstanceId id) override;
   awaitable<Result<std::vector<Existing>>> list() override;
-  awaitable<Result<Fd>> connect(InstanceId id, std::uint16_t port) override;
+  awaitable<Result<std::vector<Fd>>> connect(InstanceId id, std::uint16_t port, std::size_t count) override;
   awaitable<Result<Fd>> await_listening(InstanceId id, std::uint16_t port, std::chrono::milliseconds patience) override;
   awaitable<Result<Executed>> execute(InstanceId id, Process process, std::chrono::milliseconds limit) override;
   awaitable<Result<Command>> begin_command(InstanceId id, Process process, CommandOptions options) override;

@@ -22,7 +22,7 @@ struct Packet {
 class Seqpacket {
  public:
   static constexpr std::size_t bytes_max = 64 << 10;
-  static constexpr std::size_t fds_max = 8;
+  static constexpr std::size_t fds_max = 64;  // Linux takes up to 253
 
   Seqpacket(Executor executor, Fd socket);
 

@@ -398,9 +398,14 @@ TEST_CASE("ports, signals and suites have bounds") {
     body.number = value;
     return std::string(bytes_of(body));
   };
-  for (const std::int64_t port : {std::int64_t{0}, std::int64_t{-1}, std::int64_t{65536}, std::int64_t{1} << 40})
-    CHECK_FALSE(parse(Verb::connect, number(port)));
-  CHECK(parse(Verb::connect, number(65535)));
+  const auto connect = [](std::uint32_t port, std::uint32_t count) {
+    ConnectBody body{.port = port, .count = count};
+    std::ranges::copy(service().id.text(), body.id);
+    return std::string(bytes_of(body));
+  };
+  for (const std::uint32_t port : {0u, 65536u, 1u << 31}) CHECK_FALSE(parse(Verb::connect, connect(port, 1)));
+  for (const std::uint32_t count : {0u, 33u, 1u << 31}) CHECK_FALSE(parse(Verb::connect, connect(8080, count)));
+  CHECK(parse(Verb::connect, connect(65535, 32)));
   for (const std::int64_t signal : {0, -9, 65}) CHECK_FALSE(parse(Verb::signal, number(signal)));
   CHECK(parse(Verb::signal, number(15)));
   const auto suite = [](std::string_view text) {

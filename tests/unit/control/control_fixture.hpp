@@ -37,7 +37,9 @@ class FakeRunner final : public container::Runner {
   awaitable<Result<void>> signal(container::InstanceId, int) override { co_return unused(); }
   awaitable<Result<void>> remove(container::InstanceId) override { co_return unused(); }
   awaitable<Result<std::vector<container::Existing>>> list() override { co_return unused(); }
-  awaitable<Result<Fd>> connect(container::InstanceId, std::uint16_t) override { co_return unused(); }
+  awaitable<Result<std::vector<Fd>>> connect(container::InstanceId, std::uint16_t, std::size_t) override {
+    co_return unused();
+  }
   awaitable<Result<container::Executed>> execute(container::InstanceId, container::Process,
                                                  std::chrono::milliseconds) override {
     co_return unused();
