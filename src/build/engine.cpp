@@ -68,12 +68,17 @@ awaitable<Result<BuiltImage>> Engine::build() {
   auto source = co_await fetch_source();
   if (!source) co_return fail(std::move(source.error()));
 
-  auto built = co_await build_from(**source);
+  auto made = co_await make_from(**source);
+  // Before the image is made durable, which writes out what else is fresh on that file system.
   co_await drop(parts_.workers, std::move(*source));
+  if (!made) co_return fail(std::move(made.error()));
+
+  enter("assemble", "writing the image");
+  auto built = co_await assemble(std::move(*made));
   co_return built;
 }
 
-awaitable<Result<BuiltImage>> Engine::build_from(const Fetched& source) {
+awaitable<Result<Engine::Made>> Engine::make_from(const Fetched& source) {
   enter("detect", "looking at the source");
   auto context = co_await open_context(source);
   if (!context) co_return fail(std::move(context.error()));
@@ -86,10 +91,7 @@ awaitable<Result<BuiltImage>> Engine::build_from(const Fetched& source) {
   if (!plan) co_return fail(std::move(plan.error()));
   auto result = co_await run_stages(*plan, instructions->file, *context);
   if (!result) co_return fail(std::move(result.error()));
-
-  enter("assemble", "writing the image");
-  auto built = co_await assemble(*plan, std::move(*result));
-  co_return built;
+  co_return Made{.config = std::move(plan->stages.back().config), .result = std::move(*result)};
 }
 
 awaitable<Result<std::unique_ptr<Fetched>>> Engine::fetch_source() {
@@ -247,8 +249,8 @@ awaitable<std::optional<StepResult>> Engine::find_cached(Digest key) {
   co_return found;
 }
 
-awaitable<Result<BuiltImage>> Engine::assemble(const Plan& plan, StageResult result) {
-  auto config = plan.stages.back().config;
+awaitable<Result<BuiltImage>> Engine::assemble(Made made) {
+  auto& [config, result] = made;
   config.created = rfc3339(build_args_.contains("SOURCE_DATE_EPOCH") ? epoch_ : created_always);
   config.history = std::move(result.history);
   config.diff_ids.clear();

@@ -44,9 +44,13 @@ class Engine {
     std::vector<image::Descriptor> layers;
     std::vector<image::ImageConfig::History> history;
   };
+  struct Made {
+    image::ImageConfig config;
+    StageResult result;
+  };
 
   awaitable<Result<BuiltImage>> build();
-  awaitable<Result<BuiltImage>> build_from(const Fetched& source);
+  awaitable<Result<Made>> make_from(const Fetched& source);
   awaitable<Result<std::unique_ptr<Fetched>>> fetch_source();
   awaitable<Result<Context>> open_context(const Fetched& source);
   awaitable<Result<Instructions>> find_instructions(Context& context);
@@ -64,7 +68,7 @@ class Engine {
   awaitable<Result<Digest>> inputs_of_mounts(const RunStep& run, const Context& context, const StepInputs& inputs);
   awaitable<Result<std::shared_ptr<const Remote>>> fetch_remote(const CopyStep& copy, const CopyStep::Remote& remote);
   awaitable<std::optional<StepResult>> find_cached(Digest key);
-  awaitable<Result<BuiltImage>> assemble(const Plan& plan, StageResult result);
+  awaitable<Result<BuiltImage>> assemble(Made made);
 
   void enter(std::string phase, std::string text);
   void report(Progress::Kind kind, std::string text);
