@@ -122,6 +122,7 @@ awaitable<void> Connection::run() {
     const bool shaken = *clear || co_await shake_hands();
     if (!shaken) co_return;
     if (secure_ && stream_.tls()->protocol() == "h2") co_return co_await run_http2();
+    if (secure_ && stream_.tls()->protocol() == acme_protocol) co_return;  // the handshake was the answer
   }
   while (true) {
     begin_head();

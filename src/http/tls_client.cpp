@@ -1,3 +1,5 @@
+#include <openssl/err.h>
+#include <openssl/pem.h>
 #include <openssl/x509v3.h>
 
 #include <arpa/inet.h>
@@ -6,12 +8,19 @@
 
 namespace wick::http {
 
-Result<void> TlsClient::Impl::set_up() {
+Result<void> TlsClient::Impl::set_up(std::string_view authorities) {
   context_.reset(SSL_CTX_new(TLS_client_method()));
   auto* context = context_.get();
   const bool set = context && SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION) == 1 &&
                    SSL_CTX_set_default_verify_paths(context) == 1;
   if (!set) return fail(Errc::internal, "TLS: " + openssl_complaint());
+  const OpensslPtr<BIO> source(BIO_new_mem_buf(authorities.data(), static_cast<int>(authorities.size())));
+  int trusted = 0;
+  while (const OpensslPtr<X509> authority{PEM_read_bio_X509(source.get(), nullptr, nullptr, nullptr)})
+    trusted += X509_STORE_add_cert(SSL_CTX_get_cert_store(context), authority.get());
+  ERR_clear_error();  // the end of the text is one
+  if (!authorities.empty() && trusted == 0)
+    return fail(Errc::invalid, "not PEM of a certificate", "it starts with -----BEGIN CERTIFICATE-----");
   SSL_CTX_set_verify(context, SSL_VERIFY_PEER, nullptr);
   SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
   SSL_CTX_set_mode(context,
@@ -40,9 +49,9 @@ Result<SSL*> TlsClient::Impl::begin(const std::string& host) {
 TlsClient::TlsClient() : impl_(std::make_unique<Impl>()) {}
 TlsClient::~TlsClient() = default;
 
-Result<std::shared_ptr<TlsClient>> TlsClient::make() {
+Result<std::shared_ptr<TlsClient>> TlsClient::make(std::string_view authorities) {
   std::shared_ptr<TlsClient> client(new TlsClient);
-  if (auto set = client->impl_->set_up(); !set) return fail(std::move(set.error()));
+  if (auto set = client->impl_->set_up(authorities); !set) return fail(std::move(set.error()));
   return client;
 }
 

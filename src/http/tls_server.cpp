@@ -8,6 +8,8 @@
 #include <cstring>
 #include <span>
 
+#include "chars.hpp"
+
 namespace wick::http {
 
 namespace {
@@ -24,28 +26,68 @@ TlsServer::Impl& server_of(SSL* ssl) {
   return *static_cast<TlsServer::Impl*>(SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl)));
 }
 
+std::string asked_name(SSL* ssl) {
+  const char* name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+  std::string lower(name ? name : "");
+  for (char& c : lower) c = chars::lower(c);
+  return lower;
+}
+
+/// What ClientHello offers is seen here alone: the certificate is chosen before the protocol is. A session that is
+/// validated has its server as app data.
+int note_validation(SSL* ssl, int*, void*) {
+  static constexpr std::string_view alone(
+      "\x00\x0b\x0a"
+      "acme-tls/1",
+      13);  // RFC 8737 3: the only one offered
+  auto& server = server_of(ssl);
+  const unsigned char* offered = nullptr;
+  std::size_t size = 0;
+  if (!server.has_challenges() ||
+      SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_application_layer_protocol_negotiation, &offered, &size) != 1)
+    return SSL_CLIENT_HELLO_SUCCESS;
+  if (std::string_view(reinterpret_cast<const char*>(offered), size) == alone) SSL_set_app_data(ssl, &server);
+  return SSL_CLIENT_HELLO_SUCCESS;
+}
+
+bool is_validation(SSL* ssl) { return SSL_get_app_data(ssl) != nullptr; }
+
+int use_certificate(SSL* ssl, const Certificate& certificate) {
+  const auto& parsed = certificate.parsed();
+  return SSL_use_cert_and_key(ssl, parsed.own.get(), parsed.key.get(), parsed.above, 1);
+}
+
 /// Before the server's part of a handshake: the certificate for the name that the client asked for.
 int choose_certificate(SSL* ssl, void*) {
+  if (is_validation(ssl)) {
+    const auto challenge = server_of(ssl).challenge(asked_name(ssl));
+    return challenge ? use_certificate(ssl, *challenge) : 0;
+  }
   const auto shown = server_of(ssl).shown();
   const char* name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
   const auto* certificate = shown->find(name ? name : "");
-  if (!certificate) return 0;
-  const auto& parsed = certificate->parsed();
-  return SSL_use_cert_and_key(ssl, parsed.own.get(), parsed.key.get(), parsed.above, 1);
+  return certificate ? use_certificate(ssl, *certificate) : 0;
 }
 
 int refuse_unknown_names(SSL* ssl, int* alert, void*) {
   const char* name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
-  if (server_of(ssl).shown()->find(name ? name : "")) return SSL_TLSEXT_ERR_OK;
+  const bool known = is_validation(ssl) ? server_of(ssl).challenge(asked_name(ssl)).has_value()
+                                        : server_of(ssl).shown()->find(name ? name : "") != nullptr;
+  if (known) return SSL_TLSEXT_ERR_OK;
   *alert = SSL_AD_UNRECOGNIZED_NAME;
   return SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 
 /// RFC 7301 3.2: a client that names protocols and none of ours is refused.
-int choose_protocol(SSL*, const unsigned char** chosen, unsigned char* size, const unsigned char* offered,
+int choose_protocol(SSL* ssl, const unsigned char** chosen, unsigned char* size, const unsigned char* offered,
                     unsigned offered_size, void*) {
   static constexpr unsigned char ours[] = "\x02h2\x08http/1.1";
   unsigned char* found = nullptr;
+  if (is_validation(ssl)) {
+    *chosen = reinterpret_cast<const unsigned char*>(acme_protocol.data());
+    *size = static_cast<unsigned char>(acme_protocol.size());
+    return SSL_TLSEXT_ERR_OK;
+  }
   if (SSL_select_next_proto(&found, size, ours, sizeof ours - 1, offered, offered_size) != OPENSSL_NPN_NEGOTIATED)
     return SSL_TLSEXT_ERR_ALERT_FATAL;
   *chosen = found;
@@ -131,6 +173,7 @@ Result<void> TlsServer::Impl::set_up() {
   SSL_CTX_set_num_tickets(context, 1);                          // a second one costs a tenth of a handshake
   SSL_CTX_set_timeout(context, std::chrono::seconds(2 * ticket_key_life).count());
   SSL_CTX_set_app_data(context, this);
+  SSL_CTX_set_client_hello_cb(context, note_validation, nullptr);
   SSL_CTX_set_cert_cb(context, choose_certificate, nullptr);
   SSL_CTX_set_tlsext_servername_callback(context, refuse_unknown_names);
   SSL_CTX_set_alpn_select_cb(context, choose_protocol, nullptr);
@@ -154,6 +197,18 @@ std::shared_ptr<const ShownCertificates> TlsServer::Impl::shown() {
   return shown_;
 }
 
+void TlsServer::Impl::show_challenges(std::map<std::string, Certificate, std::less<>> challenges) {
+  const std::lock_guard lock(mutex_);
+  challenges_ = std::move(challenges);
+  any_challenge_.store(!challenges_.empty(), std::memory_order_release);
+}
+
+std::optional<Certificate> TlsServer::Impl::challenge(std::string_view host) {
+  const std::lock_guard lock(mutex_);
+  const auto found = challenges_.find(host);
+  return found == challenges_.end() ? std::nullopt : std::optional(found->second);
+}
+
 TlsServer::TlsServer() : impl_(std::make_unique<Impl>()) {}
 TlsServer::~TlsServer() = default;
 
@@ -165,6 +220,10 @@ Result<std::shared_ptr<TlsServer>> TlsServer::make() {
 
 void TlsServer::show(std::map<std::string, Certificate, std::less<>> of_hosts, std::vector<Certificate> others) {
   impl_->show(std::make_shared<ShownCertificates>(std::move(of_hosts), std::move(others)));
+}
+
+void TlsServer::show_challenges(std::map<std::string, Certificate, std::less<>> challenges) {
+  impl_->show_challenges(std::move(challenges));
 }
 
 }  // namespace wick::http

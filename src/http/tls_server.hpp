@@ -4,6 +4,7 @@
 #include <openssl/ssl.h>
 
 #include <array>
+#include <atomic>
 #include <mutex>
 #include <optional>
 
@@ -50,6 +51,9 @@ class ShownCertificates {
   std::optional<Certificate> first_;
 };
 
+/// What a validation of TLS-ALPN-01 asks for, and what is answered to it (RFC 8737).
+inline constexpr std::string_view acme_protocol = "acme-tls/1";
+
 /// The keys that session tickets are sealed with (RFC 5077 4): a new one each hour, older ones taken for two more.
 class TicketKeys {
  public:
@@ -73,7 +77,7 @@ class TicketKeys {
 
 class TlsClient::Impl {
  public:
-  Result<void> set_up();
+  Result<void> set_up(std::string_view authorities);
   /// A session in the client's role, that ends with an error unless the server proves to be `host`.
   Result<SSL*> begin(const std::string& host);
 
@@ -88,6 +92,10 @@ class TlsServer::Impl {
   Result<SSL*> begin();
   void show(std::shared_ptr<const ShownCertificates> shown);
   std::shared_ptr<const ShownCertificates> shown();
+  void show_challenges(std::map<std::string, Certificate, std::less<>> challenges);
+  bool has_challenges() const { return any_challenge_.load(std::memory_order_acquire); }
+  /// For a name in lower case.
+  std::optional<Certificate> challenge(std::string_view host);
   TicketKeys& ticket_keys() { return ticket_keys_; }
 
  private:
@@ -95,6 +103,8 @@ class TlsServer::Impl {
   TicketKeys ticket_keys_;
   std::mutex mutex_;
   std::shared_ptr<const ShownCertificates> shown_ = std::make_shared<ShownCertificates>();
+  std::atomic<bool> any_challenge_ = false;
+  std::map<std::string, Certificate, std::less<>> challenges_;
 };
 
 }  // namespace wick::http

@@ -47,6 +47,9 @@ class TlsServer {
   /// (exact ones before wildcards, earlier ones first). A client that names no host, or one without a certificate, gets
   /// the first of `others`, and where there is none the alert unrecognized_name.
   void show(std::map<std::string, Certificate, std::less<>> of_hosts, std::vector<Certificate> others);
+  /// The answers to clients that offer "acme-tls/1" and nothing else, by the name they ask for (RFC 8737 3). Such a
+  /// connection ends after its handshake; for a name without an answer the handshake fails. From any thread.
+  void show_challenges(std::map<std::string, Certificate, std::less<>> challenges);
 
   class Impl;
   Impl& impl() { return *impl_; }
@@ -57,11 +60,12 @@ class TlsServer {
 };
 
 /// What we trust where we are the client: the authorities that the machine trusts (OpenSSL's default places, which
-/// SSL_CERT_FILE and SSL_CERT_DIR change).
+/// SSL_CERT_FILE and SSL_CERT_DIR change), and `authorities` besides.
 class TlsClient {
  public:
-  /// Errors: internal (the library refuses its own settings).
-  static Result<std::shared_ptr<TlsClient>> make();
+  /// `authorities`: PEM of certificates. Errors: internal (the library refuses its own settings), invalid (no PEM of a
+  /// certificate).
+  static Result<std::shared_ptr<TlsClient>> make(std::string_view authorities = {});
   ~TlsClient();
   TlsClient(const TlsClient&) = delete;
 

@@ -447,3 +447,29 @@ TEST_CASE("a server whose certificate is another's, or nobody's, is not spoken t
   CHECK_THAT(unsigned_by_ours.error().what(), Contains("is not trusted"));
   CHECK_THAT(unsigned_by_ours.error().hint(), Contains("SSL_CERT_FILE"));
 }
+
+TEST_CASE("a validation by TLS-ALPN-01 gets the challenge's certificate, and the connection ends (RFC 8737 3)") {
+  TlsFixture f;
+  f.serve_tls(say_what_came);
+  f.tls->show_challenges({{"w.test", f.issue({"challenge.test"})}});
+  for (const int version : {TLS1_2_VERSION, TLS1_3_VERSION}) {
+    TlsWire validation(f, {.host = "W.test", .protocols = {"acme-tls/1"}, .version_max = version});
+    REQUIRE(validation.shake_hands());
+    CHECK(validation.protocol() == "acme-tls/1");
+    CHECK(validation.common_names() == "challenge.test");
+    CHECK(validation.read() == "");
+    CHECK(validation.ended_cleanly());
+  }
+  TlsWire other_name(f, {.host = "v.test", .protocols = {"acme-tls/1"}});
+  CHECK_FALSE(other_name.shake_hands());
+  TlsWire among_others(f, {.host = "v.test", .protocols = {"acme-tls/1", "http/1.1"}});
+  REQUIRE(among_others.shake_hands());
+  CHECK(among_others.protocol() == "http/1.1");
+  CHECK(among_others.common_names() == "v.test");
+  f.tls->show_challenges({});
+  TlsWire later(f, {.host = "w.test", .protocols = {"acme-tls/1"}});
+  CHECK_FALSE(later.shake_hands());
+  TlsWire client(f, {});
+  REQUIRE(client.shake_hands());
+  CHECK_THAT(client.talk(get("/1")), Contains("/1  secure"));
+}
