@@ -127,6 +127,11 @@ class Control::Impl {
     co_return done;
   }
 
+  void certificate_changed(const std::string& host) {
+    for (const auto& mapping : world_.objects().list(model::domain_mapping_kind().resource()))
+      if (name_of(*mapping) == host) queue_.enqueue(key_of(model::domain_mapping_kind(), *mapping));
+  }
+
   BuildLogs& build_logs() { return world_.build_logs; }
 
  private:
@@ -349,6 +354,7 @@ Control::~Control() = default;
 
 awaitable<Result<void>> Control::start() { return impl_->start(); }
 awaitable<void> Control::stop() { return impl_->stop(); }
+void Control::certificate_changed(const std::string& host) { impl_->certificate_changed(host); }
 BuildLogs& Control::build_logs() { return impl_->build_logs(); }
 awaitable<Result<void>> Control::ensure_namespace(std::string name) { return impl_->ensure_namespace(std::move(name)); }
 awaitable<Result<void>> Control::ensure_broker(std::string name_space, std::string name) {

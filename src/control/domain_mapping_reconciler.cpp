@@ -44,21 +44,48 @@ ObjectValue route_of(World& world, const model::DomainMapping& mapping, std::str
   return route;
 }
 
-/// True when clients reach it over TLS with its own certificate.
-bool tell_certificate(World& world, const model::DomainMapping& mapping, model::Conditions& conditions) {
-  constexpr auto condition = "CertificateProvisioned";
+constexpr auto certificate_condition = "CertificateProvisioned";
+
+/// As Knative does with cert-manager's: until it is there the mapping is served over http, where that may be
+/// (HTTPDowngrade). What failed is said as that, since nobody else would see it.
+bool tell_issued(const IssuedCertificate& issued, const std::string& name, bool redirected,
+                 model::Conditions& conditions) {
+  using State = IssuedCertificate::State;
+  if (issued.state == State::ready)
+    conditions.mark_true(certificate_condition, issued.message.empty() ? "" : "RenewalFailed", issued.message);
+  else if (issued.state == State::failed)
+    conditions.mark_false(certificate_condition, "CertificateProvisionFailed",
+                          fmt::format("Certificate {} failed to be provisioned: {}", name, issued.message));
+  else if (redirected)
+    conditions.mark_unknown(certificate_condition, "CertificateNotReady",
+                            fmt::format("Certificate {} is not ready: {}", name, issued.message));
+  else
+    conditions.mark_true(certificate_condition, "HTTPDowngrade",
+                         fmt::format("Certificate {} is not ready downgrade HTTP: {}", name, issued.message));
+  return issued.state == State::ready;
+}
+
+/// True when clients reach it over TLS with a certificate that they trust.
+bool tell_certificate(World& world, const json::object& object, const model::DomainMapping& mapping, bool mine,
+                      model::Conditions& conditions) {
+  if (mapping.tls_secret.empty() && mine && world.with.show_https && world.with.issued_certificate) {
+    const auto issued = world.with.issued_certificate(mapping.metadata.name);
+    if (issued.state != IssuedCertificate::State::none)
+      return tell_issued(issued, mapping.metadata.name, is_redirected(object), conditions);
+  }
   if (mapping.tls_secret.empty() || !world.with.show_https) {
-    conditions.mark_true(condition, "TLSNotEnabled",
+    conditions.mark_true(certificate_condition, "TLSNotEnabled",
                          mapping.tls_secret.empty() ? "external-domain-tls is not enabled"
                                                     : "https is not spoken here: wick serve --https-listen ADDR");
     return false;
   }
   auto certificate = certificate_of(world, mapping.metadata.name_space, mapping.tls_secret, mapping.metadata.name);
   if (!certificate) {
-    conditions.mark_false(condition, "CertificateProvisionFailed", certificate.error().what());
+    conditions.mark_false(certificate_condition, "CertificateProvisionFailed", certificate.error().what());
     return false;
   }
-  conditions.mark_true(condition, "CertificateExternallyProvided", "TLS certificate was provided externally");
+  conditions.mark_true(certificate_condition, "CertificateExternallyProvided",
+                       "TLS certificate was provided externally");
   return true;
 }
 
@@ -80,13 +107,13 @@ awaitable<Result<void>> reconcile_domain_mapping(World& world, ObjectKey key) {
   const auto mapping = model::decode_domain_mapping(*object, ignored);
   model::Conditions conditions(
       "Ready", {"DomainClaimed", "ReferenceResolved", "IngressReady", "CertificateProvisioned"}, *object, world.now());
-  const bool secure = tell_certificate(world, mapping, conditions);
+  const auto holder = holder_of(world, key.name);
+  const bool mine = holder && uid_of(*holder) == uid_of(*object);
+  const bool secure = tell_certificate(world, *object, mapping, mine, conditions);
   const auto url = fmt::format("{}://{}", secure ? "https" : "http", key.name);
   json::object status{{"observedGeneration", generation_of(*object)}, {"url", url}, {"address", {{"url", url}}}};
   conditions.mark_unknown("IngressReady", "IngressNotConfigured", "Ingress has not yet been reconciled.");
 
-  const auto holder = holder_of(world, key.name);
-  const bool mine = holder && uid_of(*holder) == uid_of(*object);
   if (mine)
     conditions.mark_true("DomainClaimed");
   else

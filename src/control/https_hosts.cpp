@@ -66,7 +66,11 @@ HttpsHosts https_hosts(const World& world) {
     hosts.outside.insert(name);
     if (is_redirected(*object)) hosts.redirected.insert(name);
     const auto secret = model::text_at(*object, {"spec", "tls", "secretName"});
-    if (secret.empty()) continue;
+    if (secret.empty()) {
+      hosts.uncertified.emplace(name,
+                                model::text_at(*object, {"metadata", "annotations", "wick.dev/certificate-requested"}));
+      continue;
+    }
     if (auto certificate = certificate_of(world, namespace_of(*object), secret, name))
       hosts.certificates.emplace(name, std::move(*certificate));
   }

@@ -61,6 +61,15 @@ struct HttpsHosts {
   std::set<std::string, std::less<>> outside;     // all names that clients outside the box use
   std::set<std::string, std::less<>> redirected;  // of these, the ones that answer http with the way to https
   std::map<std::string, http::Certificate, std::less<>> certificates;  // of mappings that bring theirs (spec.tls)
+  /// Names of mappings that bring none, each with what its annotation wick.dev/certificate-requested says.
+  std::map<std::string, std::string> uncertified;
+};
+
+/// A certificate that the daemon gets from an authority by itself.
+struct IssuedCertificate {
+  enum class State { none, pending, ready, failed };  // none: it does not try
+  State state = State::none;
+  std::string message;  // what happens, or why it failed and what comes next
 };
 
 struct ControlOptions {
@@ -91,6 +100,8 @@ struct Collaborators {
   RegistryDoors registries{};
   /// Told with each change of the routes; empty where https is not spoken.
   std::function<void(HttpsHosts)> show_https{};
+  /// Of a name among `uncertified`; empty where none are got. A change is told with Control::certificate_changed.
+  std::function<IssuedCertificate(const std::string& host)> issued_certificate{};
 };
 
 /// The images that stored revisions run: by digest where that is known, else by name. For a garbage collection.
@@ -108,6 +119,9 @@ class Control {
   awaitable<Result<void>> start();
   /// Ends the reconcilers. A build that runs is cancelled and starts again at the next start.
   awaitable<void> stop();
+
+  /// Has the DomainMappings of this name say what issued_certificate() says now. Nothing after stop().
+  void certificate_changed(const std::string& host);
 
   BuildLogs& build_logs();
   /// Creates what is missing: NamespaceAutoProvision, and the default broker of a namespace on its first use.

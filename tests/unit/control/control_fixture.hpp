@@ -105,6 +105,7 @@ struct ControlFixture {
   control::Adopt adopt;
   control::RegistryDoors registries;
   std::function<void(control::HttpsHosts)> show_https;  // empty: https is not spoken
+  std::function<control::IssuedCertificate(const std::string&)> issued_certificate;
   control::ControlOptions options{.domain = "example.com",
                                   .events_address = "127.0.0.1:8081",
                                   .uploads = folder.path() / "uploads",
@@ -153,7 +154,8 @@ struct ControlFixture {
                                                                         .run_build = run_build,
                                                                         .adopt = adopt,
                                                                         .registries = registries,
-                                                                        .show_https = show_https},
+                                                                        .show_https = show_https,
+                                                                        .issued_certificate = issued_certificate},
                                                  options);
     REQUIRE(run_on(loop, control->start()));
   }

@@ -123,3 +123,62 @@ TEST_CASE("names that ask for it are told as redirected to https, those inside t
   CHECK(shown.redirected.size() == 1);
   CHECK_FALSE(shown.outside.contains("hello.default.svc.cluster.local"));
 }
+
+TEST_CASE("a mapping without a Secret says what becomes of the certificate that the daemon asks for") {
+  using State = control::IssuedCertificate::State;
+  control::HttpsHosts shown;  // told until the control plane has stopped
+  control::IssuedCertificate issued;
+  MappingFixture f;
+  f.show_https = [&](control::HttpsHosts hosts) { shown = std::move(hosts); };
+  f.issued_certificate = [&](const std::string& host) {
+    return host == "shop.example.org" ? issued : control::IssuedCertificate{};
+  };
+  f.start();
+  f.apply_service();
+  REQUIRE(f.await_service(Truth::yes));
+  f.map("default", "hello", "", ", annotations: {wick.dev/certificate-requested: now}");
+  REQUIRE(f.until([&] { return f.told("default", "CertificateProvisioned").reason == "TLSNotEnabled"; }));
+  REQUIRE(f.until([&] { return shown.uncertified.contains("shop.example.org"); }));
+  CHECK(shown.uncertified.at("shop.example.org") == "now");
+  const auto becomes = [&](State state, std::string message) {
+    issued = {.state = state, .message = std::move(message)};
+    f.control->certificate_changed("shop.example.org");
+    REQUIRE(f.until([&] {
+      const auto told = f.told("default", "CertificateProvisioned");
+      return told.message.contains(issued.message) && told.reason != "TLSNotEnabled";
+    }));
+    return f.told("default", "CertificateProvisioned");
+  };
+  const auto url = [&] { return model::text_at(*f.objects->find(f.where("default")), {"status", "url"}); };
+
+  const auto pending = becomes(State::pending, "asking the authority");
+  CHECK(pending.status == Truth::yes);
+  CHECK(pending.reason == "HTTPDowngrade");
+  CHECK(f.told("default", "Ready").status == Truth::yes);
+  CHECK(url() == "http://shop.example.org");
+  const auto failed = becomes(State::failed, "no A record");
+  CHECK(failed.status == Truth::no);
+  CHECK(failed.reason == "CertificateProvisionFailed");
+  CHECK(failed.message == "Certificate shop.example.org failed to be provisioned: no A record");
+  CHECK(f.told("default", "Ready").status == Truth::no);
+  const auto renewing = becomes(State::ready, "the authority is down");
+  CHECK(renewing.status == Truth::yes);
+  CHECK(renewing.reason == "RenewalFailed");
+  CHECK(url() == "https://shop.example.org");
+  CHECK(becomes(State::ready, "").status == Truth::yes);
+}
+
+TEST_CASE("a mapping that is redirected to https is not ready while its certificate is on the way") {
+  MappingFixture f;
+  f.show_https = [](control::HttpsHosts) {};
+  f.issued_certificate = [](const std::string&) {
+    return control::IssuedCertificate{.state = control::IssuedCertificate::State::pending, .message = "asking"};
+  };
+  f.start();
+  f.apply_service();
+  REQUIRE(f.await_service(Truth::yes));
+  f.map("default", "hello", "", ", annotations: {networking.knative.dev/http-protocol: Redirected}");
+  REQUIRE(f.until([&] { return f.told("default", "CertificateProvisioned").reason == "CertificateNotReady"; }));
+  CHECK(f.told("default", "CertificateProvisioned").status == Truth::unknown);
+  CHECK(f.told("default", "Ready").status == Truth::unknown);
+}
