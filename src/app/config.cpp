@@ -11,6 +11,8 @@
 
 namespace wick::app {
 
+using namespace std::string_view_literals;
+
 namespace {
 
 struct Flag {
@@ -36,6 +38,36 @@ auto number(auto Config::* member) {
     config.*member = static_cast<std::remove_reference_t<decltype(config.*member)>>(*value);
     return {};
   };
+}
+
+Result<void> set_acme_directory(Config& config, std::string_view text) {
+  if (!text.starts_with("https://"))
+    return fail(Errc::invalid, fmt::format("expected an https:// URL, found '{}'", printable(text)));
+  config.acme.directory = text;
+  return {};
+}
+
+void begin_acme(Config& config) {
+  if (config.acme.directory.empty()) config.acme.directory = AcmeSettings::lets_encrypt;
+}
+
+Result<void> set_acme_email(Config& config, std::string_view text) {
+  const auto at = text.find('@');
+  if (at == 0 || at == std::string_view::npos || at + 1 == text.size() || text.find_first_of(" ,<>") != text.npos)
+    return fail(Errc::invalid, fmt::format("expected an address like you@example.com, found '{}'", printable(text)));
+  config.acme.email = text;
+  begin_acme(config);
+  return {};
+}
+
+Result<void> set_acme_challenges(Config& config, std::string_view text) {
+  config.acme.challenges.clear();
+  for (const auto type : split(text, ',')) {
+    if (type != "http-01" && type != "tls-alpn-01" && type != "dns-01")
+      return fail(Errc::invalid, fmt::format("expected http-01, tls-alpn-01 or dns-01, found '{}'", printable(type)));
+    config.acme.challenges.emplace_back(type);
+  }
+  return {};
 }
 
 auto turn_on(bool Config::* member) {
@@ -148,6 +180,35 @@ const std::vector<Flag>& flags() {
        "NAME.crt beside NAME.key, looked at again as they change; other names get one of the box's own authority "
        "(default /etc/wick/tls)",
        store(&Config::tls_certificates)},
+      {"acme", "",
+       "certificates for mapped domains (wick domain add) from Let's Encrypt; needs --https-listen and "
+       "--acme-agree-tos",
+       [](Config& config, std::string_view) -> Result<void> {
+         begin_acme(config);
+         return {};
+       }},
+      {"acme-directory", "URL", "from this authority instead (RFC 8555)", set_acme_directory},
+      {"acme-email", "ADDR", "where the authority may write to; --acme is then on", set_acme_email},
+      {"acme-agree-tos", "", "you agree to the authority's terms of service",
+       [](Config& config, std::string_view) -> Result<void> {
+         config.acme.agrees_to_terms = true;
+         return {};
+       }},
+      {"acme-ca", "FILE", "PEM of what vouches for the authority's own server (default what the machine trusts)",
+       [](Config& config, std::string_view text) -> Result<void> {
+         config.acme.authority = text;
+         return {};
+       }},
+      {"acme-challenge", "TYPE,…",
+       "how the authority is shown that a name is ours, the next one where one fails (default http-01,tls-alpn-01)",
+       set_acme_challenges},
+      {"acme-hook", "PROGRAM",
+       "called with present|cleanup _acme-challenge.NAME. VALUE to set records, as lego's exec is; --acme-challenge is "
+       "then dns-01",
+       [](Config& config, std::string_view text) -> Result<void> {
+         config.acme.hook = text;
+         return {};
+       }},
       {"events-listen", "ADDR", "where CloudEvents come in, POST /NAMESPACE/BROKER (default 127.0.0.1:8081)",
        store(&Config::events_listen)},
       {"api-listen", "ADDR",
@@ -228,7 +289,8 @@ Result<Config> parse_config(int argc, char** argv) {
   for (const auto& flag : flags()) {
     const auto variable = variable_of(flag.name);
     const char* value = std::getenv(variable.c_str());
-    if (value == nullptr || flag.value.empty()) continue;
+    const bool turned_on = value != nullptr && (value == "1"sv || value == "true"sv || value == "yes"sv);
+    if (value == nullptr || flag.name == "help" || (flag.value.empty() && !turned_on)) continue;
     if (auto set = flag.set(config, value); !set) return fail(std::move(set.error()).within(variable));
   }
   for (int i = 1; i < argc; ++i) {
@@ -255,6 +317,9 @@ Result<Config> parse_config(int argc, char** argv) {
     if (auto set = flag->set(config, value); !set)
       return fail(std::move(set.error()).within(fmt::format("--{}", flag->name)));
   }
+  if (config.acme.directory == AcmeSettings::lets_encrypt && !config.acme.agrees_to_terms && role == "serve")
+    return fail(Errc::invalid, "--acme needs --acme-agree-tos: Let's Encrypt asks for it",
+                "read the terms at https://letsencrypt.org/repository/ first");
   return config;
 }
 

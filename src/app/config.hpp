@@ -19,6 +19,17 @@ enum class OnStop {
   keep,  // they go on and the next daemon adopts them: what a service unit wants for upgrades
 };
 
+/// Certificates from an authority (RFC 8555) for mapped names that bring none.
+struct AcmeSettings {
+  static constexpr std::string_view lets_encrypt = "https://acme-v02.api.letsencrypt.org/directory";
+  std::string directory;  // empty: off
+  std::string email;
+  bool agrees_to_terms = false;
+  std::filesystem::path authority;      // PEM, trusted besides the machine's own
+  std::vector<std::string> challenges;  // empty: http-01 and tls-alpn-01; with a hook dns-01
+  std::string hook;                     // sets records for dns-01
+};
+
 struct Config {
   std::filesystem::path state = "/var/lib/wick";
   std::filesystem::path run = "/run/wick";
@@ -28,6 +39,7 @@ struct Config {
   std::string events_listen = "127.0.0.1:8081";
   std::string api_listen;            // loopback only; empty: 127.0.0.1:6443 where that is free, else a port that is
   std::filesystem::path secret_key;  // empty: see secret_key.hpp
+  AcmeSettings acme;
   std::string domain = "localhost";
   std::filesystem::path builders = "/etc/wick/builders";  // a person's own, over the built-in ones
   std::string runtime = "runc";

@@ -25,6 +25,8 @@
 #include "app/https.hpp"
 #include "app/image_collector.hpp"
 #include "app/images.hpp"
+#include "app/name_lookup.hpp"
+#include "app/open_acme.hpp"
 #include "app/proxy_loops.hpp"
 #include "wick/api/api.hpp"
 #include "wick/base/log.hpp"
@@ -147,6 +149,8 @@ class Front {
         event_database_(std::move(event_database)) {}
 
   Result<void> build(std::shared_ptr<const store::Vault> vault);
+  Result<void> build_acme();
+  http::Handler before_services(http::Handler services);
   awaitable<Result<void>> start();
   awaitable<Result<void>> wait_for_end();
   awaitable<void> stop();
@@ -186,6 +190,7 @@ class Front {
   std::unique_ptr<eventing::Eventing> eventing_;
   std::unique_ptr<Gateway> gateway_;
   std::unique_ptr<Https> https_;
+  std::unique_ptr<acme::Acme> acme_;  // nullptr: off
   std::unique_ptr<control::Control> control_;
   std::unique_ptr<http::Server> edge_server_;
   std::unique_ptr<http::Server> events_server_;
@@ -308,6 +313,11 @@ Result<void> Front::build(std::shared_ptr<const store::Vault> vault) {
                        if (!image) co_return fail(std::move(image.error()));
                        co_return Result<void>{};
                      }}};
+  if (auto built = build_acme(); !built) return fail(std::move(built.error()).within("ACME"));
+  if (acme_)
+    collaborators.issued_certificate = [this](const std::string& host) {
+      return told(acme_->issuer(), host, https_->needs_certificate(host));
+    };
   if (sockets_.https) collaborators.show_https = [this](control::HttpsHosts hosts) { https_->show(std::move(hosts)); };
   control::ControlOptions options{.domain = config_.domain,
                                   .events_address = events_address_,
@@ -315,7 +325,35 @@ Result<void> Front::build(std::shared_ptr<const store::Vault> vault) {
                                   .build_logs = folders_.build_logs,
                                   .admission = admission_policy()};
   control_ = std::make_unique<control::Control>(std::move(collaborators), std::move(options));
+  if (acme_)
+    https_->tell_uncertified(
+        [this](std::map<std::string, std::string> hosts) { acme_->issuer().want(std::move(hosts)); });
   return {};
+}
+
+Result<void> Front::build_acme() {
+  if (config_.acme.directory.empty()) return {};
+  if (!sockets_.https)
+    return fail(Errc::invalid, "certificates are asked for, and https is not spoken", "--https-listen 0.0.0.0:443");
+  acme::AcmeDoors doors{
+      .executor = executor_,
+      .clock = clock_,
+      .workers = workers_,
+      .metrics = metrics_,
+      .show = [this](auto certificates) { https_->show_issued(std::move(certificates)); },
+      .show_challenges = [this](auto certificates) { https_->show_challenges(std::move(certificates)); },
+      .changed = [this](const std::string& host) { control_->certificate_changed(host); },
+      .look_up = [](const std::string& host) { return "seen from here, " + describe(look_up_name(host)); }};
+  auto opened = open_acme(config_.acme, front_folder(config_) / "tls" / "acme", std::move(doors));
+  if (!opened) return fail(std::move(opened.error()));
+  acme_ = std::move(*opened);
+  return {};
+}
+
+/// What of a request is the edge's own business.
+http::Handler Front::before_services(http::Handler services) {
+  auto handler = https_->redirecting(std::move(services));
+  return acme_ ? acme_->challenges().answering(std::move(handler)) : handler;
 }
 
 awaitable<std::expected<build::BuiltImage, build::BuildFailure>> Front::build_image(build::BuildRequest request,
@@ -383,7 +421,11 @@ api::Doors Front::api_doors() {
                     .eventing = *eventing_,
                     .images = *images_,
                     .logs = [this](std::string_view owner) { return launcher_->logs(owner); },
-                    .doctor = [this] { return run_doctor(config_); },
+                    .doctor = [this]() -> awaitable<std::vector<Check>> {
+                      auto checks = co_await run_doctor(config_);
+                      if (acme_) checks.push_back(check_certificates(acme_->issuer()));
+                      co_return checks;
+                    },
                     .ready = [this] { return !stopping_; },
                     .uploads = folders_.uploads,
                     .info = {.version = WICK_VERSION,
@@ -436,7 +478,7 @@ awaitable<Result<void>> Front::start() {
   if (!api) co_return fail(std::move(api.error()).within("control.db"));
   api_server_ = std::make_unique<http::Server>(executor_, clock_, http::ServerLimits{}, std::move(*api));
   const auto limits = http::share_of(config_.limits, loops());
-  edge_server_ = std::make_unique<http::Server>(executor_, clock_, limits, https_->redirecting(serving_->handler()));
+  edge_server_ = std::make_unique<http::Server>(executor_, clock_, limits, before_services(serving_->handler()));
   edge_server_->trust(config_.trusted_proxies);
   edge_server_->count_in(metrics_, "edge");
   events_server_ = std::make_unique<http::Server>(executor_, clock_, http::ServerLimits{}, eventing_->ingress());
@@ -446,11 +488,12 @@ awaitable<Result<void>> Front::start() {
   for (auto& door : doors) door.how.proxy_header = config_.proxy_header;
   proxy_loops_ = std::make_unique<ProxyLoops>(
       loops() - 1, *edge_server_, doors, limits, config_.trusted_proxies,
-      [this](Executor loop, Clock& clock) { return https_->redirecting(serving_->handler_on(loop, clock)); });
+      [this](Executor loop, Clock& clock) { return before_services(serving_->handler_on(loop, clock)); });
   for (auto& door : doors) edge_server_->listen(std::move(door.listener), door.how);
   events_server_->listen(std::move(sockets_.events));
   api_server_->listen(std::move(sockets_.api));
   if (sockets_.api_tcp) api_server_->listen(std::move(sockets_.api_tcp), https_->api());
+  if (acme_) tasks_.spawn("acme", acme_->issuer().run());
   log::info("serving", {{"listen", listen_address_},
                         {"httpsListen", https_address_},
                         {"events", events_address_},
@@ -498,6 +541,7 @@ awaitable<void> Front::stop() {
   co_await gateway_->stop();
   runner_->close();
   co_await tasks_.stop();
+  if (acme_) co_await acme_->challenges().stop();
 }
 
 awaitable<Result<void>> Front::run() {

@@ -148,6 +148,33 @@ void Https::show(control::HttpsHosts hosts) {
   }
   hosts_ = std::move(hosts);
   show_edge();
+  tell();
+}
+
+void Https::show_issued(std::map<std::string, http::Certificate, std::less<>> certificates) {
+  issued_ = std::move(certificates);
+  show_edge();
+}
+
+void Https::show_challenges(std::map<std::string, http::Certificate, std::less<>> challenges) {
+  edge_->show_challenges(std::move(challenges));
+}
+
+void Https::tell_uncertified(std::function<void(std::map<std::string, std::string>)> told) {
+  told_ = std::move(told);
+  tell();
+}
+
+bool Https::needs_certificate(const std::string& host) const {
+  if (host == "localhost" || host.ends_with(".localhost")) return false;
+  return std::ranges::none_of(folder_.certificates, [&](const auto& known) { return known.covers(host); });
+}
+
+void Https::tell() {
+  if (!told_) return;
+  auto uncertified = hosts_.uncertified;
+  std::erase_if(uncertified, [this](const auto& entry) { return !needs_certificate(entry.first); });
+  told_(std::move(uncertified));
 }
 
 void Https::refresh() {
@@ -168,6 +195,7 @@ void Https::refresh() {
                                 {"until", to_rfc3339(certificate.not_after())}});
   }
   show_edge();
+  tell();
 }
 
 awaitable<void> Https::keep_fresh() {
@@ -199,6 +227,7 @@ void Https::show_edge() {
   if (port_ == 0) return;
   std::vector<http::Certificate> others = folder_.certificates;
   auto of_hosts = hosts_.certificates;
+  of_hosts.insert(issued_.begin(), issued_.end());
   std::set<std::string, std::less<>> covered;  // there may be as many certificates as services
   const auto cover = [&covered](const http::Certificate& certificate) {
     covered.insert(certificate.names().begin(), certificate.names().end());

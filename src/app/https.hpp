@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -47,6 +48,15 @@ class Https {
 
   /// The names there are now.
   void show(control::HttpsHosts hosts);
+  /// Certificates that authorities gave for some of them: for their names before those of the folder.
+  void show_issued(std::map<std::string, http::Certificate, std::less<>> certificates);
+  /// See TlsServer.
+  void show_challenges(std::map<std::string, http::Certificate, std::less<>> challenges);
+  /// Nobody else would trust what is shown for this name of a mapping without a Secret, and an authority may know it:
+  /// no certificate of the folder is for it.
+  bool needs_certificate(const std::string& host) const;
+  /// `told` learns which of control::HttpsHosts::uncertified are so, now and whenever that may have changed.
+  void tell_uncertified(std::function<void(std::map<std::string, std::string>)> told);
   /// Looks whether files changed, and makes certificates of ours anew in time. To be called every now and then.
   void refresh();
   awaitable<void> keep_fresh();
@@ -59,6 +69,7 @@ class Https {
         std::shared_ptr<http::TlsServer> edge, std::shared_ptr<http::TlsServer> api);
   Result<void> show_api();
   void show_edge();
+  void tell();
   const http::Certificate* own_certificate(const std::string& host);
   bool redirects(std::string_view host) const;
 
@@ -70,6 +81,8 @@ class Https {
   std::shared_ptr<http::TlsServer> api_;
   WallTime api_renewal_{};
   control::HttpsHosts hosts_;
+  std::map<std::string, http::Certificate, std::less<>> issued_;
+  std::function<void(std::map<std::string, std::string>)> told_;
   CertificateFolder folder_;
   std::string folder_state_;
   struct Own {
