@@ -55,6 +55,7 @@ class CommandLine {
     add_events();
     add_channels();
     add_flows();
+    add_domains();
     add_sources();
     add_access();
     add_rest();
@@ -347,6 +348,27 @@ class CommandLine {
         .add_option("name", *gone, "subscription")
         ->required();
     add_named(channel, "channel", list_channels, describe_channel, remove_channel);
+  }
+
+  void add_domains() {
+    auto& domain = *app_.add_subcommand("domain", "Domains of your own for services");
+    domain.require_subcommand(1);
+    auto options = std::make_shared<DomainOptions>();
+    auto& add = verb(domain, "add", "Serve a service at a domain, once its DNS points here",
+                     [options](Session& session) { return add_domain(session, *options); });
+    add.add_option("name", options->name, "domain, e.g. shop.example.com")->required();
+    add.add_option("service", options->service, "service")->required();
+    add.add_option("--cert", options->certificate,
+                   "its certificate and what is above it (PEM), in place of one by ACME")
+        ->type_name("FILE");
+    add.add_option("--key", options->key, "the certificate's key (PEM)")->type_name("FILE");
+    add.add_flag("!--no-dns-check", options->check_dns, "map it wherever the name leads");
+    add.add_flag("!--no-wait", options->wait, "do not wait for the certificate");
+    verb(domain, "ls", "List domains", list_domains);
+    auto gone = std::make_shared<std::string>();
+    verb(domain, "rm", "Remove it", [gone](Session& session) { return remove_domain(session, *gone); })
+        .add_option("name", *gone, "domain")
+        ->required();
   }
 
   void add_flows() {

@@ -42,6 +42,11 @@ constexpr std::array topics{
     Topic{"E_CONFLICT", "Somebody else changed the same thing at the same time. Look again and repeat."},
     Topic{"E_ALREADY_EXISTS", "The name is taken. Remove the old one or take another name."},
     Topic{"E_DENIED", "You or the daemon may not do that. For the socket: run as root or join the group wick."},
+    Topic{
+        "E_DNS",
+        "The domain's DNS leads elsewhere, or nowhere; the error says what this machine sees. Set its A or AAAA record "
+        "to this machine's public address and run wick domain add again. Behind NAT that cannot be seen from here: "
+        "--no-dns-check."},
     Topic{"E_TOO_LARGE",
           "Something is over a limit that the error names. For a deploy: leave parts of the folder out with "
           ".dockerignore."},

@@ -153,6 +153,20 @@ struct SubscribeOptions {
 Outcome<void> subscribe_channel(Session& session, const SubscribeOptions& options);
 Outcome<void> unsubscribe_channel(Session& session, const std::string& name);
 
+struct DomainOptions {
+  std::string name;
+  std::string service;
+  std::string certificate, key;  // files of one's own; empty: the daemon's business
+  bool check_dns = true;
+  bool wait = true;  // for the certificate, or the reason why there is none
+};
+/// Looks where the name leads, maps it, and waits for its certificate. Once more for a mapping of the same service: the
+/// certificate is tried for at once. Errors: E_DNS, not found, refused (it leads elsewhere), not ready.
+Outcome<void> add_domain(Session& session, const DomainOptions& options);
+Outcome<void> list_domains(Session& session);
+/// With the Secret that add_domain made for it.
+Outcome<void> remove_domain(Session& session, const std::string& name);
+
 struct FlowOptions {
   std::string name;
   std::vector<std::string> parts;  // steps; or branches, each "SUBSCRIBER" or "FILTER,SUBSCRIBER"
