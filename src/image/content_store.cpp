@@ -2,6 +2,7 @@
 //   oci-layout, index.json          image-layout.md; index.json is replaced atomically while `index.lock` is held
 //   blobs/sha256/<hex>              complete and immutable from the moment they have this name
 //   pulled/<hex>                    the digest here of what a registry has under that digest
+//   pushed/<hex>                    the same for our own registry
 //   ingest/<random>                 being written; flock()ed by the writer, so that open() can tell what a crash left
 //
 // A name is the commit: before index.json changes, one syncfs(2) puts everything that the name leads to on disk, blobs
@@ -50,6 +51,7 @@ constexpr std::time_t leftover_seconds = 60;
 
 fs::path ingest_folder(const fs::path& root) { return root / "ingest"; }
 fs::path pulled_folder(const fs::path& root) { return root / "pulled"; }
+fs::path pushed_folder(const fs::path& root) { return root / "pushed"; }
 
 /// `how` is fsync(2), for the names in the folder, or syncfs(2), for all of its file system.
 Result<void> sync(const fs::path& folder, int (*how)(int)) {
@@ -195,9 +197,9 @@ Result<std::string> stored_name(std::string_view reference) {
 }
 
 /// What led to images that are gone.
-void forget_pulled(const ContentStore& store) {
+void forget_gone(const ContentStore& store, const fs::path& folder) {
   std::error_code error;
-  for (const auto& entry : fs::directory_iterator(pulled_folder(store.root()), error)) {
+  for (const auto& entry : fs::directory_iterator(folder, error)) {
     const auto leads_to = read_file(entry.path(), digest_text_bytes);
     const auto here = leads_to ? Digest::parse(*leads_to) : Result<Digest>(fail(leads_to.error()));
     if (!here || !store.has_blob(*here)) ::unlink(entry.path().c_str());
@@ -237,7 +239,7 @@ Result<Descriptor> BlobWriter::commit(std::string media_type, std::optional<Dige
 fs::path ContentStore::blob_path(const Digest& digest) const { return root_ / "blobs" / "sha256" / digest.hex(); }
 
 Result<ContentStore> ContentStore::open(fs::path root) {
-  for (const auto& folder : {root / "blobs" / "sha256", ingest_folder(root), pulled_folder(root)})
+  for (const auto& folder : {root / "blobs" / "sha256", ingest_folder(root), pulled_folder(root), pushed_folder(root)})
     if (auto made = make_folders(folder); !made) return fail(std::move(made.error()));
   ContentStore store(std::move(root));
   const auto& at = store.root();
@@ -380,6 +382,12 @@ Result<void> ContentStore::remember_pulled(const std::vector<Digest>& at_registr
   return {};
 }
 
+Result<void> ContentStore::remember_pushed(const Digest& pushed, const Digest& manifest) const {
+  if (pushed == manifest) return {};
+  if (auto synced = sync(root_, ::syncfs); !synced) return synced;
+  return write_file_atomically(pushed_folder(root_) / pushed.hex(), manifest.text());
+}
+
 bool ContentStore::was_pulled(const Digest& manifest) const {
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(pulled_folder(root_), error))
@@ -389,8 +397,9 @@ bool ContentStore::was_pulled(const Digest& manifest) const {
 
 Result<Image> ContentStore::image(const Digest& digest) const {
   if (!has_blob(digest))
-    if (const auto leads_to = read_file(pulled_folder(root_) / digest.hex(), digest_text_bytes))
-      if (const auto here = Digest::parse(*leads_to); here && has_blob(*here)) return image(*here);
+    for (const auto& folder : {pulled_folder(root_), pushed_folder(root_)})
+      if (const auto leads_to = read_file(folder / digest.hex(), digest_text_bytes))
+        if (const auto here = Digest::parse(*leads_to); here && has_blob(*here)) return image(*here);
   auto bytes = read_blob(digest, manifest_bytes_max);
   if (!bytes) return fail(std::move(bytes.error()).within("image " + digest.text()));
   auto manifest = Manifest::parse(*bytes);
@@ -465,7 +474,7 @@ Result<ContentStore::Collected> ContentStore::collect_garbage(const std::vector<
     collected.bytes += static_cast<std::uint64_t>(status.st_size);
   }
   if (error) return fail(system_error("list blobs", error.value()));
-  forget_pulled(*this);
+  for (const auto& folder : {pulled_folder(root_), pushed_folder(root_)}) forget_gone(*this, folder);
   return collected;
 }
 

@@ -35,11 +35,6 @@ bool is_path_component(std::string_view text) {
   return true;
 }
 
-bool is_tag(std::string_view text) {
-  if (text.empty() || text.size() > tag_bytes_max || text.front() == '.' || text.front() == '-') return false;
-  return std::all_of(text.begin(), text.end(), [](char c) { return is_alnum(c) || c == '_' || c == '.' || c == '-'; });
-}
-
 bool is_host(std::string_view host) {
   if (host.starts_with('[')) {
     return host.size() > 2 && host.ends_with(']') &&
@@ -70,6 +65,17 @@ std::unexpected<Error> invalid(std::string_view text, std::string_view why) {
 }
 
 }  // namespace
+
+bool is_tag(std::string_view text) {
+  if (text.empty() || text.size() > tag_bytes_max || text.front() == '.' || text.front() == '-') return false;
+  return std::all_of(text.begin(), text.end(), [](char c) { return is_alnum(c) || c == '_' || c == '.' || c == '-'; });
+}
+
+bool is_repository_name(std::string_view text) {
+  if (text.empty() || text.size() > name_bytes_max) return false;
+  const auto components = split(text, '/');
+  return std::all_of(components.begin(), components.end(), is_path_component);
+}
 
 std::string Reference::canonical() const {
   std::string text = registry + "/" + repository;

@@ -128,9 +128,11 @@ class ContentStore {
                       const std::set<Digest>& known = {}) const;
   /// Remembers that a registry has this image under other digests: compressed layers make another manifest of it.
   Result<void> remember_pulled(const std::vector<Digest>& at_registry, const Digest& manifest) const;
+  /// The same for what somebody pushed to the registry of this machine: no other one is asked what its name means.
+  Result<void> remember_pushed(const Digest& pushed, const Digest& manifest) const;
   /// True when some registry's digest leads to it.
   bool was_pulled(const Digest& manifest) const;
-  /// By the digest it has here, or by one that a registry has for it.
+  /// By the digest it has here, or by one that a registry, ours included, has for it.
   Result<Image> image(const Digest& manifest) const;
   /// By name, or by "name@sha256:…" / "sha256:…". "debian" finds docker.io/library/debian:latest and the other way
   /// round.

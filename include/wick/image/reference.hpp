@@ -27,4 +27,10 @@ struct Reference {
 /// Errors: invalid, naming the part that is wrong.
 Result<Reference> parse_reference(std::string_view text);
 
+/// What a registry calls a repository: components of [a-z0-9]+ joined by '.', '_', '__' or dashes, '/' between them, at
+/// most 255 bytes (distribution-spec "Pulling manifests"). A first component may look like a host.
+bool is_repository_name(std::string_view text);
+/// [A-Za-z0-9_][A-Za-z0-9._-]{0,127}
+bool is_tag(std::string_view text);
+
 }  // namespace wick::image
