@@ -28,7 +28,7 @@ bool is_scp_form(std::string_view text) {
   const auto at = text.find('@'), colon = text.find(':');
   return at != std::string_view::npos && colon != std::string_view::npos && at < colon && at > 0 &&
          colon + 1 < text.size() && text.substr(0, colon).find('/') == std::string_view::npos &&
-         !text.substr(colon + 1).starts_with("sha256:");
+         !text.substr(colon + 1).starts_with("sha256:") && text.substr(at + 1, colon - at - 1) != "sha256";
 }
 
 bool is_path_form(std::string_view text) {

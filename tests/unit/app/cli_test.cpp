@@ -114,7 +114,7 @@ TEST_CASE("what a deploy is named by is told apart") {
         Row{"http://127.0.0.1:4000/hello-python.git", "git", "hello-python"}, Row{"file:///srv/api/.git", "git", "api"},
         Row{"hello", "image", "hello"}, Row{"hello:1.2", "image", "hello"},
         Row{"localhost:5000/team/hello:1", "image", "hello"}, Row{"ghcr.io/acme/hello@sha256:0123", "image", "hello"},
-        Row{"docker.io/library/nginx", "image", "nginx"}}) {
+        Row{"docker.io/library/nginx", "image", "nginx"}, Row{"hello@sha256:0123", "image", "hello"}}) {
     INFO(row.argument);
     const auto source = parse_source(row.argument);
     REQUIRE(source);
