@@ -12,6 +12,7 @@
 #include "api/discovery.hpp"
 #include "api/image_views.hpp"
 #include "api/openapi.hpp"
+#include "api/registry.hpp"
 #include "api/request_path.hpp"
 #include "api/resources.hpp"
 #include "api/routes.hpp"
@@ -68,7 +69,18 @@ awaitable<void> wrong_method(http::Exchange& exchange) {
                                        printable(exchange.head().method)));
 }
 
+bool is_for_registry(http::Exchange& exchange) {
+  const auto path = exchange.head().path();
+  return path == "/v2" || path.starts_with("/v2/");
+}
+
 awaitable<void> unauthorized(http::Exchange& exchange, const Error& error) {
+  if (is_for_registry(exchange)) {
+    image::RegistryFailure failure(
+        image::RegistryCode::unauthorized,
+        error.what() + "; docker login with any user name, and as its password a token: wick token create");
+    co_return co_await respond_registry_failure(exchange, std::move(failure));
+  }
   http::ResponseHead head{.status = 401};
   head.fields.set("Content-Type", "application/json");
   head.fields.set("WWW-Authenticate", "Bearer");
@@ -77,6 +89,10 @@ awaitable<void> unauthorized(http::Exchange& exchange, const Error& error) {
 }
 
 awaitable<void> forbidden(http::Exchange& exchange, const Caller& caller, const std::string& why) {
+  if (is_for_registry(exchange)) {
+    image::RegistryFailure failure(image::RegistryCode::denied, fmt::format("{}: {}", caller.user, why));
+    co_return co_await respond_registry_failure(exchange, std::move(failure));
+  }
   co_await respond_failure(exchange, 403, "Forbidden",
                            fmt::format("{} {} is forbidden: User \"{}\": {}", exchange.head().method,
                                        printable(exchange.head().path()), caller.user, why));
@@ -279,6 +295,7 @@ class Api {
            }});
     for (auto& route : wick_routes(doors_)) routes_.push_back(std::move(route));
     for (auto& route : image_routes(doors_)) routes_.push_back(std::move(route));
+    for (auto& route : registry_routes(doors_)) routes_.push_back(std::move(route));
   }
 
   Doors doors_;

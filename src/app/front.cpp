@@ -38,6 +38,7 @@
 #include "wick/eventing/eventing.hpp"
 #include "wick/http/server.hpp"
 #include "wick/image/content_store.hpp"
+#include "wick/image/registry_store.hpp"
 #include "wick/os/files.hpp"
 #include "wick/os/systemd.hpp"
 #include "wick/os/task_group.hpp"
@@ -63,12 +64,13 @@ std::uint64_t memory_of_machine() {
 }
 
 struct Folders {
-  fs::path content, uploads, work, logs, build_logs, cache, builders;
+  fs::path content, registry, uploads, work, logs, build_logs, cache, builders;
 };
 
 Result<Folders> make_front_folders(const Config& config) {
   const auto top = front_folder(config);
   Folders folders{.content = top / "content",
+                  .registry = top / "registry",
                   .uploads = top / "uploads",
                   .work = top / "work",
                   .logs = top / "logs",
@@ -78,8 +80,8 @@ Result<Folders> make_front_folders(const Config& config) {
   // What a build that was cut left behind is of no use to anyone.
   if (auto removed = remove_tree(folders.work); !removed) return fail(std::move(removed.error()));
   if (auto removed = remove_tree(folders.builders); !removed) return fail(std::move(removed.error()));
-  for (const auto& folder : {folders.content, folders.uploads, folders.work, folders.logs, folders.build_logs,
-                             folders.cache, folders.builders})
+  for (const auto& folder : {folders.content, folders.registry, folders.uploads, folders.work, folders.logs,
+                             folders.build_logs, folders.cache, folders.builders})
     if (auto made = make_folders(folder, 0700); !made) return fail(std::move(made.error()));
   return folders;
 }
@@ -175,6 +177,7 @@ class Front {
   Metrics metrics_;
   WorkerPool workers_{2};
   image::ContentStore content_;
+  std::unique_ptr<image::RegistryStore> registry_;
   std::unique_ptr<store::Database> control_database_;
   std::unique_ptr<store::Database> event_database_;
   std::shared_ptr<const store::Vault> vault_;
@@ -244,6 +247,9 @@ Result<void> Front::build(std::shared_ptr<const store::Vault> vault) {
   objects_ = std::move(*objects);
   runner_ = std::make_unique<container::RunnerClient>(executor_, std::move(sockets_.runner));
   launcher_ = std::make_unique<container::RunnerLauncher>(executor_, *runner_, folders_.logs.string());
+  auto registry = image::RegistryStore::open(folders_.registry, content_);
+  if (!registry) return fail(std::move(registry.error()).within("registry"));
+  registry_ = std::move(*registry);
   build::Builder::Places places{.builders = folders_.builders, .work = folders_.work, .cache = folders_.cache};
   builder_ = std::make_unique<build::Builder>(executor_, clock_, workers_, *runner_, content_, std::move(places));
   images_ =
@@ -256,7 +262,8 @@ Result<void> Front::build(std::shared_ptr<const store::Vault> vault) {
                                                .needed = [this] { return control::images_of_revisions(*objects_); },
                                                .limits = config_.image_limits,
                                                .clock = &clock_,
-                                               .registries = config_.registries});
+                                               .registries = config_.registries,
+                                               .registry = registry_.get()});
   builder_->pull_with([this](std::string name, std::function<void(std::string)> on_line) {
     return images_->fetch(name, {}, name, std::move(on_line));
   });
@@ -440,7 +447,8 @@ api::Doors Front::api_doors() {
                     .keep_build_secrets =
                         [this](const std::string& name_space, BuildSecrets::Values values) {
                           return build_secrets_.keep(name_space, std::move(values));
-                        }};
+                        },
+                    .registry = registry_.get()};
 }
 
 /// After a rotation (wick secret rotate-key): once this is done the older keys are of no use.

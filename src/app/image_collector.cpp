@@ -67,14 +67,14 @@ struct ImageCollector::Stock {
 awaitable<Result<ImageCollector::Stock>> ImageCollector::take_stock() {
   Stock stock;
   doors_.builder.watch_use();
-  auto look = [&store = doors_.store, needed = doors_.needed(), &stock]() -> Result<void> {
+  auto look = [&store = doors_.store, registry = doors_.registry, needed = doors_.needed(), &stock]() -> Result<void> {
     auto reached = reached_images(store, needed);
     if (!reached) return fail(std::move(reached.error()));
     for (const auto& image : reached->images)
       for (std::size_t i = 0; i < image.manifest.layers.size(); ++i)
         stock.layer_bytes[image.config.diff_ids[i]] = image.manifest.layers[i].size;
     stock.reached = std::move(*reached);
-    stock.blob_bytes = bytes_below(store.root() / "blobs/sha256");
+    stock.blob_bytes = bytes_below(store.root() / "blobs/sha256") + (registry ? registry->bytes() : 0);
     return {};
   };
   auto looked = co_await doors_.workers.run(std::move(look));
@@ -113,6 +113,10 @@ awaitable<Result<api::Images::Freed>> ImageCollector::free(std::uint64_t wanted)
   auto collected = co_await doors_.workers.run(std::move(collect));
   if (!collected) co_return fail(std::move(collected.error()));
   api::Images::Freed freed{.blobs = collected->blobs, .bytes = collected->bytes};
+  auto pushed = co_await collect_pushed(doors_);
+  if (!pushed) co_return fail(std::move(pushed.error()));
+  freed.blobs += pushed->blobs;
+  freed.bytes += pushed->bytes;
   std::ranges::sort(stock->layers, {}, [&](const Digest& layer) { return stock->used(layer); });
   std::vector<Digest> gone;
   for (const auto& layer : stock->layers) {

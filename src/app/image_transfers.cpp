@@ -20,10 +20,22 @@ struct Here {
   bool pulled = false;
 };
 
-Result<Here> look_here(const image::ContentStore& store, const std::string& name) {
-  auto image = store.image(std::string_view(name));
+/// What was pushed here is known by the digest that its pusher was told.
+Digest digest_told(const image::RegistryStore* registry, const std::string& name, const Digest& here) {
+  const auto reference = image::parse_reference(name);
+  if (!reference) return here;
+  if (!reference->digest.empty()) return reference->digest;
+  auto repository = *reference;
+  repository.tag.clear();
+  const auto pushed = registry ? registry->pushed_as(repository.familiar(), reference->tag) : std::nullopt;
+  return (pushed ? pushed->sha256() : std::nullopt).value_or(here);
+}
+
+Result<Here> look_here(const ImageDoors& doors, const std::string& name) {
+  auto image = doors.store.image(std::string_view(name));
   if (!image) return fail(std::move(image.error()));
-  return Here{.digest = image->digest, .pulled = store.was_pulled(image->digest)};
+  return Here{.digest = digest_told(doors.registry, name, image->digest),
+              .pulled = doors.store.was_pulled(image->digest)};
 }
 
 /// What is here answers for the registry: always, only when that cannot be reached, or not at all.
@@ -95,7 +107,7 @@ awaitable<Result<image::RegistryTarget>> LocalImages::target_of(std::string text
 }
 
 awaitable<Result<Digest>> LocalImages::resolve(std::string text, PullPolicy policy, std::vector<std::string> configs) {
-  auto look = [&store = doors_.store, text] { return look_here(store, text); };
+  auto look = [this, text] { return look_here(doors_, text); };
   auto here = co_await doors_.workers.run(std::move(look));
   const auto standing = standing_of(here, policy);
   if (standing == Standing::enough) co_return here->digest;

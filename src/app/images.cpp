@@ -20,6 +20,8 @@ namespace {
 
 constexpr std::size_t loads_at_once = 2;  // each unpacks to disk, and may take gigabytes of memory for a while
 constexpr std::size_t loads_waiting_max = 8;
+constexpr std::size_t pushes_at_once = 2;  // become images, as what is loaded does
+constexpr std::size_t pushes_waiting_max = 64;
 constexpr std::size_t pulls_at_once = 3;
 constexpr std::size_t pulls_waiting_max = 64;
 
@@ -116,6 +118,7 @@ LocalImages::LocalImages(ImageDoors doors)
     : doors_(std::move(doors)),
       use_(doors_.executor),
       loads_(doors_.executor, loads_at_once, loads_waiting_max),
+      pushes_(doors_.executor, pushes_at_once, pushes_waiting_max),
       pulls_(doors_.executor, pulls_at_once, pulls_waiting_max),
       collector_(std::make_unique<ImageCollector>(doors_, use_)) {}
 LocalImages::~LocalImages() = default;
@@ -148,7 +151,15 @@ awaitable<Result<api::Images::Named>> LocalImages::find(std::string name) {
 }
 
 awaitable<Result<void>> LocalImages::remove(std::string name) {
-  auto work = [&store = doors_.store, name] { return store.remove_reference(name); };
+  auto work = [&store = doors_.store, registry = doors_.registry, name]() -> Result<void> {
+    auto removed = store.remove_reference(name);
+    auto reference = image::parse_reference(name);
+    if (removed || removed.error().code() != Errc::not_found || !registry || !reference) return removed;
+    // What was pushed and is no image has no name but this.
+    const auto tag = std::exchange(reference->tag, "");
+    reference->digest = {};
+    return registry->remove_tag(reference->familiar(), tag) ? Result<void>() : removed;
+  };
   auto removed = co_await doors_.workers.run(std::move(work));
   co_return removed;
 }
@@ -178,6 +189,13 @@ awaitable<Result<std::vector<api::Images::Loaded>>> LocalImages::load(Read read,
   co_return loaded;
 }
 
+awaitable<Result<image::ContentStore::Collected>> collect_pushed(const ImageDoors& doors) {
+  if (!doors.registry) co_return image::ContentStore::Collected{};
+  auto collect = [registry = doors.registry] { return registry->collect_garbage(pushed_age_min); };
+  auto collected = co_await doors.workers.run(std::move(collect));
+  co_return collected;
+}
+
 awaitable<Result<api::Images::Freed>> LocalImages::prune() {
   auto closed = use_.close();
   if (!closed) co_return fail(std::move(closed.error()));
@@ -190,6 +208,10 @@ awaitable<Result<api::Images::Freed>> LocalImages::prune() {
   auto collected = co_await doors_.workers.run(std::move(collect));
   if (!collected) co_return fail(std::move(collected.error()));
   Freed freed{.blobs = collected->blobs, .bytes = collected->bytes};
+  auto pushed = co_await collect_pushed(doors_);
+  if (!pushed) co_return fail(std::move(pushed.error()));
+  freed.blobs += pushed->blobs;
+  freed.bytes += pushed->bytes;
   auto layers = co_await doors_.runner.layers();
   if (!layers) co_return fail(std::move(layers.error()));
   for (const auto& layer : *layers) {

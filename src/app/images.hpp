@@ -19,6 +19,7 @@
 #include "wick/control/control.hpp"
 #include "wick/image/content_store.hpp"
 #include "wick/image/registry_settings.hpp"
+#include "wick/image/registry_store.hpp"
 #include "wick/os/clock.hpp"
 #include "wick/os/slots.hpp"
 #include "wick/os/worker.hpp"
@@ -37,6 +38,7 @@ struct ImageDoors {
   ImageLimits limits{};
   Clock* clock = nullptr;  // nullptr: no registry is asked
   image::RegistrySettings registries{};
+  image::RegistryStore* registry = nullptr;  // what is pushed here; nullptr: there is no registry
 };
 
 /// The images that names and `needed` reach, and the unpacked layers below them.
@@ -47,6 +49,11 @@ struct ReachedImages {
 };
 /// What a revision needs and is not here is not here. Blocks. Errors: corrupt, of an image that has a name.
 Result<ReachedImages> reached_images(const image::ContentStore& store, const std::vector<std::string>& needed);
+
+/// What of the registry nothing needs any more. What is younger than `pushed_age_min` and was never named may belong to
+/// a push that goes on.
+inline constexpr std::chrono::hours pushed_age_min{1};
+awaitable<Result<image::ContentStore::Collected>> collect_pushed(const ImageDoors& doors);
 
 /// Whether somebody works with images, or a prune removes some. One thread; outlives every Use.
 class ImageUse {
@@ -114,6 +121,9 @@ class LocalImages final : public api::Images {
   awaitable<Result<Loaded>> pull(std::string reference, std::string config) override;
   awaitable<Result<Digest>> push(std::string name, std::string reference, std::string config) override;
   awaitable<Result<Digest>> resolve(std::string reference, std::vector<std::string> configs) override;
+  awaitable<Result<NamedPushed>> name_pushed(std::string repository, std::string tag, image::BlobDigest manifest,
+                                             bool may_be_image) override;
+  awaitable<Result<void>> make_layer(std::string repository, Digest layer) override;
   awaitable<Result<std::unique_ptr<Archive>>> save(std::vector<std::string> names) override;
 
   /// control::RegistryDoors.
@@ -131,7 +141,9 @@ class LocalImages final : public api::Images {
   ImageDoors doors_;
   ImageUse use_;
   awaitable<Result<image::RegistryTarget>> target_of(std::string reference, std::vector<std::string> configs);
+  awaitable<Result<Digest>> image_of_pushed(std::string repository, image::BlobDigest manifest, std::string name);
   Slots loads_;
+  Slots pushes_;  // to our registry
   Slots pulls_;
   std::unique_ptr<ImageCollector> collector_;
 };

@@ -2,9 +2,10 @@
 import base64
 import contextlib
 import hashlib
+import gzip
+import http.client
 import http.server
 import io
-import gzip
 import json
 import os
 import re
@@ -119,6 +120,44 @@ def write_layout(folder, manifest, blobs, tag="v1"):
             {"mediaType": MANIFEST, "digest": digest_of(manifest), "size": len(manifest),
              "annotations": {"org.opencontainers.image.ref.name": tag}}]}, out)
     return f"oci:{folder}:{tag}"
+
+
+def digest_by(algorithm, data):
+    return f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}"
+
+
+class RegistryClient:
+    """A client of a registry that says what it got; its password is a token."""
+
+    def __init__(self, host, token):
+        self.host, self.token = host, token
+        self.credentials = {"Authorization": "Basic " + base64.b64encode(f"anyone:{token}".encode()).decode()}
+
+    def __call__(self, method, path, body=None, headers=None, credentials=None, chunked=False):
+        connection = http.client.HTTPConnection(self.host, timeout=120)
+        with contextlib.closing(connection):
+            # Who is refused while it sends may find nobody who reads any more, but the answer is there.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                connection.request(method, path, body, {**(self.credentials if credentials is None else credentials),
+                                                        **(headers or {})}, encode_chunked=chunked)
+            answer = connection.getresponse()
+            answer.body = answer.read()
+            return answer
+
+    def begin(self, repository, query=""):
+        answer = self("POST", f"/v2/{repository}/blobs/uploads/{query}", headers={"Content-Length": "0"})
+        assert answer.status == 202, (answer.status, answer.body)
+        return answer.getheader("Location")
+
+    def push(self, repository, data, algorithm="sha256"):
+        digest = digest_by(algorithm, data)
+        place = self.begin(repository)
+        answer = self("PUT", f"{place}?digest={digest}", data, {"Content-Type": "application/octet-stream"})
+        assert answer.status == 201, (answer.status, answer.body)
+        return digest
+
+    def put(self, repository, reference, manifest, media_type=MANIFEST):
+        return self("PUT", f"/v2/{repository}/manifests/{reference}", manifest, {"Content-Type": media_type})
 
 
 class Scripted:

@@ -16,6 +16,7 @@
 #include "wick/control/control.hpp"
 #include "wick/eventing/eventing.hpp"
 #include "wick/http/handler.hpp"
+#include "wick/image/registry_store.hpp"
 #include "wick/model/admission.hpp"
 #include "wick/os/clock.hpp"
 #include "wick/os/worker.hpp"
@@ -66,6 +67,7 @@ struct Doors {
   /// Keeps the secrets of one build, in memory, and gives the ticket that its BuildRun shows. Errors: overloaded.
   std::function<Result<std::string>(const std::string& name_space, std::map<std::string, std::string> values)>
       keep_build_secrets{};
+  image::RegistryStore* registry = nullptr;  // what is pushed to /v2/; nullptr: there is no registry
 };
 
 /// What the API keeps in the control database, to be applied after the object table's.

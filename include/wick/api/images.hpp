@@ -4,12 +4,14 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "wick/base/error.hpp"
+#include "wick/image/blob_digest.hpp"
 #include "wick/image/content_store.hpp"
 #include "wick/os/loop.hpp"
 
@@ -70,6 +72,18 @@ class Images {
   virtual awaitable<Result<Digest>> push(std::string name, std::string reference, std::string config) = 0;
   /// The digest of what a name means now, here or at its registry.
   virtual awaitable<Result<Digest>> resolve(std::string reference, std::vector<std::string> configs) = 0;
+
+  struct NamedPushed {
+    std::optional<Digest> image;   // here
+    std::optional<Error> why_not;  // it is an image, but none that can run here
+  };
+  /// Names a manifest of the registry (image::RegistryStore::put_manifest), and makes an image of it where it is one:
+  /// its layers are unpacked by a child without rights. What is no image is just named. Errors: those of the disk.
+  virtual awaitable<Result<NamedPushed>> name_pushed(std::string repository, std::string tag,
+                                                     image::BlobDigest manifest, bool may_be_image) = 0;
+  /// Makes a layer, or a config, of an image that is here a blob of the registry. Errors: not_found, corrupt;
+  /// unavailable (the disk is nearly full); overloaded.
+  virtual awaitable<Result<void>> make_layer(std::string repository, Digest layer) = 0;
 
   using Sink = std::function<awaitable<Result<void>>(std::string_view)>;
   /// An archive about to be written. What it needs is kept until it is destroyed.

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "wick/api/images.hpp"
+#include "wick/image/registry_store.hpp"
 
 namespace wick {
 
@@ -66,6 +67,25 @@ class FakeImages final : public api::Images {
     configs = std::move(given);
     co_return Digest::of(reference);
   }
+  /// Every image is one, and its digest here is that of its manifest's digest.
+  awaitable<Result<NamedPushed>> name_pushed(std::string repository, std::string tag, image::BlobDigest manifest,
+                                             bool may_be_image) override {
+    pushed.emplace_back(repository + ":" + tag, manifest);
+    if (registry)
+      if (auto named = registry->set_tag(repository, tag, manifest, std::nullopt); !named)
+        co_return fail(std::move(named.error()));
+    if (may_be_image && unfit) co_return NamedPushed{.image = std::nullopt, .why_not = unfit};
+    co_return NamedPushed{.image = Digest::of(manifest.text()), .why_not = std::nullopt};
+  }
+  awaitable<Result<void>> make_layer(std::string repository, Digest layer) override {
+    made.push_back(repository + " " + layer.text());
+    co_return Result<void>{};
+  }
+  image::RegistryStore* registry = nullptr;
+  std::vector<std::pair<std::string, image::BlobDigest>> pushed;
+  std::vector<std::string> made;
+  std::optional<Error> unfit;  // why a pushed image cannot run
+
   awaitable<Result<std::unique_ptr<Archive>>> save(std::vector<std::string> names) override {
     for (const auto& name : names)
       if (!images.contains(name)) co_return fail(Errc::not_found, "there is no image '" + name + "'");

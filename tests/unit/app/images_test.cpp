@@ -31,13 +31,15 @@ struct ImagesFixture {
                          store,
                          {.builders = home.path(), .work = home.path() / "work", .cache = home.path() / "cache"}};
   std::vector<std::string> needed;
+  std::unique_ptr<image::RegistryStore> registry = image::RegistryStore::open(home.path() / "registry", store).value();
   LocalImages images{{.executor = loop.get_executor(),
                       .workers = workers,
                       .store = store,
                       .runner = runner,
                       .builder = builder,
                       .work = home.path(),
-                      .needed = [this] { return needed; }}};
+                      .needed = [this] { return needed; },
+                      .registry = registry.get()}};
   std::string given;
   std::optional<std::size_t> sink_fails_after;  // bytes
 
@@ -190,6 +192,58 @@ TEST_CASE("a prune removes what no name and no revision needs, and what stands o
   CHECK(std::set<Digest>(left.begin(), left.end()) == std::set<Digest>{named.digest, running.digest, held.digest});
   CHECK(f.store.image(pinned.digest));
   CHECK(run_on(f.loop, f.images.prune()).value().layers == 0);
+}
+
+TEST_CASE("a layer becomes a blob of the registry wherever it is, and only as what its name says") {
+  ImagesFixture f;
+  const auto stored = f.layer("stored");
+  const auto built = f.layer("built");
+  const auto image = f.put("team/hello", {stored, built});
+  f.move_to_runner(built);
+  const auto read = [&](const Digest& digest) {
+    auto blob = f.registry->blob("team/hello", digest);
+    REQUIRE(blob);
+    REQUIRE(blob->file);
+    return read_all(blob->file.get()).value();
+  };
+  CHECK_FALSE(f.registry->blob("team/hello", built.digest)->file);
+  for (const auto& digest : {stored.digest, built.digest, image.manifest.config.digest}) {
+    REQUIRE(run_on(f.loop, f.images.make_layer("team/hello", digest)));
+    CHECK(Digest::of(read(digest)) == digest);
+  }
+  CHECK_FALSE(run_on(f.loop, f.images.make_layer("team/hello", Digest::of("none"))));
+  const auto other = f.layer("other");
+  f.put("team/other", {other});
+  f.move_to_runner(other);
+  REQUIRE(write_file(f.runner.layer_folder(other.digest) / "file", "changed"));
+  CHECK(run_on(f.loop, f.images.make_layer("team/other", other.digest)).error().code() == Errc::corrupt);
+  f.runner.fail_at = f.runner.calls + 1;
+  CHECK_FALSE(run_on(f.loop, f.images.make_layer("team/other", other.digest)));
+  CHECK(fs::is_empty(f.home.path() / "registry/uploads"));
+}
+
+TEST_CASE("what is no image is named all the same, forgotten by its name, and pruned") {
+  ImagesFixture f;
+  const auto put_blob = [&](std::string_view bytes) {
+    const auto id = f.registry->begin_upload("chart", image::HashAlgorithm::sha256).value();
+    REQUIRE(f.registry->write_upload("chart", id)->write(bytes));
+    REQUIRE(f.registry->finish_upload("chart", id, Digest::of(bytes)));
+  };
+  put_blob("{}");
+  const auto text =
+      R"({"schemaVersion":2,"config":{"mediaType":"a/b","size":2,"digest":")" + Digest::of("{}").text() + R"("}})";
+  const auto put = f.registry->put_manifest("chart", text, image::media_type_manifest, std::nullopt).value();
+  CHECK_FALSE(put.may_be_image);
+  const auto named = run_on(f.loop, f.images.name_pushed("chart", "v1", put.digest, put.may_be_image));
+  REQUIRE(named);
+  CHECK_FALSE(named->image);
+  CHECK_FALSE(named->why_not);
+  CHECK(f.registry->manifest("chart", "v1"));
+  CHECK(run_on(f.loop, f.images.prune()).value().bytes == 0);
+  REQUIRE(run_on(f.loop, f.images.remove("chart:v1")));
+  CHECK(run_on(f.loop, f.images.remove("chart:v1")).error().code() == Errc::not_found);
+  CHECK(run_on(f.loop, f.images.prune()).value().bytes == text.size() + 2);
+  CHECK_FALSE(f.registry->manifest("chart", put.digest));
 }
 
 TEST_CASE("nothing is pruned while a build, a load or a save has its images in hand") {
