@@ -12,6 +12,8 @@ struct Named {
 };
 
 constexpr Named named[] = {
+    {"client-cert", FieldName::client_cert},
+    {"client-cert-chain", FieldName::client_cert_chain},
     {"connection", FieldName::connection},
     {"content-length", FieldName::content_length},
     {"date", FieldName::date},
@@ -34,6 +36,7 @@ constexpr Named named[] = {
     {"upgrade", FieldName::upgrade},
     {"via", FieldName::via},
     {"wick-error", FieldName::wick_error},
+    {"x-forwarded-client-cert", FieldName::x_forwarded_client_cert},
     {"x-forwarded-for", FieldName::x_forwarded_for},
     {"x-forwarded-host", FieldName::x_forwarded_host},
     {"x-forwarded-proto", FieldName::x_forwarded_proto},
@@ -41,7 +44,7 @@ constexpr Named named[] = {
     {"x-request-id", FieldName::x_request_id},
 };
 
-constexpr std::size_t longest = 21;  // sec-websocket-version
+constexpr std::size_t longest = 23;  // x-forwarded-client-cert
 
 /// For each length, the range of names that have it: most fields of a request are settled without one comparison.
 struct ByLength {

@@ -86,6 +86,8 @@ constexpr bool equals_lower(std::string_view text, std::string_view expected) {
 /// Fields with a meaning to a server or proxy. Everything else is `other` and passes untouched.
 enum class FieldName : std::uint8_t {
   other,
+  client_cert,        // RFC 9440: a client must not be able to forge them
+  client_cert_chain,  //
   connection,
   content_length,
   date,
@@ -107,7 +109,8 @@ enum class FieldName : std::uint8_t {
   transfer_encoding,
   upgrade,
   via,
-  wick_error,  // marks the proxy's own answers: an instance must not be able to forge it
+  wick_error,               // marks the proxy's own answers: an instance must not be able to forge it
+  x_forwarded_client_cert,  // Envoy's, to the same end
   x_forwarded_for,
   x_forwarded_host,
   x_forwarded_proto,

@@ -99,7 +99,10 @@ awaitable<bool> Connection::shake_hands() {
   read_deadline_ = server_.clock.now() + server_.limits.head_limit;
   const auto shaken = co_await stream_.handshake();
   read_deadline_ = TimePoint::max();
-  if (shaken.ok()) co_return true;
+  if (shaken.ok()) {
+    verified_ = stream_.tls()->verified_client();
+    co_return true;
+  }
   if (server_.metrics) server_.metrics->failed_handshake();
   if (stream_.tls()->spoke_http()) {
     stream_.end_tls();
@@ -164,7 +167,8 @@ awaitable<void> Connection::run() {
 
 awaitable<void> Connection::run_http2() {
   read_deadline_ = TimePoint::max();
-  Http2Server::Client client{.peer = peer_, .peer_uid = peer_uid_, .secure = secure_, .trusted = trusted_};
+  Http2Server::Client client{
+      .peer = peer_, .peer_uid = peer_uid_, .secure = secure_, .trusted = trusted_, .verified = verified_};
   http2_ = std::make_unique<Http2Server>(server_, stream_, std::move(client));
   const std::string first(input_.received());
   input_.drop();

@@ -52,6 +52,7 @@ class Connection final : public WireExchange {
   awaitable<void> wait_gone() override;
 
   // WireExchange
+  std::shared_ptr<const VerifiedClient> verified_client() const override { return verified_; }
   const Framing& body_framing() const override { return parser_.framing(); }
   std::string_view buffered_body() override { return input_.slice(); }
   void consume_body(std::size_t bytes) override { input_.consume(bytes); }
@@ -98,6 +99,7 @@ class Connection final : public WireExchange {
   bool trusted_;
   Listening how_;
   bool secure_ = false;
+  std::shared_ptr<const VerifiedClient> verified_;
   std::string id_;
 
   Input input_;

@@ -46,6 +46,10 @@ bool is_replaced(FieldName name, const ForwardContext& context) {
     case FieldName::x_forwarded_host:
     case FieldName::x_forwarded_proto:
       return true;  // written once, after the others, with the old values where they are trusted
+    case FieldName::client_cert:
+    case FieldName::client_cert_chain:
+    case FieldName::x_forwarded_client_cert:
+      return !context.client_lines.empty() || !context.trust_forwarded;
     case FieldName::x_real_ip:
       return !context.trust_forwarded;
     case FieldName::sec_websocket_key:
@@ -144,6 +148,7 @@ void append_request_head(std::string& text, const RequestHead& head, const Frami
     append_field(text, field.name, field.value);
   }
   append_forwarded(text, head, host, context);
+  text += context.client_lines;
   append_field(text, "Via", head.minor_version == 0 ? "1.0 wick" : "1.1 wick");
   if (!has_request_id && !context.request_id.empty()) append_field(text, "X-Request-Id", context.request_id);
   if (!traced && context.traces) {

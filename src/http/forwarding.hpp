@@ -21,6 +21,7 @@ struct ForwardContext {
   bool websocket = false;         // pass the upgrade on
   TraceSource* traces = nullptr;  // starts a trace where the request belongs to none
   const Fields* extra = nullptr;
+  std::string_view client_lines;  // whole field lines that tell who the client proved to be; see VerifiedClient
 };
 
 /// RFC 9110 9.2.2: what may be sent again when nothing is known about the first time.

@@ -50,6 +50,7 @@ class Http2Exchange final : public WireExchange {
   awaitable<void> wait_gone() override;
 
   // WireExchange
+  std::shared_ptr<const VerifiedClient> verified_client() const override { return connection_.client_.verified; }
   const Framing& body_framing() const override { return framing_; }
   std::string_view buffered_body() override;
   void consume_body(std::size_t bytes) override;

@@ -15,6 +15,7 @@
 
 #include "http2_wire.hpp"
 #include "server_state.hpp"
+#include "wick/http/client_certificates.hpp"
 #include "wick/os/task_group.hpp"
 
 namespace wick::http {
@@ -28,6 +29,7 @@ class Http2Server {
     long peer_uid = -1;
     bool secure = false;
     bool trusted = false;
+    std::shared_ptr<const VerifiedClient> verified{};
   };
   Http2Server(ServerState& server, Stream& stream, Client client);
   ~Http2Server();

@@ -244,7 +244,8 @@ void Relay::prepare_request() {
                                .trust_forwarded = options_.trust_forwarded || client_.from_trusted_proxy(),
                                .websocket = websocket_,
                                .traces = &pool_.traces(),
-                               .extra = &options_.extra_fields};
+                               .extra = &options_.extra_fields,
+                               .client_lines = client_.client_lines()};
   upstream_->head_out.clear();
   append_request_head(upstream_->head_out, client_.head(), framing_, context);
   if (framing_.kind == BodyKind::chunked && !body.empty()) {

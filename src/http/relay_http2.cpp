@@ -101,7 +101,8 @@ awaitable<bool> Http2Relay::attempt() {
                                .trust_forwarded = options_.trust_forwarded || client_.from_trusted_proxy(),
                                .websocket = false,
                                .traces = &pool_.traces(),
-                               .extra = &options_.extra_fields};
+                               .extra = &options_.extra_fields,
+                               .client_lines = client_.client_lines()};
   std::string head;
   const bool of_unknown_length = has_body && framing.kind == BodyKind::none;
   append_request_head(head, client_.head(), of_unknown_length ? Framing{BodyKind::chunked, 0} : framing, context);

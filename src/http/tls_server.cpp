@@ -35,7 +35,7 @@ std::string asked_name(SSL* ssl) {
 
 /// What ClientHello offers is seen here alone: the certificate is chosen before the protocol is. A session that is
 /// validated has its server as app data.
-int note_validation(SSL* ssl, int*, void*) {
+int note_validation(SSL* ssl) {
   static constexpr std::string_view alone(
       "\x00\x0b\x0a"
       "acme-tls/1",
@@ -48,6 +48,30 @@ int note_validation(SSL* ssl, int*, void*) {
     return SSL_CLIENT_HELLO_SUCCESS;
   if (std::string_view(reinterpret_cast<const char*>(offered), size) == alone) SSL_set_app_data(ssl, &server);
   return SSL_CLIENT_HELLO_SUCCESS;
+}
+
+/// server_name of a ClientHello (RFC 6066 3): a list of one entry of type host_name. In lower case; empty where it is
+/// missing or anything else, which OpenSSL refuses later.
+std::string name_in_hello(SSL* ssl) {
+  const unsigned char* bytes = nullptr;
+  std::size_t size = 0;
+  constexpr std::size_t before = 5;  // the list's length, the type, the name's length
+  if (SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_server_name, &bytes, &size) != 1 || size < before || bytes[2] != 0)
+    return {};
+  const std::size_t length = static_cast<std::size_t>(bytes[3]) << 8 | bytes[4];
+  if (length > size - before) return {};
+  std::string name(reinterpret_cast<const char*>(bytes) + before, length);
+  for (char& c : name) c = chars::lower(c);
+  return name;
+}
+
+/// Before anything else is looked at, tickets too: a session that was begun without a certificate must not go on where
+/// one is wanted.
+int read_hello(SSL* ssl, int*, void*) {
+  auto& server = server_of(ssl);
+  if (server.requires_clients())
+    if (const auto authorities = server.authorities(name_in_hello(ssl))) ask_client(ssl, *authorities);
+  return note_validation(ssl);
 }
 
 bool is_validation(SSL* ssl) { return SSL_get_app_data(ssl) != nullptr; }
@@ -173,7 +197,7 @@ Result<void> TlsServer::Impl::set_up() {
   SSL_CTX_set_num_tickets(context, 1);                          // a second one costs a tenth of a handshake
   SSL_CTX_set_timeout(context, std::chrono::seconds(2 * ticket_key_life).count());
   SSL_CTX_set_app_data(context, this);
-  SSL_CTX_set_client_hello_cb(context, note_validation, nullptr);
+  SSL_CTX_set_client_hello_cb(context, read_hello, nullptr);
   SSL_CTX_set_cert_cb(context, choose_certificate, nullptr);
   SSL_CTX_set_tlsext_servername_callback(context, refuse_unknown_names);
   SSL_CTX_set_alpn_select_cb(context, choose_protocol, nullptr);
@@ -207,6 +231,18 @@ std::optional<Certificate> TlsServer::Impl::challenge(std::string_view host) {
   const std::lock_guard lock(mutex_);
   const auto found = challenges_.find(host);
   return found == challenges_.end() ? std::nullopt : std::optional(found->second);
+}
+
+void TlsServer::Impl::require_clients(std::map<std::string, ClientAuthorities, std::less<>> of_hosts) {
+  const std::lock_guard lock(mutex_);
+  clients_ = std::move(of_hosts);
+  any_client_.store(!clients_.empty(), std::memory_order_release);
+}
+
+std::optional<ClientAuthorities> TlsServer::Impl::authorities(std::string_view host) {
+  const std::lock_guard lock(mutex_);
+  const auto found = clients_.find(host);
+  return found == clients_.end() ? std::nullopt : std::optional(found->second);
 }
 
 TlsServer::TlsServer() : impl_(std::make_unique<Impl>()) {}

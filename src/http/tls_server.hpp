@@ -8,6 +8,7 @@
 #include <mutex>
 #include <optional>
 
+#include "wick/http/client_certificates.hpp"
 #include "wick/http/tls.hpp"
 
 namespace wick::http {
@@ -37,6 +38,23 @@ class Certificate::Parsed {
   Parsed(const Parsed&) = delete;
   ~Parsed() { sk_X509_pop_free(above, X509_free); }
 };
+
+class ClientAuthorities::Parsed {
+ public:
+  std::string id;
+  X509_STORE* trusted = nullptr;
+  STACK_OF(X509_NAME) * names = nullptr;  // what a client is told to choose by
+
+  Parsed() = default;
+  Parsed(const Parsed&) = delete;
+  ~Parsed() {
+    X509_STORE_free(trusted);
+    sk_X509_NAME_pop_free(names, X509_NAME_free);
+  }
+};
+
+/// Has the session ask its client for a certificate of these. Before the server's part of the handshake.
+void ask_client(SSL* ssl, const ClientAuthorities& authorities);
 
 /// Certificates by name; never changed once it is shown.
 class ShownCertificates {
@@ -96,6 +114,10 @@ class TlsServer::Impl {
   bool has_challenges() const { return any_challenge_.load(std::memory_order_acquire); }
   /// For a name in lower case.
   std::optional<Certificate> challenge(std::string_view host);
+  void require_clients(std::map<std::string, ClientAuthorities, std::less<>> of_hosts);
+  bool requires_clients() const { return any_client_.load(std::memory_order_acquire); }
+  /// For a name in lower case.
+  std::optional<ClientAuthorities> authorities(std::string_view host);
   TicketKeys& ticket_keys() { return ticket_keys_; }
 
  private:
@@ -105,6 +127,8 @@ class TlsServer::Impl {
   std::shared_ptr<const ShownCertificates> shown_ = std::make_shared<ShownCertificates>();
   std::atomic<bool> any_challenge_ = false;
   std::map<std::string, Certificate, std::less<>> challenges_;
+  std::atomic<bool> any_client_ = false;
+  std::map<std::string, ClientAuthorities, std::less<>> clients_;
 };
 
 }  // namespace wick::http

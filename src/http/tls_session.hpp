@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "stream.hpp"
+#include "wick/http/client_certificates.hpp"
 
 namespace wick::http {
 
@@ -25,6 +26,8 @@ class TlsSession {
   bool spoke_http() const { return spoke_http_; }
   /// After EPROTO: why the peer's certificate was not taken; empty where that was not it.
   std::string distrust() const;
+  /// Who a client proved to be, once it has shaken hands; nullptr: nobody asked.
+  std::shared_ptr<const VerifiedClient> verified_client() const;
   /// "h2", "http/1.1", or empty where the client named none.
   std::string_view protocol() const;
 

@@ -9,6 +9,7 @@
 #include "framing.hpp"
 #include "stream.hpp"
 #include "wick/base/time.hpp"
+#include "wick/http/client_certificates.hpp"
 #include "wick/http/handler.hpp"
 
 namespace wick::http {
@@ -34,6 +35,13 @@ class WireExchange : public Exchange {
 
   /// Of what buffered_body() and fill_body() give.
   awaitable<Result<std::size_t>> read_some(std::span<char> into) override;
+
+  /// Who the client proved to be; nullptr: nobody asked it.
+  virtual std::shared_ptr<const VerifiedClient> verified_client() const { return nullptr; }
+  std::string_view client_lines() const {
+    const auto client = verified_client();
+    return client ? std::string_view(client->lines) : std::string_view();  // the connection keeps it
+  }
 
   virtual const Framing& body_framing() const = 0;
   /// Body bytes that are already here, decoded; empty when there are none. Valid until consumed or

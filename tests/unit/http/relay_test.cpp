@@ -54,7 +54,8 @@ TEST_CASE("requests are written anew: hop-by-hop fields dropped, forwarding fiel
           "Connection: keep-alive, X-Hop, Host, X-Forwarded-For\r\nX-Hop: 1\r\nKeep-Alive: 5\r\nX-Keep: 1\r\n"
           "X-Forwarded-For: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\nX_Forwarded_For: 6.6.6.6\r\nX-Real-IP: 6.6.6.6\r\n"
           "Proxy: evil\r\nProxy-Authorization: x\r\nTE: gzip, trailers\r\nUpgrade: h2c\r\nHTTP2-Settings: x\r\n"
-          "X-Request-Id: mine\r\nWick-Error: forged\r\n" +
+          "X-Request-Id: mine\r\nWick-Error: forged\r\nClient-Cert: :Zm9v:\r\nClient-Cert-Chain: :Zm9v:\r\n"
+          "Client_Cert: x\r\nX-Forwarded-Client-Cert: Subject=root\r\n" +
               trace));
   CHECK(f.received() ==
         "GET /a?b HTTP/1.1\r\nHost: v.test\r\nX-Keep: 1\r\nX-Request-Id: mine\r\n" + trace +

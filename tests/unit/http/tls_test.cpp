@@ -1,11 +1,13 @@
 // TLS of the server: the certificate by name, what is refused, answers of any size, and what it costs a slow client.
 #include <openssl/err.h>
+#include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 
 #include "http_fixture.hpp"
 #include "tls_server.hpp"
 #include "tls_session.hpp"
+#include "wick/http/client_certificates.hpp"
 #include "wick/http/tls.hpp"
 
 using namespace wick;
@@ -21,6 +23,7 @@ class TlsWire {
     std::vector<std::string> protocols;
     int version_max = TLS1_3_VERSION;
     SSL_SESSION* session = nullptr;
+    std::optional<Certificate> own{};  // to show when asked
   };
   TlsWire(HttpFixture& fixture, Wishes wishes) : TlsWire(fixture, fixture.connect(), std::move(wishes)) {}
   TlsWire(HttpFixture& fixture, Wire wire, Wishes wishes) : fixture_(fixture), wire_(std::move(wire)) {
@@ -38,6 +41,9 @@ class TlsWire {
       SSL_set_alpn_protos(ssl_, reinterpret_cast<const unsigned char*>(names.data()),
                           static_cast<unsigned>(names.size()));
     if (wishes.session) SSL_set_session(ssl_, wishes.session);
+    if (wishes.own)
+      SSL_use_cert_and_key(ssl_, wishes.own->parsed().own.get(), wishes.own->parsed().key.get(),
+                           wishes.own->parsed().above, 1);
   }
   ~TlsWire() { SSL_free(ssl_); }
   TlsWire(const TlsWire&) = delete;
@@ -472,4 +478,104 @@ TEST_CASE("a validation by TLS-ALPN-01 gets the challenge's certificate, and the
   TlsWire client(f, {});
   REQUIRE(client.shake_hands());
   CHECK_THAT(client.talk(get("/1")), Contains("/1  secure"));
+}
+
+namespace {
+
+/// An authority for clients, and a client's certificate of it: LocalAuthority makes certificates of servers.
+struct Clients {
+  OpensslPtr<EVP_PKEY> key{EVP_EC_gen("P-256")};
+  OpensslPtr<X509> authority = make("CN=clients", nullptr, key.get(), key.get(), "critical,CA:TRUE");
+
+  static OpensslPtr<X509> make(const std::string& subject, X509* above, EVP_PKEY* own, EVP_PKEY* signer,
+                               const std::string& constraints) {
+    OpensslPtr<X509> made(X509_new());
+    X509_set_version(made.get(), X509_VERSION_3);
+    ASN1_INTEGER_set(X509_get_serialNumber(made.get()), 1);
+    X509_gmtime_adj(X509_getm_notBefore(made.get()), -3600);
+    X509_gmtime_adj(X509_getm_notAfter(made.get()), 86400);
+    X509_NAME_add_entry_by_txt(X509_get_subject_name(made.get()), "CN", MBSTRING_UTF8,
+                               reinterpret_cast<const unsigned char*>(subject.c_str() + 3), -1, -1, 0);
+    X509_set_issuer_name(made.get(), X509_get_subject_name(above ? above : made.get()));
+    X509_set_pubkey(made.get(), own);
+    for (const auto& [kind, value] : {std::pair{NID_basic_constraints, constraints},
+                                      {NID_subject_alt_name, std::string("DNS:ann.test,URI:spiffe://box/ann")}}) {
+      auto* extension = X509V3_EXT_conf_nid(nullptr, nullptr, kind, value.c_str());
+      X509_add_ext(made.get(), extension, -1);
+      X509_EXTENSION_free(extension);
+    }
+    X509_sign(made.get(), signer, EVP_sha256());
+    return made;
+  }
+  static std::string pem(X509* certificate) {
+    const OpensslPtr<BIO> bio(BIO_new(BIO_s_mem()));
+    PEM_write_bio_X509(bio.get(), certificate);
+    char* bytes = nullptr;
+    const auto size = BIO_get_mem_data(bio.get(), &bytes);
+    return {bytes, static_cast<std::size_t>(size)};
+  }
+  ClientAuthorities authorities() const { return ClientAuthorities::parse(pem(authority.get())).value(); }
+  Certificate client(const std::string& subject) const {
+    const OpensslPtr<EVP_PKEY> own(EVP_EC_gen("P-256"));
+    const auto made = make(subject, authority.get(), own.get(), key.get(), "critical,CA:FALSE");
+    const OpensslPtr<BIO> bio(BIO_new(BIO_s_mem()));
+    PEM_write_bio_PKCS8PrivateKey(bio.get(), own.get(), nullptr, nullptr, 0, nullptr, nullptr);
+    char* bytes = nullptr;
+    const auto size = BIO_get_mem_data(bio.get(), &bytes);
+    return Certificate::parse(pem(made.get()), {bytes, static_cast<std::size_t>(size)}).value();
+  }
+};
+
+awaitable<void> say_who(Exchange& exchange) {
+  const auto client = verified_client(exchange);
+  co_await respond_text(exchange, 200, client ? client->authorities + "\n" + client->lines : "nobody");
+}
+
+/// The first answer of a client, or "refused".
+std::string first_answer(TlsFixture& f, TlsWire::Wishes wishes) {
+  TlsWire wire(f, std::move(wishes));
+  if (!wire.shake_hands()) return "refused";
+  ERR_clear_error();
+  wire.read();  // TLS 1.3: an alert comes after the client's side of the handshake
+  return ERR_peek_error() != 0 ? "refused" : wire.talk(get("/"));
+}
+
+}  // namespace
+
+TEST_CASE("a name that wants certificates of its clients lets in those of its authorities alone") {
+  TlsFixture f;
+  const Clients clients, others;
+  f.serve_tls(say_who);
+  require_clients(*f.tls, {{"v.test", clients.authorities()}});
+  for (const int version : {TLS1_2_VERSION, TLS1_3_VERSION}) {
+    CHECK(first_answer(f, {.version_max = version}) == "refused");
+    CHECK(first_answer(f, {.version_max = version, .own = others.client("CN=mallory")}) == "refused");
+    const auto let_in = first_answer(f, {.version_max = version, .own = clients.client("CN=ann \"a\"")});
+    CHECK_THAT(let_in, Contains(clients.authorities().id()) && Contains("Client-Cert: :MII") &&
+                           Contains(";Subject=\"CN=ann \\\"a\\\"\";DNS=ann.test;URI=spiffe://box/ann\r\n"));
+    CHECK_THAT(first_answer(f, {.host = "other.test", .version_max = version}), Contains("nobody"));
+  }
+  require_clients(*f.tls, {});
+  CHECK_THAT(first_answer(f, {}), Contains("nobody"));
+}
+
+TEST_CASE("a session that was begun without a certificate does not go on where one is wanted") {
+  TlsFixture f;
+  f.serve_tls(say_who);
+  const Clients clients;
+  for (const int version : {TLS1_2_VERSION, TLS1_3_VERSION}) {
+    require_clients(*f.tls, {});
+    TlsWire first(f, {.version_max = version});
+    REQUIRE(first.shake_hands());
+    CHECK_THAT(first.talk(get("/")), Contains("nobody"));
+    auto* session = SSL_get1_session(first.ssl());
+    require_clients(*f.tls, {{"v.test", clients.authorities()}});
+    CHECK(first_answer(f, {.version_max = version, .session = session}) == "refused");
+    SSL_SESSION_free(session);
+  }
+}
+
+TEST_CASE("what is no PEM of an authority is refused") {
+  CHECK_FALSE(ClientAuthorities::parse("nonsense"));
+  CHECK_FALSE(ClientAuthorities::parse(""));
 }
