@@ -325,6 +325,7 @@ Result<void> Front::build(std::shared_ptr<const store::Vault> vault) {
     collaborators.issued_certificate = [this](const std::string& host) {
       return told(acme_->issuer(), host, https_->needs_certificate(host));
     };
+  collaborators.show_clients = [this](const control::ClientHosts& hosts) { https_->show_clients(hosts); };
   if (sockets_.https) collaborators.show_https = [this](control::HttpsHosts hosts) { https_->show(std::move(hosts)); };
   control::ControlOptions options{.domain = config_.domain,
                                   .events_address = events_address_,
@@ -359,7 +360,7 @@ Result<void> Front::build_acme() {
 
 /// What of a request is the edge's own business.
 http::Handler Front::before_services(http::Handler services) {
-  auto handler = https_->redirecting(std::move(services));
+  auto handler = https_->redirecting(https_->requiring_clients(std::move(services)));
   return acme_ ? acme_->challenges().answering(std::move(handler)) : handler;
 }
 

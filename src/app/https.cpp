@@ -94,6 +94,11 @@ awaitable<void> point_to_https(http::Exchange& exchange, std::uint16_t port) {
   co_await exchange.respond({.status = 301, .fields = {{"Location", location}}});
 }
 
+awaitable<void> refuse_client(http::Exchange& exchange, int status, std::string why) {
+  const Error error(Errc::denied, std::move(why));
+  co_await http::respond_error(exchange, status, error);
+}
+
 }  // namespace
 
 CertificateFolder read_certificates(const fs::path& folder) {
@@ -149,6 +154,52 @@ void Https::show(control::HttpsHosts hosts) {
   hosts_ = std::move(hosts);
   show_edge();
   tell();
+}
+
+/// The handshake asks, and each request is checked: its Host may be another name than the one it shook hands for.
+void Https::show_clients(const control::ClientHosts& hosts) {
+  std::map<std::string, http::ClientAuthorities, std::less<>> asked;
+  std::map<std::string, Wanted, std::less<>> wanted;
+  for (const auto& [host, authorities] : hosts) {
+    if (authorities) asked.emplace(host, *authorities);
+    wanted.emplace(host, authorities ? Wanted{.authorities = authorities->id(), .problem = {}}
+                                     : Wanted{.authorities = {}, .problem = authorities.error().what()});
+  }
+  http::require_clients(*edge_, std::move(asked));
+  const std::lock_guard lock(clients_lock_);
+  clients_ = std::move(wanted);
+  any_client_.store(!clients_.empty(), std::memory_order_release);
+}
+
+/// What a client without the right certificate is told; nullopt: it may pass.
+std::optional<std::string> Https::refusal_of(http::Exchange& exchange, int& status) const {
+  const std::lock_guard lock(clients_lock_);
+  auto host = exchange.head().host();
+  if (host.ends_with('.')) host.remove_suffix(1);  // as it is routed
+  const auto wanted = clients_.find(host);
+  if (wanted == clients_.end()) return std::nullopt;
+  const auto& [authorities, problem] = wanted->second;
+  if (authorities.empty()) {
+    status = 503;
+    return "nobody can be let in: " + problem;
+  }
+  if (!exchange.secure()) {
+    status = 403;
+    return "this name is spoken to over https, with a certificate of the client's";
+  }
+  const auto client = http::verified_client(exchange);
+  if (client && client->authorities == authorities) return std::nullopt;
+  status = 421;
+  return "this connection was not begun with a certificate for this name; begin another";
+}
+
+http::Handler Https::requiring_clients(http::Handler inner) {
+  return [this, inner = std::move(inner)](http::Exchange& exchange) -> awaitable<void> {
+    if (!any_client_.load(std::memory_order_acquire)) return inner(exchange);
+    int status = 0;
+    auto refusal = refusal_of(exchange, status);
+    return refusal ? refuse_client(exchange, status, std::move(*refusal)) : inner(exchange);
+  };
 }
 
 void Https::show_issued(std::map<std::string, http::Certificate, std::less<>> certificates) {

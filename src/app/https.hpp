@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -48,6 +49,8 @@ class Https {
 
   /// The names there are now.
   void show(control::HttpsHosts hosts);
+  /// Names that want certificates of their clients.
+  void show_clients(const control::ClientHosts& hosts);
   /// Certificates that authorities gave for some of them: for their names before those of the folder.
   void show_issued(std::map<std::string, http::Certificate, std::less<>> certificates);
   /// See TlsServer.
@@ -61,6 +64,9 @@ class Https {
   void refresh();
   awaitable<void> keep_fresh();
 
+  /// `inner`, but names that want their clients' certificates answer nobody else: 403 in clear, 421 over a connection
+  /// that was not asked for one of their authorities (RFC 9110 15.5.20), 503 while these are not known. For any loop.
+  http::Handler requiring_clients(http::Handler inner);
   /// `inner`, but names that are to be redirected answer requests in clear with 301. For any loop.
   http::Handler redirecting(http::Handler inner);
 
@@ -72,6 +78,7 @@ class Https {
   void tell();
   const http::Certificate* own_certificate(const std::string& host);
   bool redirects(std::string_view host) const;
+  std::optional<std::string> refusal_of(http::Exchange& exchange, int& status) const;
 
   Clock& clock_;
   Places places_;
@@ -93,6 +100,13 @@ class Https {
   std::atomic<bool> any_redirected_ = false;
   mutable std::mutex redirected_lock_;  // taken only where some name is redirected
   std::set<std::string, std::less<>> redirected_;
+  std::atomic<bool> any_client_ = false;
+  mutable std::mutex clients_lock_;  // taken only where some name wants certificates
+  struct Wanted {
+    std::string authorities;  // ClientAuthorities::id(); empty: not known, because
+    std::string problem;
+  };
+  std::map<std::string, Wanted, std::less<>> clients_;
 };
 
 }  // namespace wick::app

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "control/client_hosts.hpp"
 #include "control/https_hosts.hpp"
 #include "control/reconcilers.hpp"
 #include "control/routes.hpp"
@@ -194,6 +195,9 @@ class Control::Impl {
       for (const auto& mapping : world_.objects().list(model::domain_mapping_kind().resource(), change.key.name_space))
         if (model::text_at(*mapping, {"spec", "tls", "secretName"}) == change.key.name)
           queue_.enqueue(key_of(model::domain_mapping_kind(), *mapping));
+    if (kind == &model::secret_kind())
+      for (const auto& route : world_.objects().list(model::route_kind().resource(), change.key.name_space))
+        if (client_ca_of(*route) == change.key.name) publish_soon();
     if (kind == &model::secret_kind() || kind == &model::config_map_kind()) touch_readers(*kind, change.key);
   }
 
@@ -327,6 +331,7 @@ class Control::Impl {
   void publish() {
     publish_pending_ = false;
     std::vector<std::string> conflicts;
+    if (world_.with.show_clients) world_.with.show_clients(client_hosts(world_));
     world_.with.serving.publish(make_route_table(world_.objects().list(model::route_kind().resource()),
                                                  world_.options.domain, &conflicts,
                                                  world_.objects().list(model::domain_mapping_kind().resource())));

@@ -8,21 +8,6 @@
 
 namespace wick::control {
 
-namespace {
-
-/// The names of a Route and of its tags.
-std::vector<std::string> hosts_of_all_tags(const json::object& route, const std::string& domain) {
-  auto hosts = outside_hosts(route, domain);
-  const auto* traffic = model::find_value(route, {"status", "traffic"});
-  if (!traffic || !traffic->is_array()) return hosts;
-  for (const auto& target : traffic->get_array())
-    if (const auto tag = model::text_at(target.as_object(), {"tag"}); !tag.empty())
-      for (auto& host : outside_hosts(route, domain, tag)) hosts.push_back(std::move(host));
-  return hosts;
-}
-
-}  // namespace
-
 Result<http::Certificate> certificate_of(const World& world, const std::string& name_space, const std::string& secret,
                                          std::string_view host) {
   const auto make = fmt::format("kubectl create secret tls {} -n {} --cert=CHAIN --key=KEY", secret, name_space);
@@ -56,7 +41,7 @@ bool is_redirected(const json::object& object) {
 HttpsHosts https_hosts(const World& world) {
   HttpsHosts hosts;
   for (const auto& route : world.objects().list(model::route_kind().resource())) {
-    const auto names = hosts_of_all_tags(*route, world.options.domain);
+    const auto names = outside_hosts_of_all(*route, world.options.domain);
     hosts.outside.insert(names.begin(), names.end());
     if (is_redirected(*route)) hosts.redirected.insert(names.begin(), names.end());
   }

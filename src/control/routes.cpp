@@ -21,10 +21,7 @@ bool is_cluster_local(const json::object& route) {
 }
 
 std::vector<std::string> hosts_of(const json::object& route, const std::string& domain, const std::string& tag) {
-  const auto name_space = model::text_at(route, {"metadata", "namespace"});
-  const auto name = (tag.empty() ? "" : tag + "-") + model::text_at(route, {"metadata", "name"});
-  std::vector<std::string> hosts{fmt::format("{}.{}.svc.cluster.local", name, name_space),
-                                 fmt::format("{}.{}.svc", name, name_space), fmt::format("{}.{}", name, name_space)};
+  auto hosts = inside_hosts(route, tag);
   for (auto& host : outside_hosts(route, domain, tag)) hosts.push_back(std::move(host));
   return hosts;
 }
@@ -81,12 +78,35 @@ std::map<std::string, std::vector<serving::RouteTarget>> tagged_of(const json::a
 
 }  // namespace
 
+std::vector<std::string> inside_hosts(const json::object& route, const std::string& tag) {
+  const auto name_space = model::text_at(route, {"metadata", "namespace"});
+  const auto name = (tag.empty() ? "" : tag + "-") + model::text_at(route, {"metadata", "name"});
+  return {fmt::format("{}.{}.svc.cluster.local", name, name_space), fmt::format("{}.{}.svc", name, name_space),
+          fmt::format("{}.{}", name, name_space)};
+}
+
 std::vector<std::string> outside_hosts(const json::object& route, const std::string& domain, const std::string& tag) {
   if (is_cluster_local(route)) return {};
   const auto name_space = model::text_at(route, {"metadata", "namespace"});
   const auto name = (tag.empty() ? "" : tag + "-") + model::text_at(route, {"metadata", "name"});
   std::vector<std::string> hosts{to_lower(fmt::format("{}.{}.{}", name, name_space, domain))};
   if (name_space == "default") hosts.push_back(name + ".localhost");
+  return hosts;
+}
+
+std::vector<std::string> tags_of(const json::object& route) {
+  std::vector<std::string> tags{""};
+  const auto* traffic = model::find_value(route, {"status", "traffic"});
+  if (!traffic || !traffic->is_array()) return tags;
+  for (const auto& target : traffic->get_array())
+    if (auto tag = model::text_at(target.as_object(), {"tag"}); !tag.empty()) tags.push_back(std::move(tag));
+  return tags;
+}
+
+std::vector<std::string> outside_hosts_of_all(const json::object& route, const std::string& domain) {
+  std::vector<std::string> hosts;
+  for (const auto& tag : tags_of(route))
+    for (auto& host : outside_hosts(route, domain, tag)) hosts.push_back(std::move(host));
   return hosts;
 }
 

@@ -16,6 +16,12 @@ std::string url_of(const boost::json::object& route, const std::string& domain, 
 /// The names that clients outside use, in lower case: none where the Route is not for outside.
 std::vector<std::string> outside_hosts(const boost::json::object& route, const std::string& domain,
                                        const std::string& tag = {});
+/// The names inside the box: "NAME.NAMESPACE.svc.cluster.local" and its shorter forms.
+std::vector<std::string> inside_hosts(const boost::json::object& route, const std::string& tag = {});
+/// "", then each tag that has traffic of its own.
+std::vector<std::string> tags_of(const boost::json::object& route);
+/// outside_hosts() of all of these.
+std::vector<std::string> outside_hosts_of_all(const boost::json::object& route, const std::string& domain);
 /// "http://NAME.NAMESPACE.svc.cluster.local".
 std::string local_url(const std::string& name_space, const std::string& name);
 

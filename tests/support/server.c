@@ -3,6 +3,7 @@
  *   GET  /env/NAME    the variable's value
  *   GET  /bytes/N     N bytes
  *   POST /count       reads the body (Content-Length or chunked), answers its length
+ *   GET  /head        the fields of the request, a line each
  *   GET  /sleep/MS    answers after MS milliseconds
  *   GET  /alone/MS    the same; 500 when another request is in there
  *   GET  /args        the arguments, one a line
@@ -110,15 +111,17 @@ static void put(const char* path, char* text, size_t size) {
 static void* serve(void* argument) {
   struct stream* s = calloc(1, sizeof *s);
   s->fd = (int)(intptr_t)argument;
-  char line[8192], method[16], path[4096], text[4096];
+  char line[8192], method[16], path[4096], text[4096], head[16384];
   while (get_line(s, line, sizeof line)) {
     if (sscanf(line, "%15s %4095s", method, path) != 2) break;
     uint64_t length = 0, total = 0;
     int chunked = 0;
     char event[256] = "";
+    size_t headed = 0;
     while (get_line(s, line, sizeof line) && line[0]) {
       if (!strncasecmp(line, "content-length:", 15)) length = strtoull(line + 15, NULL, 10);
       if (!strncasecmp(line, "transfer-encoding:", 18)) chunked = 1;
+      if (headed + strlen(line) + 2 < sizeof head) headed += (size_t)sprintf(head + headed, "%s\n", line);
       if (!strncasecmp(line, "ce-id: ", 7)) snprintf(event, sizeof event, "%.200s", line + 7);
     }
     if (chunked) {
@@ -155,6 +158,10 @@ static void* serve(void* argument) {
     } else if (!strncmp(path, "/count", 6)) {
       snprintf(text, sizeof text, "%llu\n", (unsigned long long)total);
       answer(s->fd, text);
+    } else if (!strcmp(path, "/head")) {
+      int n = snprintf(text, sizeof text, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n", headed);
+      send_all(s->fd, text, (size_t)n);
+      send_all(s->fd, head, headed);
     } else if (!strncmp(path, "/sleep/", 7)) {
       usleep((useconds_t)atoi(path + 7) * 1000);
       answer(s->fd, "slept\n");

@@ -15,6 +15,7 @@
 #include "wick/container/launcher.hpp"
 #include "wick/control/build_log.hpp"
 #include "wick/eventing/eventing.hpp"
+#include "wick/http/client_certificates.hpp"
 #include "wick/http/tls.hpp"
 #include "wick/image/content_store.hpp"
 #include "wick/model/admission.hpp"
@@ -65,6 +66,10 @@ struct HttpsHosts {
   std::map<std::string, std::string> uncertified;
 };
 
+/// All names, those inside the box too, of services that want their clients to show certificates (wick.dev/client-ca),
+/// with whose. An error: why nobody can be let in.
+using ClientHosts = std::map<std::string, Result<http::ClientAuthorities>, std::less<>>;
+
 /// A certificate that the daemon gets from an authority by itself.
 struct IssuedCertificate {
   enum class State { none, pending, ready, failed };  // none: it does not try
@@ -100,6 +105,8 @@ struct Collaborators {
   RegistryDoors registries{};
   /// Told with each change of the routes; empty where https is not spoken.
   std::function<void(HttpsHosts)> show_https{};
+  /// Told before each change of the routes; may be empty.
+  std::function<void(ClientHosts)> show_clients{};
   /// Of a name among `uncertified`; empty where none are got. A change is told with Control::certificate_changed.
   std::function<IssuedCertificate(const std::string& host)> issued_certificate{};
 };

@@ -106,6 +106,7 @@ struct ControlFixture {
   control::RegistryDoors registries;
   std::function<void(control::HttpsHosts)> show_https;  // empty: https is not spoken
   std::function<control::IssuedCertificate(const std::string&)> issued_certificate;
+  std::function<void(control::ClientHosts)> show_clients;
   control::ControlOptions options{.domain = "example.com",
                                   .events_address = "127.0.0.1:8081",
                                   .uploads = folder.path() / "uploads",
@@ -155,6 +156,7 @@ struct ControlFixture {
                                                                         .adopt = adopt,
                                                                         .registries = registries,
                                                                         .show_https = show_https,
+                                                                        .show_clients = show_clients,
                                                                         .issued_certificate = issued_certificate},
                                                  options);
     REQUIRE(run_on(loop, control->start()));
