@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -28,6 +29,15 @@ std::optional<Digest> named_image(const ContentStore& content, const std::string
   if (!names || name.empty()) return std::nullopt;
   const auto found = std::ranges::find(*names, name, &ContentStore::Named::reference);
   return found == names->end() ? std::nullopt : std::optional(found->manifest.digest);
+}
+
+/// A tag is two things, its file and the image's name: one request at a time changes both.
+Result<Fd> lock_tags(const fs::path& folder) {
+  if (auto made = make_folders(folder / tags_name, 0700); !made) return fail(std::move(made.error()));
+  auto lock = open_file(folder / tags_name, O_RDONLY | O_DIRECTORY);
+  while (lock && ::flock(lock->get(), LOCK_EX) != 0)
+    if (errno != EINTR) return fail(system_error("lock the tags of " + folder.string(), errno));
+  return lock;
 }
 
 Error no_manifest(std::string_view repository, std::string_view reference) {
@@ -91,7 +101,8 @@ Result<void> RegistryStore::set_tag(std::string_view repository, std::string_vie
   const std::shared_lock lock(garbage_);
   const auto folder = folder_of(repository);
   if (!has_manifest(repository, manifest)) return fail(no_manifest(repository, manifest.text()));
-  if (auto made = make_folders(folder / tags_name, 0700); !made) return made;
+  const auto alone = lock_tags(folder);
+  if (!alone) return fail(alone.error());
   const auto before = read_tag(repository, tag);
   const Tag wanted{.manifest = manifest, .image = image};
   if (auto written = write_file_atomically(folder / tags_name / tag, wanted.text(), 0600); !written) return written;
@@ -110,6 +121,9 @@ Result<void> RegistryStore::set_tag(std::string_view repository, std::string_vie
 Result<void> RegistryStore::remove_tag(std::string_view repository, std::string_view tag) {
   const std::shared_lock lock(garbage_);
   const auto folder = folder_of(repository);
+  std::error_code none;
+  const auto alone = fs::exists(folder / tags_name, none) ? lock_tags(folder) : Result<Fd>(Fd());
+  if (!alone) return fail(alone.error());
   const auto pushed = read_tag(repository, tag);
   const auto name = name_of(repository, tag);
   const auto image = named_image(content_, name);

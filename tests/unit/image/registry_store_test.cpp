@@ -5,8 +5,11 @@
 #include <utime.h>
 
 #include <fmt/format.h>
+
+#include <algorithm>
 #include <boost/json/parse.hpp>
 #include <catch2/catch.hpp>
+#include <thread>
 
 #include "tree_listing.hpp"
 #include "wick/os/files.hpp"
@@ -256,6 +259,24 @@ TEST_CASE("a tag and a name are one thing: what was given last is what it means"
   REQUIRE(f.store->set_tag("hello", "v3", pushed, image.digest));
   REQUIRE(f.store->remove_tag("hello", "v3"));
   CHECK(f.content.image("hello:v3").error().code() == Errc::not_found);
+}
+
+TEST_CASE("of many who push a tag at once one wins, with its manifest and its image") {
+  RegistryFixture f;
+  std::vector<std::pair<BlobDigest, Digest>> pushed;
+  for (int i = 0; i < 4; ++i)
+    pushed.emplace_back(f.put("hello", f.manifest_text("hello", "{}", std::to_string(i))),
+                        f.image("layer " + std::to_string(i), "").digest);
+  std::vector<std::thread> threads;
+  for (const auto& [manifest, image] : pushed)
+    threads.emplace_back([&f, &manifest, &image] {
+      for (int i = 0; i < 5; ++i) (void)f.store->set_tag("hello", "v1", manifest, image);
+    });
+  for (auto& thread : threads) thread.join();
+  const auto winner = f.store->pushed_as("hello", "v1");
+  REQUIRE(winner);
+  const auto image = f.content.image("hello:v1").value().digest;
+  CHECK(std::ranges::count(pushed, std::pair(*winner, image)) == 1);
 }
 
 TEST_CASE("images that were never pushed are there by their names, with their layers") {
