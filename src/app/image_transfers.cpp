@@ -20,22 +20,28 @@ struct Here {
   bool pulled = false;
 };
 
-/// What was pushed here is known by the digest that its pusher was told.
-Digest digest_told(const image::RegistryStore* registry, const std::string& name, const Digest& here) {
-  const auto reference = image::parse_reference(name);
-  if (!reference) return here;
-  if (!reference->digest.empty()) return reference->digest;
-  auto repository = *reference;
+std::optional<image::BlobDigest> pushed_as(const image::RegistryStore* registry, const image::Reference& reference) {
+  auto repository = reference;
   repository.tag.clear();
-  const auto pushed = registry ? registry->pushed_as(repository.familiar(), reference->tag) : std::nullopt;
-  return (pushed ? pushed->sha256() : std::nullopt).value_or(here);
+  return registry ? registry->pushed_as(repository.familiar(), reference.tag) : std::nullopt;
 }
 
 Result<Here> look_here(const ImageDoors& doors, const std::string& name) {
   auto image = doors.store.image(std::string_view(name));
+  const auto reference = image::parse_reference(name);
+  const bool by_tag = reference && reference->digest.empty();
+  const auto pushed = by_tag ? pushed_as(doors.registry, *reference) : std::nullopt;
+  if (!image && pushed)  // no registry elsewhere is asked for what somebody gave us
+    return fail(Errc::unsupported, fmt::format("{} was pushed here, but is no image that can run here", name),
+                "docker, podman or skopeo push warned of it: push it again to read why");
   if (!image) return fail(std::move(image.error()));
-  return Here{.digest = digest_told(doors.registry, name, image->digest),
-              .pulled = doors.store.was_pulled(image->digest)};
+  Here here{.digest = image->digest, .pulled = doors.store.was_pulled(image->digest)};
+  // What was pushed here is known by the digest that its pusher was told.
+  if (reference && !by_tag)
+    here.digest = reference->digest;
+  else if (pushed)
+    here.digest = pushed->sha256().value_or(here.digest);
+  return here;
 }
 
 /// What is here answers for the registry: always, only when that cannot be reached, or not at all.

@@ -165,6 +165,9 @@ class Pushes(DaemonTest):
             self.assertTrue(put.getheader("Warning").startswith('299 - "it is kept, but does not run here: '))
             self.assertEqual(self.registry("GET", f"/v2/{self.repository}/manifests/{why}").body, manifest)
             self.assertNotIn(f"{self.repository}:{why}", self.wick.cli("image", "ls").stdout)
+        said = self.wick.cli("deploy", f"{self.repository}:diff", "--name", "unfit", check=False)
+        self.assertNotEqual(said.returncode, 0)
+        self.assertIn("was pushed here, but is no image that can run here", said.stderr)
 
     def test_what_nothing_names_goes_with_a_prune_and_what_is_forgotten_too(self):
         layout, manifest = self.layout(extra=random.randbytes(1 << 20))
