@@ -2,6 +2,7 @@
 #include "api/wick_views.hpp"
 
 #include "api/answer.hpp"
+#include "wick/os/files.hpp"
 
 namespace wick::api {
 
@@ -42,6 +43,28 @@ awaitable<void> doctor(const Doors& doors, http::Exchange& exchange) {
   co_await respond_json(exchange, 200, list);
 }
 
+/// Every builder's file and what they embed, as they are: name → text.
+awaitable<void> builders(const Doors& doors, http::Exchange& exchange) {
+  auto read = [folder = doors.builders]() -> Result<json::object> {
+    constexpr std::size_t bytes_max = 1 << 20;
+    json::object files;
+    std::error_code error;
+    for (std::filesystem::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
+      auto text = read_file(at->path(), bytes_max);
+      if (!text) return fail(std::move(text.error()));
+      files[at->path().filename().string()] = std::move(*text);
+    }
+    if (error) return fail(system_error("read the builders", error.value()));
+    return files;
+  };
+  auto files = co_await doors.workers.run(std::move(read));
+  if (!files) {
+    co_await respond_error(exchange, files.error());
+    co_return;
+  }
+  co_await respond_json(exchange, 200, json::object{{"bases", doors.bases}, {"files", std::move(*files)}});
+}
+
 }  // namespace
 
 std::vector<Route> wick_routes(const Doors& doors) {
@@ -69,6 +92,7 @@ std::vector<Route> wick_routes(const Doors& doors) {
   return {
       {"GET", "/apis/wick.dev/v1/info", Scope::read, whole(info)},
       {"GET", "/apis/wick.dev/v1/doctor", Scope::read, whole(doctor)},
+      {"GET", "/apis/wick.dev/v1/builders", Scope::read, whole(builders)},
       {"POST", "/apis/wick.dev/v1/namespaces/{ns}/uploads", Scope::deploy, whole(take_upload)},
       {"POST", "/apis/wick.dev/v1/namespaces/{ns}/buildsecrets", Scope::deploy, in_namespace(take_build_secrets)},
       {"GET", "/apis/wick.dev/v1/namespaces/{ns}/ps", Scope::read, in_namespace(ps)},

@@ -93,6 +93,15 @@ Result<void> set_loops(Config& config, std::string_view text) {
   return {};
 }
 
+Result<void> set_bases(Config& config, std::string_view text) {
+  for (const auto choice : {build::BaseChoice::automatic, build::BaseChoice::debian, build::BaseChoice::registry})
+    if (text == to_text(choice)) {
+      config.bases = choice;
+      return {};
+    }
+  return fail(Errc::invalid, fmt::format("expected auto, debian or registry, found '{}'", printable(text)));
+}
+
 Result<void> set_limits(Config& config, std::string_view text) {
   while (!text.empty()) {
     const auto comma = text.find(',');
@@ -220,6 +229,10 @@ const std::vector<Flag>& flags() {
       {"domain", "NAME", "services are NAME.NAMESPACE.DOMAIN (default localhost)", store(&Config::domain)},
       {"builders", "DIR", "builder files of your own, over the built-in ones (default /etc/wick/builders)",
        store(&Config::builders)},
+      {"bases", "auto|debian|registry",
+       "what builders start with: Debian's packages, the language's image of a registry, or that only for versions "
+       "which Debian has not (default auto)",
+       set_bases},
       {"runtime", "PATH", "the OCI runtime (default runc)", store(&Config::runtime)},
       {"runtime-class", "NAME=PROGRAM", "what runtimeClassName NAME runs with, flags after PROGRAM; may be repeated",
        add_runtime_classes},
@@ -282,6 +295,18 @@ std::string variable_of(std::string_view flag) {
 }
 
 }  // namespace
+
+std::string_view to_text(build::BaseChoice bases) {
+  switch (bases) {
+    case build::BaseChoice::automatic:
+      return "auto";
+    case build::BaseChoice::debian:
+      return "debian";
+    case build::BaseChoice::registry:
+      break;
+  }
+  return "registry";
+}
 
 Result<Config> parse_config(int argc, char** argv) {
   Config config;

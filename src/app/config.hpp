@@ -8,6 +8,7 @@
 
 #include "app/image_space.hpp"
 #include "wick/base/error.hpp"
+#include "wick/build/base_choice.hpp"
 #include "wick/container/runner_process.hpp"
 #include "wick/http/server.hpp"
 #include "wick/image/registry_settings.hpp"
@@ -42,6 +43,7 @@ struct Config {
   AcmeSettings acme;
   std::string domain = "localhost";
   std::filesystem::path builders = "/etc/wick/builders";  // a person's own, over the built-in ones
+  build::BaseChoice bases = build::BaseChoice::automatic;
   std::string runtime = "runc";
   std::vector<container::RuntimeClass> runtime_classes;  // what runtimeClassName may name beside runc and crun
   std::string runner_socket;                             // of a runner that has its own unit; empty: fork one
@@ -63,6 +65,9 @@ struct Config {
 
   std::filesystem::path api_socket() const { return run / "wick.sock"; }
 };
+
+/// "auto", "debian", "registry".
+std::string_view to_text(build::BaseChoice bases);
 
 /// argv[0] is the role's name. Errors: invalid, naming the flag.
 Result<Config> parse_config(int argc, char** argv);

@@ -86,13 +86,13 @@ Result<Folders> make_front_folders(const Config& config) {
   return folders;
 }
 
-/// The built-in builder files, then a person's own over them by name.
+/// The built-in builder files, then a person's own over them by name, with what those embed.
 Result<void> lay_out_builders(const fs::path& into, const fs::path& own) {
   for (const auto& file : embedded_builders())
     if (auto written = write_file(into / file.name, file.bytes); !written) return written;
   std::error_code missing;
   for (const auto& entry : fs::directory_iterator(own, missing)) {
-    if (entry.path().extension() != ".yaml") continue;
+    if (!entry.is_regular_file(missing)) continue;
     auto text = read_file(entry.path(), 1 << 20);
     if (!text) return fail(std::move(text.error()).hint("builder files must be readable by the user wick runs as"));
     if (auto written = write_file(into / entry.path().filename(), *text); !written) return written;
@@ -250,7 +250,8 @@ Result<void> Front::build(std::shared_ptr<const store::Vault> vault) {
   auto registry = image::RegistryStore::open(folders_.registry, content_);
   if (!registry) return fail(std::move(registry.error()).within("registry"));
   registry_ = std::move(*registry);
-  build::Builder::Places places{.builders = folders_.builders, .work = folders_.work, .cache = folders_.cache};
+  build::Builder::Places places{
+      .builders = folders_.builders, .work = folders_.work, .cache = folders_.cache, .bases = config_.bases};
   builder_ = std::make_unique<build::Builder>(executor_, clock_, workers_, *runner_, content_, std::move(places));
   images_ =
       std::make_unique<LocalImages>(ImageDoors{.executor = executor_,
@@ -449,7 +450,9 @@ api::Doors Front::api_doors() {
                         [this](const std::string& name_space, BuildSecrets::Values values) {
                           return build_secrets_.keep(name_space, std::move(values));
                         },
-                    .registry = registry_.get()};
+                    .registry = registry_.get(),
+                    .builders = folders_.builders,
+                    .bases = std::string(to_text(config_.bases))};
 }
 
 /// After a rotation (wick secret rotate-key): once this is done the older keys are of no use.

@@ -59,7 +59,9 @@ awaitable<Result<Base>> Bases::resolve(std::string name, std::function<void(std:
     co_return fail(std::move(error));
   }
   if (!image) co_return fail(std::move(image.error()));
-  Base base{.config = image->config, .layers = image->manifest.layers};
+  auto look = [this, here = image->digest] { return store_.pulled_as(here).value_or(here); };
+  auto digest = co_await workers_.run(std::move(look));
+  Base base{.digest = std::move(digest), .config = image->config, .layers = image->manifest.layers};
   if (base.config.diff_ids.size() != base.layers.size())
     co_return fail(Errc::corrupt, fmt::format("the image {} has {} layers and {} DiffIDs", name, base.layers.size(),
                                               base.config.diff_ids.size()));

@@ -16,6 +16,7 @@
 namespace wick::build {
 
 struct Base {
+  Digest digest;  // of its manifest, at its registry where it was pulled
   image::ImageConfig config;
   std::vector<image::Descriptor> layers;  // bottom first; uncompressed, so that digest and DiffID are one
 };

@@ -91,7 +91,9 @@ awaitable<Result<Engine::Made>> Engine::make_from(const Fetched& source) {
   if (!plan) co_return fail(std::move(plan.error()));
   auto result = co_await run_stages(*plan, instructions->file, *context);
   if (!result) co_return fail(std::move(result.error()));
-  co_return Made{.config = std::move(plan->stages.back().config), .result = std::move(*result)};
+  Made made{.config = plan->stages.back().config, .result = std::move(*result)};
+  if (by_builder_) name_base(*plan, made.config);
+  co_return made;
 }
 
 awaitable<Result<std::unique_ptr<Fetched>>> Engine::fetch_source() {
@@ -189,7 +191,7 @@ awaitable<Result<Engine::Instructions>> Engine::instructions_of_builder(Context&
                             if (!text) return std::nullopt;
                             return std::move(*text);
                           }};
-    auto detected = detect(*recipes, project, request_.builder);
+    auto detected = detect(*recipes, project, request_.builder, parts_.places.bases);
     if (!detected) return fail(std::move(detected.error()));
     std::vector<std::string> patterns{".git"};
     patterns.insert(patterns.end(), detected->ignore.begin(), detected->ignore.end());
@@ -207,6 +209,7 @@ awaitable<Result<Engine::Instructions>> Engine::instructions_of_builder(Context&
   auto parsed = parse_dockerfile(detected.dockerfile, fmt::format("builder {}", detected.name));
   if (!parsed) co_return fail(std::move(parsed.error()));
   detected_ = detected.title;
+  by_builder_ = true;
   co_return Instructions{.file = std::move(*parsed), .title = detected.title};
 }
 
@@ -265,6 +268,16 @@ awaitable<Result<BuiltImage>> Engine::assemble(Made made) {
                        .detected = detected_,
                        .unchanged = steps_run_ == 0,
                        .warnings = warnings_};
+}
+
+/// Nobody wrote a FROM that could be looked up: the image says what it stands on (OCI image-spec annotations.md).
+void Engine::name_base(const Plan& plan, image::ImageConfig& config) const {
+  const auto* stage = &plan.stages.back();
+  while (stage->base_stage) stage = &plan.stages[*stage->base_stage];
+  const auto base = bases_.find(stage->image);
+  if (base == bases_.end()) return;  // scratch
+  config.labels["org.opencontainers.image.base.name"] = stage->image;
+  config.labels["org.opencontainers.image.base.digest"] = base->second.digest.text();
 }
 
 void Engine::enter(std::string phase, std::string text) {

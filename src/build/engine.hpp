@@ -69,6 +69,7 @@ class Engine {
   awaitable<Result<std::shared_ptr<const Remote>>> fetch_remote(const CopyStep& copy, const CopyStep::Remote& remote);
   awaitable<std::optional<StepResult>> find_cached(Digest key);
   awaitable<Result<BuiltImage>> assemble(Made made);
+  void name_base(const Plan& plan, image::ImageConfig& config) const;
 
   void enter(std::string phase, std::string text);
   void report(Progress::Kind kind, std::string text);
@@ -91,6 +92,7 @@ class Engine {
   std::int64_t epoch_ = 0;
   std::string commit_;
   std::string detected_;
+  bool by_builder_ = false;
   std::vector<std::string> warnings_;
   std::size_t steps_total_ = 0;
   std::size_t steps_begun_ = 0;

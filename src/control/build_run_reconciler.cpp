@@ -63,6 +63,7 @@ Result<build::BuildRequest> request_of(World& world, const std::string& name_spa
                                        const model::BuildRun& run) {
   build::BuildRequest request{.subpath = spec.context_dir,
                               .dockerfile = spec.dockerfile,
+                              .builder = spec.builder,
                               .target = spec.target,
                               .build_args = spec.build_args,
                               .secrets_name_space = name_space,

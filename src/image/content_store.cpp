@@ -388,11 +388,16 @@ Result<void> ContentStore::remember_pushed(const Digest& pushed, const Digest& m
   return write_file_atomically(pushed_folder(root_) / pushed.hex(), manifest.text());
 }
 
-bool ContentStore::was_pulled(const Digest& manifest) const {
+std::optional<Digest> ContentStore::pulled_as(const Digest& manifest) const {
+  std::optional<Digest> least;
   std::error_code error;
-  for (const auto& entry : fs::directory_iterator(pulled_folder(root_), error))
-    if (const auto leads_to = read_file(entry.path(), digest_text_bytes); leads_to == manifest.text()) return true;
-  return false;
+  for (const auto& entry : fs::directory_iterator(pulled_folder(root_), error)) {
+    const auto at_registry = Digest::parse("sha256:" + entry.path().filename().string());
+    if (!at_registry || (least && least->text() <= at_registry->text())) continue;
+    if (const auto leads_to = read_file(entry.path(), digest_text_bytes); leads_to == manifest.text())
+      least = *at_registry;
+  }
+  return least;
 }
 
 Result<Image> ContentStore::image(const Digest& digest) const {

@@ -131,8 +131,12 @@ BuildSpec decode_build_spec(ObjectReader reader) {
   }
   decode_source(reader.object("source"), spec);
   auto strategy = reader.object("strategy");
-  if (const auto name = strategy.text("name"); !name.empty() && name != "wick")
-    reader.errors().invalid_value(printable(name), strategy.path("name"), "the one strategy here is \"wick\"");
+  // A strategy is a builder; which there are is the daemon's configuration, so a build says what it does not know.
+  if (const auto name = strategy.text("name"); !name.empty() && name != "wick") {
+    if (!is_dns_label(name))
+      reader.errors().invalid_value(printable(name), strategy.path("name"), "\"wick\", or the name of a builder");
+    spec.builder = name;
+  }
   strategy.ignore("kind");
   strategy.refuse_rest();
   decode_parameters(reader, spec);

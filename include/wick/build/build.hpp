@@ -10,6 +10,7 @@
 #include <variant>
 #include <vector>
 
+#include "wick/build/base_choice.hpp"
 #include "wick/build/git_credentials.hpp"
 #include "wick/container/runner.hpp"
 #include "wick/image/content_store.hpp"
@@ -81,9 +82,10 @@ struct KeptLayer {
 class Builder {
  public:
   struct Places {
-    std::filesystem::path builders;  // declarative files, one a language
+    std::filesystem::path builders;  // declarative files, one a language, and what they embed
     std::filesystem::path work;      // scratch of ours
     std::filesystem::path cache;     // step keys
+    BaseChoice bases = BaseChoice::automatic;
   };
   Builder(Executor executor, Clock& clock, WorkerPool& workers, container::Runner& runner, image::ContentStore& store,
           Places places);

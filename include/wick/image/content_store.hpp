@@ -130,8 +130,10 @@ class ContentStore {
   Result<void> remember_pulled(const std::vector<Digest>& at_registry, const Digest& manifest) const;
   /// The same for what somebody pushed to the registry of this machine: no other one is asked what its name means.
   Result<void> remember_pushed(const Digest& pushed, const Digest& manifest) const;
-  /// True when some registry's digest leads to it.
-  bool was_pulled(const Digest& manifest) const;
+  /// The digest under which a registry has it, the least where there are several; nullopt for what was made or loaded
+  /// here.
+  std::optional<Digest> pulled_as(const Digest& manifest) const;
+  bool was_pulled(const Digest& manifest) const { return pulled_as(manifest).has_value(); }
   /// By the digest it has here, or by one that a registry, ours included, has for it.
   Result<Image> image(const Digest& manifest) const;
   /// By name, or by "name@sha256:…" / "sha256:…". "debian" finds docker.io/library/debian:latest and the other way

@@ -14,7 +14,7 @@
 //           git: {url: https://…, revision: main, cloneSecret: login}
 //           local: {name: <sha256 hex of the upload>}
 //           contextDir: sub/folder
-//         strategy: {name: wick}
+//         strategy: {name: wick}            # or the name of a builder: node
 //         paramValues:                       # all optional
 //           - {name: dockerfile, value: Dockerfile}
 //           - {name: target, value: stage}
@@ -44,6 +44,7 @@ struct BuildSpec {
   std::string upload;        // sha256 hex
   std::string context_dir;
   std::string dockerfile;
+  std::string builder;  // strategy.name; empty for "wick": the Dockerfile, else the builder that fits
   std::string target;
   TextMap build_args;
   std::string output_image;

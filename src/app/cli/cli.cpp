@@ -81,6 +81,8 @@ class CommandLine {
         ->type_name("NAME");
     sub.add_option("--dockerfile", options.build.dockerfile, "another Dockerfile than the one at the top")
         ->type_name("FILE");
+    sub.add_option("--builder", options.build.builder, "build with this language's builder, whatever else fits")
+        ->type_name("NAME");
     sub.add_option("--target", options.build.target, "stage of the Dockerfile")->type_name("STAGE");
     add_repeated(sub, "--build-arg", options.build.build_args, "value for an ARG of the Dockerfile")->type_name("K=V");
     add_repeated(sub, "--secret", options.build.secrets, "value for RUN --mount=type=secret, kept nowhere")
@@ -143,6 +145,7 @@ class CommandLine {
     sub.add_option("source", options->source, "folder or GIT_URL[#ref] (default: this folder)");
     add_build_flags(sub, *options);
     add_detach_flag(sub, *options);
+    sub.add_flag("--explain", options->explain, "build nothing: print the plan as a Dockerfile, and why it is so");
   }
 
   void add_looking() {

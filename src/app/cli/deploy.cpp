@@ -8,6 +8,7 @@
 
 #include "app/cli/build_secrets.hpp"
 #include "app/cli/folder.hpp"
+#include "app/cli/plan.hpp"
 #include "app/cli/public_url.hpp"
 #include "app/cli/watch.hpp"
 #include "wick/base/text.hpp"
@@ -352,6 +353,7 @@ Outcome<void> deploy(Session& session, DeployOptions options) {
   auto source = parse_source(options.source);
   if (!source) return stop_with(std::move(source.error()));
   if (auto allowed = check_local(*source, options); !allowed) return allowed;
+  if (options.explain) return show_plan(session, *source, options.build);
   auto name = service_name(*source, options);
   if (!name) return stop_with(std::move(name.error()));
 

@@ -19,6 +19,7 @@ struct DeployOptions {
   ServiceSettings service;
   bool detach = false;
   bool build_only = false;
+  bool explain = false;  // print the plan instead (show_plan)
   milliseconds ready_limit{10 * 60'000};
   /// Asked now and then while the build and the start are followed: true gives them up for something newer, and a build
   /// under way is cancelled.

@@ -149,7 +149,9 @@ Outcome<json::object> build_run_manifest(std::string_view run_name, std::string_
     parameters.push_back({{"name", "build-args"}, {"values", std::move(values)}});
   }
 
-  json::object build{{"source", std::move(source)}, {"strategy", {{"name", "wick"}}}, {"output", {{"image", name}}}};
+  json::object build{{"source", std::move(source)},
+                     {"strategy", {{"name", settings.builder.empty() ? "wick" : settings.builder}}},
+                     {"output", {{"image", name}}}};
   if (!parameters.empty()) build["paramValues"] = std::move(parameters);
   json::object metadata{{"name", run_name}, {"namespace", name_space}, {"labels", {{"wick.dev/service", name}}}};
   if (!annotations.empty()) metadata["annotations"] = std::move(annotations);

@@ -33,6 +33,7 @@ Outcome<json::object> service_manifest(std::string_view name, std::string_view n
 struct BuildSettings {
   std::string subpath;
   std::string dockerfile;
+  std::string builder;                  // instead of the Dockerfile, or of the builder that fits
   std::string target;                   // a stage of it
   std::vector<std::string> build_args;  // "K=V"
   std::vector<std::string> secrets;     // "id=ID[,src=FILE|,env=NAME]"

@@ -32,6 +32,8 @@ struct ApiFixture : ApiParts {
                   .events_listen = "127.0.0.1:8081",
                   .domain = "example.com",
                   .api_listen = {}};
+    parts.builders = folder.path() / "builders";
+    parts.bases = "debian";
     handler = api::make_api(std::move(parts)).value();
   }
   awaitable<std::vector<api::Check>> give_checks() { co_return checks; }
@@ -202,12 +204,17 @@ TEST_CASE("an event goes through the ingress and shows in the tail") {
   CHECK(once->lines().size() == 1);
 }
 
-TEST_CASE("info, doctor, health, version and metrics answer") {
+TEST_CASE("info, doctor, builders, health, version and metrics answer") {
   ApiFixture f;
   f.checks = {{.level = api::Check::Level::warn, .name = "disk", .because = "little is left", .hint = "free some"}};
   f.start();
   CHECK(f.call("GET", wick_api + "info")->json().at("eventsListen") == "127.0.0.1:8081");
   CHECK(f.array(*f.call("GET", wick_api + "doctor")).at(0).as_object().at("level") == "warn");
+  CHECK(f.call("GET", wick_api + "builders")->status() == 404);
+  REQUIRE(make_folders(f.folder.path() / "builders"));
+  REQUIRE(write_file(f.folder.path() / "builders/x.yaml", "name: x\n"));
+  CHECK(f.call("GET", wick_api + "builders")->json() ==
+        json::object{{"bases", "debian"}, {"files", {{"x.yaml", "name: x\n"}}}});
   CHECK(f.call("GET", "/healthz")->status() == 200);
   CHECK(f.call("GET", "/readyz")->status() == 200);
   f.ready = false;

@@ -78,9 +78,9 @@ TEST_CASE("a git URL is built, waited for and answered with its URL on stdout") 
   daemon.on("GET " + services, 200,
             R"({"type":"MODIFIED","object":)" + service(1, 1, "Unknown", "hello-00001") + "}\n" +
                 R"({"type":"MODIFIED","object":)" + service(1, 1, "True", "hello-00001", all_to_first) + "}\n");
-  const auto ran =
-      daemon.run({"deploy", "https://example.com/hello.git#main", "--path", "app", "--name", "hello", "--env",
-                  "WHO=moon", "--build-arg", "V=1", "--dockerfile", "Dockerfile.prod", "--idle", "6s"});
+  const auto ran = daemon.run({"deploy", "https://example.com/hello.git#main", "--path", "app", "--name", "hello",
+                               "--env", "WHO=moon", "--build-arg", "V=1", "--dockerfile", "Dockerfile.prod",
+                               "--builder", "node", "--idle", "6s"});
   INFO(ran.err);
   CHECK(ran.exit == 0);
   CHECK(ran.out == "http://hello.default.localhost:8080\n");
@@ -99,6 +99,7 @@ TEST_CASE("a git URL is built, waited for and answered with its URL on stdout") 
   CHECK(text_at(run, "/spec/build/spec/source/git/revision") == "main");
   CHECK(text_at(run, "/spec/build/spec/source/contextDir") == "app");
   CHECK(text_at(run, "/spec/build/spec/output/image") == "hello");
+  CHECK(text_at(run, "/spec/build/spec/strategy/name") == "node");
   CHECK(text_at(run, "/spec/build/spec/paramValues/0/value") == "Dockerfile.prod");
   CHECK(text_at(run, "/spec/build/spec/paramValues/1/values/0/value") == "V=1");
   const auto manifest = boost::json::parse(text_at(run, "/metadata/annotations/wick.dev~1deploy"));

@@ -41,7 +41,7 @@ struct BuildFixture : ControlFixture {
     apply(model::build_run_kind(),
           yaml("metadata: {name: run, annotations: " + std::string(annotations) +
                "}\nspec: {build: {spec: {source: {git: {url: 'https://x/y', revision: main}, contextDir: sub}, output: "
-               "{image: built}, " +
+               "{image: built}, strategy: {name: node}, " +
                "paramValues: [{name: build-args, values: [{value: A=b}]}]}}, " + std::string(more) + "}"));
   }
   model::Condition verdict() { return condition(model::build_run_kind(), "run", "Succeeded"); }
@@ -70,6 +70,7 @@ TEST_CASE("a build run builds, keeps its log, and deploys the service it carries
   REQUIRE(f.requests.size() == 1);
   CHECK(std::get<build::GitSource>(f.requests[0].source).ref == "main");
   CHECK(f.requests[0].subpath == "sub");
+  CHECK(f.requests[0].builder == "node");
   CHECK(f.requests[0].build_args.at("A") == "b");
   const auto status = f.get(model::build_run_kind(), "run").at("status").as_object();
   CHECK(model::text_at(status, {"output", "digest"}) ==

@@ -322,6 +322,7 @@ TEST_CASE("an image is found by the digest that a registry has for it, until it 
   const std::vector<Digest> elsewhere{Digest::of("the registry's manifest"), Digest::of("its index"), image.digest};
   REQUIRE(f.store.remember_pulled(elsewhere, image.digest));
   CHECK(f.store.was_pulled(image.digest));
+  CHECK(f.store.pulled_as(image.digest) == std::min(elsewhere[0], elsewhere[1]));
   for (const auto& digest : elsewhere) CHECK(f.store.image(digest).value().digest == image.digest);
   CHECK(f.store.image("box:5000/hello@" + elsewhere[0].text()).value().digest == image.digest);
   // What keeps it may call it by any of them.

@@ -442,6 +442,9 @@ TEST_CASE("a build run names exactly one build, a source, and a manifest that wo
         "invalid value: ../up: spec.build.spec.source.contextDir\na folder below the root of the source");
   CHECK(run("{build: {spec: {source: {git: {url: u}}, output: {image: hello}, paramValues: [{name: x, value: y}]}}}") ==
         "invalid value: x: spec.build.spec.paramValues[0].name\none of: allow-local, build-args, dockerfile, target");
+  CHECK(run("{build: {spec: {source: {git: {url: u}}, output: {image: hello}, strategy: {name: node}}}}").empty());
+  CHECK(run("{build: {spec: {source: {git: {url: u}}, output: {image: hello}, strategy: {name: No!}}}}") ==
+        "invalid value: No!: spec.build.spec.strategy.name\n\"wick\", or the name of a builder");
   const auto deploy = [](std::string manifest) { return ", annotations: {wick.dev/deploy: '" + manifest + "'}"; };
   CHECK(run("{build: {name: b}}",
             deploy(R"({"apiVersion":"serving.knative.dev/v1","kind":"Service","metadata":{"name":"hello"}})"))

@@ -1,0 +1,2 @@
+const handle = async (context, event) => event;
+module.exports = { handle };

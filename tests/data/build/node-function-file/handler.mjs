@@ -1,0 +1,1 @@
+export const handle = (context) => `hello ${context.query.name}`;

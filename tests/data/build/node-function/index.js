@@ -1,0 +1,1 @@
+exports.handle = async (context, body) => ({ hello: body });

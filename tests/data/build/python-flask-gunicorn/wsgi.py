@@ -1,0 +1,2 @@
+import flask
+service = flask.Flask(__name__)

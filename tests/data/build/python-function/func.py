@@ -1,0 +1,2 @@
+def handle(context, event):
+    return {"hello": event}

@@ -1,0 +1,5 @@
+import functions_framework
+
+@functions_framework.http
+def hello(request):
+    return 'hello'

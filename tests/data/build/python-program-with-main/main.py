@@ -1,0 +1,6 @@
+def main(argv):
+    pass
+
+
+if __name__ == "__main__":
+    main([])
