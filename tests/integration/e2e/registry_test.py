@@ -182,6 +182,32 @@ class Settings(unittest.TestCase):
         self.assertIn(digest_of(manifest), wick.cli("image", "pull", registry.host + "/hello:v1").stdout)
         self.assertIn(digest_of(manifest), wick.cli("image", "pull", "mirrored:v1").stdout)
 
+    def test_a_builder_starts_with_a_registrys_image_where_debian_has_not_the_version(self):
+        folder = tempfile.mkdtemp(prefix="wick-bases-")
+        self.addCleanup(shutil.rmtree, folder, True)
+        mirror = Registry()
+        self.addCleanup(shutil.rmtree, mirror.folder, True)
+        self.addCleanup(mirror.stop)
+        manifest, blobs = image_of([layer_of({"server": b"no program"})])
+        push(write_layout(os.path.join(folder, "layout"), manifest, blobs), mirror.host, "library/node:20-slim")
+        source = os.path.join(folder, "new")
+        os.makedirs(source)
+        with open(os.path.join(source, "package.json"), "w") as f:
+            json.dump({"engines": {"node": ">=20"}, "scripts": {"start": "/server"}}, f)
+        for flags, base in (([], "node:20-slim"), (["--bases", "debian"], "debian:bookworm")):
+            wick = Daemon(flags=["--registry-mirror", f"docker.io=http://{mirror.host}", *flags])
+            self.addCleanup(wick.close)
+            wick.start()
+            shown = wick.cli("build", source, "--explain").stdout
+            self.assertIn(f"FROM {base} AS base\n", shown)
+            self.assertEqual("Debian 12 has 18" in shown, bool(flags))
+            if flags:
+                continue
+            wick.cli("build", source, "--name", "new")
+            labels = json.loads(wick.cli("image", "inspect", "new").stdout)["config"]["config"]["Labels"]
+            self.assertEqual(labels["org.opencontainers.image.base.name"], base)
+            self.assertEqual(labels["org.opencontainers.image.base.digest"], digest_of(manifest))
+
 
 if __name__ == "__main__":
     main()

@@ -1,0 +1,8 @@
+#!/bin/sh
+# Checks a running hello-php at $URL.
+set -eu
+: "${URL:?set URL to where the service answers}"
+curl -fsS -m 60 "$URL/" | grep -q '^hello, .*PHP 8'
+[ "$(curl -sS -m 10 -o /dev/null -w '%{http_code}' "$URL/nothing")" = 404 ]
+[ "$(curl -sS -m 10 -o /dev/null -w '%{http_code}' "$URL/.env")" != 200 ]
+echo ok
