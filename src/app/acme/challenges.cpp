@@ -17,7 +17,8 @@ constexpr auto hook_limit = std::chrono::minutes(10);  // records take minutes t
 constexpr std::size_t hook_output_max = 4 << 10;
 
 awaitable<void> send_key_authorization(http::Exchange& exchange, std::string text) {
-  co_await exchange.respond({.status = 200, .fields = {{"Content-Type", "application/octet-stream"}}}, std::move(text));
+  http::ResponseHead head{.status = 200, .fields = {{"Content-Type", "application/octet-stream"}}};
+  co_await exchange.respond(std::move(head), std::move(text));
 }
 
 std::string last_line(std::string_view output) {
