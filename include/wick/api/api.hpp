@@ -68,8 +68,8 @@ struct Doors {
   std::function<Result<std::string>(const std::string& name_space, std::map<std::string, std::string> values)>
       keep_build_secrets{};
   image::RegistryStore* registry = nullptr;  // what is pushed to /v2/; nullptr: there is no registry
-  std::filesystem::path builders{};  // the files of all builders, for who wants to know what a build would do
-  std::string bases{};               // "auto", "debian" or "registry"
+  std::filesystem::path builders{};          // the files of all builders, for who wants to know what a build would do
+  std::string bases{};                       // "auto", "debian" or "registry"
 };
 
 /// What the API keeps in the control database, to be applied after the object table's.
