@@ -214,7 +214,7 @@ Connection::HeadStep Connection::step_head() {
         refusal_ = parser_.refusal();
         return HeadStep::refused;
       }
-    } else if (server_.draining && served_) {
+    } else if (server_.idle_given_up && served_) {
       return HeadStep::ended;
     }
     const auto got = input_.try_receive();

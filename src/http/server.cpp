@@ -26,6 +26,7 @@ namespace {
 
 constexpr auto sweep_interval = 100ms;      // how late a limit may be noticed
 constexpr auto out_of_files_pause = 100ms;  // EMFILE, ENFILE, ENOMEM: accepting goes on after this
+constexpr auto last_request_limit = 200ms;  // after stop(), for who is idle
 constexpr auto memory_interval = 1s;
 constexpr int accepts_a_turn = 64;
 constexpr std::size_t files_kept_back = 256;  // for instances, databases and whoever needs a file next
@@ -140,20 +141,22 @@ class Server::Impl {
 
   awaitable<void> stop(std::chrono::milliseconds grace) {
     state_.draining = true;
-    if (member_) {
-      state_.group->leave(member_);
-      member_->take = nullptr;
-    }
+    if (member_) state_.group->leave(member_);  // what was sent here before that is taken still
+    accepting_.close();
+    const auto end = state_.clock.now() + grace;
+    co_await let_idle_ask_again(std::min<Duration>(grace, last_request_limit));
+    state_.idle_given_up = true;
     for (auto* connection : state_.connections)
       if (connection->idle() && !connection->has_input()) connection->interrupt(ESHUTDOWN);
-    accepting_.close();
     try {
       auto empty = all_closed();
-      if (!state_.connections.empty() && grace > 0ms) co_await with_deadline(state_.clock, grace, std::move(empty));
+      if (!state_.connections.empty() && grace > 0ms)
+        co_await with_deadline(state_.clock, end - state_.clock.now(), std::move(empty));
     } catch (const DeadlineExceeded&) {
       log::warn("connections were cut: they were not done within the grace period",
                 {{"connections", state_.connections.size()}, {"grace_ms", grace.count()}});
     }
+    if (member_) member_->take = nullptr;
     co_await accepting_.join();
     co_await serving_.stop();
   }
@@ -163,6 +166,21 @@ class Server::Impl {
  private:
   awaitable<void> all_closed() {
     while (!state_.connections.empty()) co_await state_.changed.async_wait(asio::as_tuple(use_awaitable));
+  }
+
+  /// A connection that was kept was promised another request, which may be on its way: it is answered, and that answer
+  /// says that it is the last (RFC 9112, 9.6).
+  awaitable<void> let_idle_ask_again(Duration limit) {
+    auto none_idle = [](ServerState& state) -> awaitable<void> {
+      while (std::ranges::any_of(state.connections, &Connection::idle))
+        co_await state.changed.async_wait(asio::as_tuple(use_awaitable));
+    };
+    try {
+      auto waiting = none_idle(state_);
+      if (limit > Duration(0)) co_await with_deadline(state_.clock, limit, std::move(waiting));
+    } catch (const DeadlineExceeded&) {
+      // They had nothing to ask.
+    }
   }
 
   awaitable<void> accept_from(std::unique_ptr<Stream> listener, Listening how) {

@@ -91,6 +91,7 @@ struct ServerState {
   std::shared_ptr<ServerGroup> group = std::make_shared<ServerGroup>();
   std::size_t in_flight = 0;
   bool draining = false;
+  bool idle_given_up = false;  // while draining: who is idle now is closed
   bool shedding = false;  // memory is short: new requests get 503
   DateText date;
   std::string id_prefix;

@@ -61,7 +61,8 @@ class Server {
 
   /// Accepts on a listening TCP or unix socket until stopped. Several listeners may share one server.
   void listen(Fd listener, Listening how = {});
-  /// Stops accepting, lets requests in flight end for at most `grace`, then closes what is left.
+  /// Stops accepting, lets requests in flight end for at most `grace`, then closes what is left. Who is idle has 200 ms
+  /// of that for one more request: it may be on its way.
   awaitable<void> stop(std::chrono::milliseconds grace);
   std::size_t connections() const;
   std::size_t in_flight() const;

@@ -307,6 +307,21 @@ TEST_CASE("wait_gone returns when the client hangs up") {
   CHECK(f.server->connections() == 0);
 }
 
+TEST_CASE("while it stops, a kept connection may ask once more, and is told that it was the last time") {
+  HttpFixture f;
+  f.serve(echo);
+  auto kept = f.connect();
+  CHECK_THAT(f.talk(kept, get("/first")), !Contains("Connection: close"));
+  bool stopped = false;
+  asio::co_spawn(f.loop, f.server->stop(5s), [&](std::exception_ptr) { stopped = true; });
+  f.settle();
+  CHECK_FALSE(kept.closed());
+  CHECK_THAT(f.talk(kept, get("/last")), Contains("/last ") && Contains("Connection: close"));
+  f.settle();
+  CHECK(kept.closed());
+  CHECK(stopped);
+}
+
 TEST_CASE("stopping closes idle connections, lets requests end, and cuts what is left after the grace") {
   HttpFixture f;
   asio::steady_timer release(f.loop, asio::steady_timer::time_point::max());
@@ -323,6 +338,7 @@ TEST_CASE("stopping closes idle connections, lets requests end, and cuts what is
   CHECK(f.server->in_flight() == 1);
   bool stopped = false;
   asio::co_spawn(f.loop, f.server->stop(5s), [&](std::exception_ptr) { stopped = true; });
+  f.clock.advance(200ms);
   f.settle();
   CHECK(idle.closed());
   CHECK_FALSE(stopped);
