@@ -59,6 +59,8 @@ struct Config {
   bool allow_zero_initial_scale = false;
   std::filesystem::path access_log;  // empty: none
   bool help = false;
+  bool end_all = false;   // wick runner: no front, only an end of what runs
+  bool make_key = false;  // wick runner: no front, only open_vault()
   int runner_fd = -1;   // wick runner: the inherited socket
   long front_uid = -1;  // wick runner: who may talk to it
   long front_gid = -1;

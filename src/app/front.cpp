@@ -155,6 +155,7 @@ class Front {
   http::Handler before_services(http::Handler services);
   awaitable<Result<void>> start();
   awaitable<Result<void>> wait_for_end();
+  awaitable<void> stroke_watchdog(std::chrono::microseconds pause);
   awaitable<void> stop();
   awaitable<void> stop_edge();
   std::size_t loops() const { return config_.loops > 0 ? config_.loops : cores(); }
@@ -512,7 +513,16 @@ awaitable<Result<void>> Front::start() {
                         {"api", config_.api_socket().string()},
                         {"apiListen", api_address_}});
   notify_systemd("READY=1\nSTATUS=serving");
+  if (const auto limit = watchdog_limit()) tasks_.spawn("watchdog", stroke_watchdog(*limit / 2));
   co_return Result<void>{};
+}
+
+/// From this loop, as it is this loop that must not stand still.
+awaitable<void> Front::stroke_watchdog(std::chrono::microseconds pause) {
+  while (true) {
+    notify_systemd("WATCHDOG=1");
+    co_await clock_.sleep(pause);
+  }
 }
 
 awaitable<Result<void>> Front::wait_for_end() {

@@ -6,16 +6,20 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <boost/asio/co_spawn.hpp>
 #include <csignal>
 #include <cstdio>
 
 #include "app/complain.hpp"
 #include "app/config.hpp"
+#include "app/secret_key.hpp"
 #include "wick/base/log.hpp"
 #include "wick/container/runner_process.hpp"
 #include "wick/os/files.hpp"
+#include "wick/os/seqpacket.hpp"
 #include "wick/os/systemd.hpp"
 
 namespace wick::app {
@@ -74,6 +78,46 @@ Result<int> serve_fronts(const Config& config, container::RunnerOptions options)
   return container::runner_main(std::move(*front), std::move(options));
 }
 
+awaitable<Result<std::size_t>> remove_all(container::RunnerClient& runner) {
+  auto existing = co_await runner.list();
+  if (!existing) co_return fail(std::move(existing.error()));
+  for (const auto& instance : *existing)
+    if (auto removed = co_await runner.remove(instance.id); !removed)
+      co_return fail(std::move(removed.error()).within("instance " + std::string(instance.id.text())));
+  co_return existing->size();
+}
+
+/// A runner with this process for its front, whose first and last wish is that nothing runs.
+Result<int> end_all(container::RunnerOptions options) {
+  auto ends = Seqpacket::pair();
+  if (!ends) return fail(std::move(ends.error()));
+  options.front_uid = ::geteuid();
+  const pid_t child = ::fork();
+  if (child < 0) return fail(system_error("fork", errno));
+  if (child == 0) {
+    ends->first.reset();
+    ::_exit(container::runner_main(std::move(ends->second), std::move(options)));
+  }
+  ends->second.reset();
+  asio::io_context loop(1);
+  container::RunnerClient runner(loop.get_executor(), std::move(ends->first));
+  std::optional<Result<std::size_t>> ended;
+  auto listening = runner.run();
+  asio::co_spawn(loop, std::move(listening), [](const std::exception_ptr&) {});
+  auto removing = remove_all(runner);
+  asio::co_spawn(loop, std::move(removing), [&](const std::exception_ptr& error, Result<std::size_t> count) {
+    ended = error ? fail(Errc::internal, "the runner does not answer") : std::move(count);
+    runner.close();
+  });
+  loop.run();
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  if (!ended || !*ended) return fail(ended ? std::move(ended->error()) : Error(Errc::internal, "the runner is gone"));
+  fmt::print("{} instances ended\n", **ended);
+  return 0;
+}
+
 }  // namespace
 
 int runner_main(int argc, char** argv) {
@@ -91,6 +135,14 @@ int runner_main(int argc, char** argv) {
                                    .run_folder = config->run,
                                    .runtime = config->runtime,
                                    .runtime_classes = config->runtime_classes};
+  if (config->make_key) {
+    const auto vault = open_vault(*config);
+    return vault ? 0 : complain(vault.error());
+  }
+  if (config->end_all) {
+    auto code = end_all(std::move(options));
+    return code ? *code : complain(code.error());
+  }
   if (config->front_uid >= 0) options.front_uid = static_cast<uid_t>(config->front_uid);
   if (config->front_gid >= 0) options.front_gid = static_cast<gid_t>(config->front_gid);
   if (config->runner_fd >= 0) {

@@ -25,6 +25,15 @@ void notify_systemd(std::string_view state) {
   ::sendto(socket.get(), state.data(), state.size(), MSG_NOSIGNAL, reinterpret_cast<const sockaddr*>(&address), length);
 }
 
+std::optional<std::chrono::microseconds> watchdog_limit() {
+  const char* limit = std::getenv("WATCHDOG_USEC");
+  const char* pid = std::getenv("WATCHDOG_PID");
+  if (!limit || (pid && parse_unsigned(pid) != static_cast<std::uint64_t>(::getpid()))) return std::nullopt;
+  const auto usec = parse_unsigned(limit).value_or(0);
+  if (usec == 0 || usec > static_cast<std::uint64_t>(std::chrono::microseconds::max().count())) return std::nullopt;
+  return std::chrono::microseconds(usec);
+}
+
 std::vector<PassedSocket> take_passed_sockets() {
   constexpr int first_fd = 3;  // SD_LISTEN_FDS_START
   std::vector<PassedSocket> sockets;

@@ -1,6 +1,8 @@
-// systemd's protocols for a daemon, without libsystemd: sd_notify(3) and sd_listen_fds(3).
+// systemd's protocols for a daemon, without libsystemd: sd_notify(3), sd_watchdog_enabled(3) and sd_listen_fds(3).
 #pragma once
 
+#include <chrono>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -11,6 +13,10 @@ namespace wick {
 
 /// Sends e.g. "READY=1\nSTATUS=serving" to $NOTIFY_SOCKET; silently nothing where it is not set.
 void notify_systemd(std::string_view state);
+
+/// How often systemd wants to hear "WATCHDOG=1" of this process, by sd_watchdog_enabled(3); nullopt where it does not.
+/// Half of it is a good pause between two.
+std::optional<std::chrono::microseconds> watchdog_limit();
 
 struct PassedSocket {
   std::string name;  // from FileDescriptorName=, "unknown" where systemd gave none
