@@ -276,7 +276,8 @@ const std::vector<Flag>& runner_flags() {
       {"fd", "N", "the inherited socket", number(&Config::runner_fd)},
       {"front-uid", "UID", "who may talk to the runner", number(&Config::front_uid)},
       {"make-key", "", "make the key for Secrets where it is missing, and nothing else", turn_on(&Config::make_key)},
-      {"end-all", "", "end every instance that an earlier runner left running, and nothing else", turn_on(&Config::end_all)},
+      {"end-all", "", "end every instance that an earlier runner left running, and nothing else",
+       turn_on(&Config::end_all)},
       {"front-gid", "GID", "the group of what the front may read", number(&Config::front_gid)},
   };
   return all;

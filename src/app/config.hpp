@@ -61,8 +61,8 @@ struct Config {
   bool help = false;
   bool end_all = false;   // wick runner: no front, only an end of what runs
   bool make_key = false;  // wick runner: no front, only open_vault()
-  int runner_fd = -1;   // wick runner: the inherited socket
-  long front_uid = -1;  // wick runner: who may talk to it
+  int runner_fd = -1;     // wick runner: the inherited socket
+  long front_uid = -1;    // wick runner: who may talk to it
   long front_gid = -1;
 
   std::filesystem::path api_socket() const { return run / "wick.sock"; }

@@ -92,7 +92,7 @@ struct ServerState {
   std::size_t in_flight = 0;
   bool draining = false;
   bool idle_given_up = false;  // while draining: who is idle now is closed
-  bool shedding = false;  // memory is short: new requests get 503
+  bool shedding = false;       // memory is short: new requests get 503
   DateText date;
   std::string id_prefix;
   std::uint64_t next_id = 0;
