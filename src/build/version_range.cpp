@@ -18,16 +18,16 @@ struct RangeVersion {
   std::vector<int> numbers;  // as many as were given; empty: any
 };
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
+bool is_decimal(char c) { return c >= '0' && c <= '9'; }
 
 /// "v18.2.x-slim" is 18.2; "*" and "x" are empty.
 std::optional<RangeVersion> version_of(std::string_view text) {
   if (text.starts_with('v') || text.starts_with('V')) text.remove_prefix(1);
   if (text == "*" || text == "x" || text == "X") return RangeVersion{};
   RangeVersion out;
-  while (!text.empty() && is_digit(text.front()) && out.numbers.size() < numbers_max) {
+  while (!text.empty() && is_decimal(text.front()) && out.numbers.size() < numbers_max) {
     std::size_t digits = 0;
-    while (digits < text.size() && is_digit(text[digits])) ++digits;
+    while (digits < text.size() && is_decimal(text[digits])) ++digits;
     if (digits > number_digits_max) return std::nullopt;
     out.numbers.push_back(std::stoi(std::string(text.substr(0, digits))));
     text.remove_prefix(digits);
