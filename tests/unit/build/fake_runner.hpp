@@ -72,7 +72,9 @@ class FakeRunner final : public container::Runner {
     co_return Result<void>{};
   }
   awaitable<Result<std::vector<container::Existing>>> list() override { co_return std::vector<container::Existing>{}; }
-  awaitable<Result<Fd>> connect(Id, std::uint16_t) override { co_return fail(Errc::unavailable, "nobody listens"); }
+  awaitable<Result<std::vector<Fd>>> connect(Id, std::uint16_t, std::size_t) override {
+    co_return fail(Errc::unavailable, "nobody listens");
+  }
   awaitable<Result<void>> update_volumes(Id, std::vector<container::Volume>,
                                          std::vector<container::VolumeMount>) override {
     co_return Result<void>{};
