@@ -151,7 +151,7 @@ class Peers:
         """`certificate`: NAME of NAME.crt, NAME.key and both together as NAME.pem: the proxies are spoken to over TLS."""
         self.tls = {"nginx_tls": "", "nginx_certificate": "", "haproxy_tls": ""} if not certificate else {
             "nginx_tls": " ssl http2", "haproxy_tls": f" ssl crt {certificate.parent.parent / certificate.name}.pem alpn h2,http/1.1 ssl-min-ver TLSv1.2",
-            "nginx_certificate": f"ssl_certificate {certificate}.crt; ssl_certificate_key {certificate}.key; http2_max_requests 1000000000;"}
+            "nginx_certificate": f"ssl_protocols TLSv1.2 TLSv1.3; ssl_certificate {certificate}.crt; ssl_certificate_key {certificate}.key; http2_max_requests 1000000000;"}
         self.folder, self.upstream, self.port, self.workers = folder, upstream, port, workers
         self.network = Network(upstream)
         self.running = []

@@ -1,5 +1,7 @@
 """https and HTTP/2 through Wick, nginx and HAProxy to the same program: requests a second and CPU a request over TLS (wrk), over TLS
-with HTTP/2 (h2load), and full handshakes a second (wrk with a connection a request). The rules are those of edge.py.
+with HTTP/2 (h2load), and handshakes a second (wrk with a connection a request; it goes on with the session before, so with TLS 1.3
+these are resumed ones, with a key exchange each). The rules are those of edge.py. nginx speaks TLS 1.3 here as the others do: by its own
+default it stays at 1.2, where a resumed handshake has no key exchange.
 
 WICK_BENCH_CELLS ("h1/64/small h2/16/large handshakes/16") says which part.
 """
