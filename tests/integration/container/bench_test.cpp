@@ -40,7 +40,7 @@ TEST_CASE("bench: from nothing to a connection", "[.][bench]") {
     value_of(f.run(f.runner().start(spec.id)));
     start.push_back(ms_since(prepared));
     const auto started = std::chrono::steady_clock::now();
-    while (!f.run(f.runner().connect(spec.id, 8080))) ::usleep(100);
+    while (!f.run(f.runner().connect(spec.id, 8080, 1))) ::usleep(100);
     listen.push_back(ms_since(started));
     whole.push_back(ms_since(begin));
     const auto removing = std::chrono::steady_clock::now();

@@ -37,8 +37,8 @@ std::string ask(const Fd& socket) {
 /// Connects as soon as somebody listens.
 Fd connect_when_ready(RunnerFixture& f, const InstanceId& id, std::uint16_t port) {
   for (int tries = 0; tries < 5000; ++tries) {
-    auto socket = f.run(f.runner().connect(id, port));
-    if (socket) return std::move(*socket);
+    auto socket = f.run(f.runner().connect(id, port, 1));
+    if (socket) return std::move(socket->front());
     REQUIRE(socket.error().code() == Errc::unavailable);
     ::usleep(1000);
   }
@@ -54,7 +54,7 @@ TEST_CASE("an instance runs, answers on its port, and is gone after remove") {
   const auto prepared = value_of(f.run(f.runner().prepare(spec, f.open_log(spec.id))));
   CHECK(prepared.pid > 1);
 
-  auto early = f.run(f.runner().connect(spec.id, 8080));
+  auto early = f.run(f.runner().connect(spec.id, 8080, 1));
   REQUIRE_FALSE(early);
   CHECK(early.error().code() == Errc::unavailable);
   auto listed = value_of(f.run(f.runner().list()));
@@ -64,6 +64,9 @@ TEST_CASE("an instance runs, answers on its port, and is gone after remove") {
   value_of(f.run(f.runner().start(spec.id)));
   const Fd socket = connect_when_ready(f, spec.id, 8080);
   CHECK_THAT(ask(socket), Contains("hello from inside"));
+  const auto sockets = value_of(f.run(f.runner().connect(spec.id, 8080, 3)));
+  CHECK(sockets.size() == 3);
+  for (const auto& one : sockets) CHECK_THAT(ask(one), Contains("hello from inside"));
   const auto listening = value_of(f.run(f.runner().listening(spec.id)));
   REQUIRE(listening.size() == 1);
   CHECK(listening[0].port == 8080);

@@ -31,7 +31,7 @@ TEST_CASE("a new runner adopts what runs: same process, still reachable, its end
     if (existing.id == server.id) CHECK(existing.pid == pid);
     CHECK(existing.state == (existing.id == server.id ? Existing::State::running : Existing::State::prepared));
   }
-  CHECK(f.run(f.runner().connect(server.id, 8080)));
+  CHECK(f.run(f.runner().connect(server.id, 8080, 1)));
   CHECK(value_of(f.run(f.runner().usage(server.id))).pids >= 2);
   // What runs keeps its layer.
   CHECK(f.run(f.runner().remove_layer(f.busybox().front())).error().code() == Errc::conflict);
