@@ -9,6 +9,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <cerrno>
 
+#include "cache_folders.hpp"
 #include "protocol.hpp"
 #include "sandbox.hpp"
 #include "wick/base/log.hpp"
@@ -24,6 +25,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr auto sync_delay = 2000ms;
+constexpr auto trim_pause = 10min;     // measuring caches reads every folder of them
 constexpr std::size_t steps_max = 64;  // builds that run at once, with room; each may fill the disk
 
 /// Everything below `folder` on disk, before its name promises that it is whole.
@@ -32,20 +34,6 @@ Result<void> sync_file_system_of(const fs::path& folder) {
   if (!fd) return fail(std::move(fd.error()));
   if (::syncfs(fd->get()) != 0) return fail(system_error("syncfs " + folder.string(), errno));
   return {};
-}
-
-/// What goes with the folder; a file with several names counts for each of them in part.
-std::uint64_t disk_bytes_of(const fs::path& folder) {
-  constexpr std::uint64_t block_bytes = 512;  // stat(2)
-  std::uint64_t bytes = 0;
-  std::error_code error;
-  for (auto at = fs::recursive_directory_iterator(folder, error); !error && at != fs::end(at); at.increment(error)) {
-    struct stat status{};
-    if (::lstat(at->path().c_str(), &status) != 0) continue;
-    const auto names = S_ISDIR(status.st_mode) ? 1 : status.st_nlink;
-    bytes += static_cast<std::uint64_t>(status.st_blocks) * block_bytes / std::max<std::uint64_t>(names, 1);
-  }
-  return bytes;
 }
 
 }  // namespace
@@ -70,6 +58,7 @@ awaitable<Result<void>> LayerFolders::open() {
   auto checked = co_await check_unsynced();
   if (!checked) co_return checked;
   if (!fs::is_empty(fresh(), error)) sync_soon();
+  trim_caches_soon();
   co_return Result<void>{};
 }
 
@@ -330,7 +319,30 @@ awaitable<Result<void>> LayerFolders::publish_step(InstanceId step, Digest layer
   }
   steps_.erase(step);
   co_await remove_folder(folder_of(step));
+  trim_caches_soon();
   co_return Result<void>{};
+}
+
+/// While no step is open: what a step has mounted is not taken from under it.
+void LayerFolders::trim_caches_soon() {
+  if (trimming_ || !steps_.empty() || std::chrono::steady_clock::now() < trim_due_) return;
+  trimming_ = true;
+  tasks_.spawn("trim caches", trim_caches());
+}
+
+awaitable<void> LayerFolders::trim_caches() {
+  auto look = [folder = caches()] { return superfluous(measured_caches(folder), cache_bytes_max(folder)); };
+  const auto superfluous_ones = co_await worker_.run(look);
+  trimming_ = false;
+  if (!steps_.empty()) co_return;  // one was opened meanwhile: after it
+  trim_due_ = std::chrono::steady_clock::now() + trim_pause;
+  std::vector<fs::path> doomed;
+  for (const auto& cache : superfluous_ones) {
+    doomed.push_back(state_ / "layers" / ("incoming-" + random_hex(8)));
+    if (::rename(cache.c_str(), doomed.back().c_str()) != 0) doomed.pop_back();
+  }
+  if (!doomed.empty()) log::info("caches of build steps given up", {{"caches", doomed.size()}});
+  for (const auto& folder : doomed) co_await remove_folder(folder);
 }
 
 awaitable<Result<void>> LayerFolders::discard_step(InstanceId step) {
@@ -339,6 +351,7 @@ awaitable<Result<void>> LayerFolders::discard_step(InstanceId step) {
   if (!hold) co_return fail(std::move(hold.error()));
   steps_.erase(step);
   co_await remove_folder(folder_of(step));
+  trim_caches_soon();
   co_return Result<void>{};
 }
 

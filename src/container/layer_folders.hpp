@@ -4,7 +4,7 @@
 // <state>/layers/incoming-*     being unpacked; removed at start
 // <state>/layers/fresh/<boot>/<hex>  marks a layer whose bytes may not be on disk yet
 // <state>/steps/<id>/{upper,work}   a writable root; steps do not survive the runner, their builds start again
-// <state>/caches/<hex>          cache mounts of RUN steps
+// <state>/caches/<hex>          cache mounts of RUN steps; over cache_bytes_max() those unused for longest go
 //
 // Publishing a layer waits for no disk: whoever names it does, once for all that it names (the content store syncs this
 // file system before an image has its name). Its mark is made before its name, and both are metadata of one file
@@ -14,6 +14,7 @@
 // bytes.
 #pragma once
 
+#include <chrono>
 #include <filesystem>
 #include <functional>
 #include <map>
@@ -73,6 +74,8 @@ class LayerFolders {
   void sync_soon();
   awaitable<void> sync();
   awaitable<void> remove_folder(std::filesystem::path folder);
+  void trim_caches_soon();
+  awaitable<void> trim_caches();
 
   Executor executor_;
   Roots& roots_;
@@ -83,6 +86,8 @@ class LayerFolders {
   WorkerPool sync_worker_{1};  // a sync may take long, and nobody waits for it
   bool syncing_ = false;
   bool sync_again_ = false;
+  bool trimming_ = false;
+  std::chrono::steady_clock::time_point trim_due_{};
   TaskGroup tasks_;
 };
 
