@@ -143,21 +143,25 @@ class Server::Impl {
     state_.draining = true;
     if (member_) state_.group->leave(member_);  // what was sent here before that is taken still
     accepting_.close();
+    co_await accepting_.join();  // one that was about to accept has done so
     const auto end = state_.clock.now() + grace;
     co_await let_idle_ask_again(std::min<Duration>(grace, last_request_limit));
     state_.idle_given_up = true;
+    std::size_t closed = 0;
     for (auto* connection : state_.connections)
-      if (connection->idle() && !connection->has_input()) connection->interrupt(ESHUTDOWN);
+      if (connection->idle() && !connection->has_input()) {
+        connection->interrupt(ESHUTDOWN);
+        ++closed;
+      }
+    if (closed > 0) log::info("idle connections were closed", {{"connections", closed}});
     try {
       auto empty = all_closed();
-      if (!state_.connections.empty() && grace > 0ms)
-        co_await with_deadline(state_.clock, end - state_.clock.now(), std::move(empty));
+      if (grace > 0ms) co_await with_deadline(state_.clock, end - state_.clock.now(), std::move(empty));
     } catch (const DeadlineExceeded&) {
       log::warn("connections were cut: they were not done within the grace period",
                 {{"connections", state_.connections.size()}, {"grace_ms", grace.count()}});
     }
     if (member_) member_->take = nullptr;
-    co_await accepting_.join();
     co_await serving_.stop();
   }
 
@@ -165,18 +169,23 @@ class Server::Impl {
 
  private:
   awaitable<void> all_closed() {
-    while (!state_.connections.empty()) co_await state_.changed.async_wait(asio::as_tuple(use_awaitable));
+    while (!state_.connections.empty() || is_expecting())
+      co_await state_.changed.async_wait(asio::as_tuple(use_awaitable));
+  }
+
+  /// A connection that another loop has accepted is on its way here.
+  bool is_expecting() const { return member_ && state_.group->open(*member_) > state_.connections.size(); }
+
+  awaitable<void> none_idle() {
+    while (is_expecting() || std::ranges::any_of(state_.connections, &Connection::idle))
+      co_await state_.changed.async_wait(asio::as_tuple(use_awaitable));
   }
 
   /// A connection that was kept was promised another request, which may be on its way: it is answered, and that answer
   /// says that it is the last (RFC 9112, 9.6).
   awaitable<void> let_idle_ask_again(Duration limit) {
-    auto none_idle = [](ServerState& state) -> awaitable<void> {
-      while (std::ranges::any_of(state.connections, &Connection::idle))
-        co_await state.changed.async_wait(asio::as_tuple(use_awaitable));
-    };
     try {
-      auto waiting = none_idle(state_);
+      auto waiting = none_idle();
       if (limit > Duration(0)) co_await with_deadline(state_.clock, limit, std::move(waiting));
     } catch (const DeadlineExceeded&) {
       // They had nothing to ask.
@@ -239,6 +248,7 @@ class Server::Impl {
     if (shares && !counted.add_to(peer, state_.limits.connections_per_client_max)) {
       if (state_.metrics) state_.metrics->over_client_limit();
       if (!how.tls) ::send(socket.get(), too_many.data(), too_many.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+      state_.changed.cancel();
       return;
     }
     serving_.spawn("http connection", serve(std::move(accepted), std::move(peer), uid, std::move(counted)));

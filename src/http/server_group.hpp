@@ -56,6 +56,11 @@ class ServerGroup {
     ++fewest->open;
     return fewest;
   }
+  /// Its connections, those among them that another loop has accepted and that are still on their way to it.
+  std::size_t open(const Member& member) {
+    const std::lock_guard lock(mutex_);
+    return member.open;
+  }
   void ended(Member& member) {
     const std::lock_guard lock(mutex_);
     --member.open;
