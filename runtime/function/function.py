@@ -372,13 +372,18 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True  # idle connections do not keep the process
 
     def __init__(self, *arguments):
-        self.busy, self.changed = 0, threading.Condition()
+        self.busy, self.changed, self.ending = 0, threading.Condition(), False
         super().__init__(*arguments)
 
     def count(self, step):
         with self.changed:
             self.busy += step
             self.changed.notify_all()
+
+    def service_actions(self):
+        """Between requests: an exception out of a signal's handler may have come where Python drops it, in a destructor."""
+        if self.ending:
+            raise Ended
 
     def wait_idle(self):
         with self.changed:
@@ -393,11 +398,6 @@ class Ended(BaseException):
     """SIGTERM: what is being answered is answered, then stop() is called."""
 
 
-def end(*_):
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise Ended
-
-
 def main():
     if len(sys.argv) != 2:
         raise SystemExit("usage: python3 function.py FILE")
@@ -406,10 +406,16 @@ def main():
     function.hook("start", dict(os.environ))
     port = os.environ.get("PORT") or os.environ.get("LISTEN_ADDRESS", "").rpartition(":")[2] or 8080
     server = Server(("0.0.0.0", int(port)), handler_of(function))
+
+    def end(*_):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        server.ending = True
+        raise Ended
+
     try:
         signal.signal(signal.SIGTERM, end)
         signal.signal(signal.SIGINT, end)
-        server.serve_forever(poll_interval=3600)
+        server.serve_forever(poll_interval=5)
     except Ended:
         pass
     server.server_close()
