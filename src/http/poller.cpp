@@ -1,5 +1,6 @@
 #include "poller.hpp"
 
+#include <boost/asio/bind_allocator.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/query.hpp>
 #include <cerrno>
@@ -94,17 +95,18 @@ void Poller::wake_soon(Waiter& waiter) {
 void Poller::sleep() {
   if (shut_down_) return;
   asleep_ = true;
-  epoll_.async_wait(asio::posix::stream_descriptor::wait_read, [this](boost::system::error_code error) {
+  auto woken = [this](boost::system::error_code error) {
     asleep_ = false;
     if (shut_down_ || waits_ == 0) return;
     if (error) return sleep();  // cancelled when nobody waited; somebody does again
     turn();
-  });
+  };
+  epoll_.async_wait(asio::posix::stream_descriptor::wait_read, asio::bind_allocator(wait_memory_.allocator(), woken));
 }
 
 void Poller::turn_soon() {
   turning_ = true;
-  asio::post(loop_, [this] { turn(); });
+  asio::post(loop_, asio::bind_allocator(turn_memory_.allocator(), [this] { turn(); }));
 }
 
 void Poller::turn() {

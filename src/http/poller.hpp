@@ -17,6 +17,7 @@
 #include <boost/asio/associated_cancellation_slot.hpp>
 #include <boost/asio/deferred.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
+#include <cstddef>
 #include <functional>
 #include <memory>
 #include <vector>
@@ -51,6 +52,40 @@ class Blocks {
 
  private:
   std::vector<std::unique_ptr<char[]>> free_;
+};
+
+/// Memory for an operation of Asio's that is pending once at a time. Asio recycles two blocks a thread, of whatever
+/// size was freed last, so that without this the poller's wait allocates now and then.
+class OperationMemory {
+ public:
+  template <class T>
+  struct Allocator {
+    using value_type = T;
+    explicit Allocator(OperationMemory& memory) : memory(&memory) {}
+    template <class U>
+    Allocator(const Allocator<U>& other) : memory(other.memory) {}
+    T* allocate(std::size_t count) { return static_cast<T*>(memory->take(count * sizeof(T))); }
+    void deallocate(T* place, std::size_t) { memory->give(place); }
+    bool operator==(const Allocator&) const = default;
+    OperationMemory* memory;
+  };
+  Allocator<void> allocator() { return Allocator<void>(*this); }
+
+ private:
+  void* take(std::size_t bytes) {
+    if (taken_ || bytes > sizeof block_) return ::operator new(bytes);  // a cancelled one waits for its end still
+    taken_ = true;
+    return block_;
+  }
+  void give(void* place) {
+    if (place == block_)
+      taken_ = false;
+    else
+      ::operator delete(place);
+  }
+
+  alignas(std::max_align_t) char block_[256];
+  bool taken_ = false;
 };
 
 /// One for each io_context, made on first use.
@@ -123,6 +158,8 @@ class Poller : public asio::execution_context::service {
   int requests_ = 0;
   bool shut_down_ = false;
   Blocks blocks_;
+  OperationMemory wait_memory_;
+  OperationMemory turn_memory_;
 };
 
 }  // namespace wick::http
