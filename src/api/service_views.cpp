@@ -59,10 +59,17 @@ json::array timeline_of(const serving::RequestTrace& trace) {
 }
 
 json::object to_json(const serving::RequestTrace& trace) {
-  return {{"timeline", timeline_of(trace)}, {"requestId", trace.request_id},    {"when", to_rfc3339_nano(trace.when)},
-          {"method", trace.method},         {"target", trace.target},           {"status", trace.status},
-          {"totalMs", trace.total.count()}, {"queuedMs", trace.queued.count()}, {"cold", trace.cold},
-          {"revision", trace.revision},     {"instance", trace.instance}};
+  return {{"timeline", timeline_of(trace)},
+          {"requestId", trace.request_id},
+          {"when", to_rfc3339_nano(trace.when)},
+          {"method", trace.method},
+          {"target", trace.target},
+          {"status", trace.status},
+          {"totalMs", trace.total.count()},
+          {"queuedMs", std::chrono::duration_cast<milliseconds>(trace.queued).count()},
+          {"cold", trace.cold},
+          {"revision", trace.revision},
+          {"instance", trace.instance}};
 }
 
 store::ObjectValue find_service(const Doors& doors, const std::string& name_space, const std::string& name) {

@@ -70,7 +70,7 @@ void RequestTraces::add(const RequestRecord& record, std::string_view revision) 
   trace.target.assign(record.target.substr(0, target_bytes_max));
   trace.status = record.status;
   trace.total = std::chrono::duration_cast<milliseconds>(record.total);
-  trace.queued = std::chrono::duration_cast<milliseconds>(record.queued);
+  trace.queued = std::chrono::duration_cast<std::chrono::microseconds>(record.queued);
   trace.exact = std::chrono::duration_cast<std::chrono::microseconds>(record.total);
   trace.wake = record.wake;
   trace.cold = record.cold;

@@ -85,8 +85,8 @@ struct RequestTrace {
   std::string target;
   int status = 0;
   milliseconds total{0};
-  milliseconds queued{0};              // waiting for an instance
-  std::chrono::microseconds exact{0};  // the same as `total`
+  std::chrono::microseconds queued{0};  // waiting for an instance
+  std::chrono::microseconds exact{0};   // the same as `total`
   std::optional<WakeSteps> wake;
   bool cold = false;  // had to wait for a start
   std::string revision;

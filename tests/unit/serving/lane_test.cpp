@@ -62,6 +62,7 @@ TEST_CASE("a lane's first request wakes the service, and the next ones need nobo
   CHECK(w.f.launcher.launches == 1);
   const auto traces = w.traces(10);
   CHECK(traces[9].cold);
+  CHECK(traces[9].queued > 0ms);
   CHECK_FALSE(traces[0].cold);
   CHECK(traces[0].instance == w.f.launcher.instances[0]->id().text());
   CHECK(w.f.metrics.expose().find("revision=\"hello-00001\",code=\"200\",method=\"GET\"} 9") != std::string::npos);
