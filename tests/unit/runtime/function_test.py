@@ -185,6 +185,22 @@ def new():
             self.assertEqual(function.call("/health/readiness")[::2], (503, "not yet"))
         self.assertEqual(function.out, "stopped\n")
 
+    def test_sigterm_ends_it_where_python_drops_the_exception_too(self):
+        # As the end of a thread's object does it, whose callback may be what runs when the signal comes.
+        with self.served("""
+import os, signal, socketserver
+class Last:
+    def __del__(self): os.kill(os.getpid(), signal.SIGTERM); len('the handler runs by here')
+accept = socketserver.TCPServer.get_request
+def get_request(self):
+    Last()
+    return accept(self)
+socketserver.TCPServer.get_request = get_request
+def main(context): return 'x'
+""") as function:
+            self.assertEqual(function.process.wait(20), 0)
+        self.assertIn("Exception ignored in", function.err)
+
     def test_a_plain_function_of_one_parameter_has_a_request(self):
         with self.served("async def main(context):\n    r = context.request\n    return {'m': r.method, 'a': r.args, 'j': r.get_json(silent=True)}\n") as function:
             self.assertEqual(json.loads(function.call("/?a=1", "POST", b"{}")[2]), {"m": "POST", "a": {"a": "1"}, "j": {}})
