@@ -251,7 +251,7 @@ awaitable<Outcome<void>> Session::await_validation(const std::string& url, const
   }
 }
 
-/// Until it is `wanted`, or past that.
+/// Until it is `wanted`.
 awaitable<Outcome<Order>> Session::await_order(std::string url, Status wanted) {
   Pace pace(clock_, options_);
   while (true) {

@@ -145,6 +145,12 @@ std::string certificate_column(const json::value& mapping) {
 Outcome<void> add_domain(Session& session, const DomainOptions& options) {
   if (options.certificate.empty() != options.key.empty())
     return stop_with(usage_problem("--cert and --key come together", "--cert CHAIN.pem --key KEY.pem"));
+  if (!is_dns_subdomain(options.name))
+    return stop_with(Problem{.exit = ExitCode::usage,
+                             .what = fmt::format("'{}' is not a name of DNS", printable(options.name, 80)),
+                             .slug = "E_INVALID",
+                             .because = "expected labels of a-z, 0-9 and '-', at most 63 characters each, between dots",
+                             .hint = "wick domain add shop.example.com SERVICE"});
   auto service = session.client.find(service_path(session.name_space, options.service));
   if (!service) return stop_with(std::move(service.error()));
   if (!*service)

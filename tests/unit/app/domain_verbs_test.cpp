@@ -65,6 +65,16 @@ TEST_CASE("domain add says what DNS says when the name leads elsewhere, and maps
   for (const auto& seen : daemon.seen()) CHECK_FALSE(seen.line.starts_with("POST"));
 }
 
+TEST_CASE("domain add says what is no name before it asks anybody") {
+  for (const std::string name : {"bad host", "https://shop.example.com", "Shop.example.com", "a..b"}) {
+    FakeDaemon daemon;
+    const auto ran = daemon.run({"domain", "add", name, "hello"});
+    CHECK(ran.exit == 2);
+    CHECK(ran.err.find("error: '" + name + "' is not a name of DNS  [E_INVALID]") != std::string::npos);
+    CHECK(daemon.seen().empty());
+  }
+}
+
 TEST_CASE("domain add without the DNS check and without waiting maps the name at once") {
   FakeDaemon daemon;
   daemon.on("GET " + services + "/hello", 200, R"({"metadata":{"name":"hello"}})");
