@@ -10,6 +10,7 @@
 #include "wick/base/log.hpp"
 #include "wick/base/text.hpp"
 #include "wick/build/build.hpp"
+#include "wick/os/files.hpp"
 
 namespace wick::app {
 
@@ -21,17 +22,6 @@ constexpr std::chrono::hours look_every{1};
 constexpr std::chrono::seconds settle_time{10};  // builds come in rows
 // A blob that nothing reaches may belong to an image that is being put together or loaded.
 constexpr std::chrono::seconds blob_age_min{3600};
-
-std::uint64_t bytes_below(const fs::path& folder) {
-  std::uint64_t bytes = 0;
-  std::error_code error;
-  for (const auto& file : fs::directory_iterator(folder, error)) {
-    std::error_code gone;
-    const auto size = file.file_size(gone);
-    if (!gone) bytes += size;
-  }
-  return bytes;
-}
 
 class Flag {
  public:
@@ -74,7 +64,7 @@ awaitable<Result<ImageCollector::Stock>> ImageCollector::take_stock() {
       for (std::size_t i = 0; i < image.manifest.layers.size(); ++i)
         stock.layer_bytes[image.config.diff_ids[i]] = image.manifest.layers[i].size;
     stock.reached = std::move(*reached);
-    stock.blob_bytes = bytes_below(store.root() / "blobs/sha256") + (registry ? registry->bytes() : 0);
+    stock.blob_bytes = bytes_of_files_in(store.root() / "blobs/sha256") + (registry ? registry->bytes() : 0);
     return {};
   };
   auto looked = co_await doors_.workers.run(std::move(look));

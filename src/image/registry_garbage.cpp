@@ -18,17 +18,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-std::uint64_t bytes_in(const fs::path& folder) {
-  std::uint64_t bytes = 0;
-  std::error_code error;
-  for (const auto& file : fs::directory_iterator(folder, error)) {
-    std::error_code gone;
-    const auto size = file.file_size(gone);
-    if (!gone) bytes += size;
-  }
-  return bytes;
-}
-
 std::vector<std::pair<fs::path, BlobDigest>> digests_in(const fs::path& folder) {
   std::vector<std::pair<fs::path, BlobDigest>> found;
   std::error_code error;
@@ -149,7 +138,8 @@ void RegistryStore::Garbage::collect_blobs() {
 }
 
 std::uint64_t RegistryStore::bytes() const {
-  return bytes_in(root_ / "blobs/sha256") + bytes_in(root_ / "blobs/sha512") + bytes_in(root_ / "uploads");
+  return bytes_of_files_in(root_ / "blobs/sha256") + bytes_of_files_in(root_ / "blobs/sha512") +
+         bytes_of_files_in(root_ / "uploads");
 }
 
 Result<ContentStore::Collected> RegistryStore::collect_garbage(std::chrono::seconds age_min) {

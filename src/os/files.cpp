@@ -155,6 +155,17 @@ Result<std::uint64_t> free_bytes(const fs::path& path) {
   return static_cast<std::uint64_t>(stat.f_bavail) * stat.f_frsize;
 }
 
+std::uint64_t bytes_of_files_in(const fs::path& folder) {
+  std::uint64_t bytes = 0;
+  std::error_code error;
+  for (const auto& file : fs::directory_iterator(folder, error)) {
+    std::error_code gone;
+    const auto size = file.file_size(gone);
+    if (!gone) bytes += size;
+  }
+  return bytes;
+}
+
 Result<TemporaryFolder> TemporaryFolder::make(const fs::path& parent, std::string_view prefix) {
   std::string pattern = (parent / (std::string(prefix) + "XXXXXX")).string();
   if (::mkdtemp(pattern.data()) == nullptr) return fail(system_error("make folder " + pattern, errno));

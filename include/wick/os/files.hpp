@@ -30,6 +30,9 @@ Result<void> make_folders(const std::filesystem::path& path, mode_t mode = 0755)
 /// Bytes free for us on the file system of `path`.
 Result<std::uint64_t> free_bytes(const std::filesystem::path& path);
 
+/// The sizes of the files that lie in `folder` itself, as far as they can be seen; 0 where it is not there.
+std::uint64_t bytes_of_files_in(const std::filesystem::path& folder);
+
 /// A folder of its own that goes, with what is in it, when the object does.
 class TemporaryFolder {
  public:

@@ -7,7 +7,8 @@ import random
 import re
 import subprocess
 
-from fixture import DaemonTest, main
+from fixture import main
+from registry_fixture import OwnRegistryTest
 from registries import MANIFEST, RegistryClient, digest_by, digest_of, layer_of
 
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -17,20 +18,8 @@ EMPTY = "application/vnd.oci.empty.v1+json"
 ARTIFACT = "application/vnd.example.one"
 
 
-class EmbeddedRegistry(DaemonTest):
-    flags = ("--api-listen", "127.0.0.1:0")
-
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.host = json.loads(cls.wick.api("GET", "/apis/wick.dev/v1/info")[1])["apiListen"]
-        cls.token = cls.wick.cli("token", "create", "ci", "--scope", "deploy").stdout.strip()
-        cls.reader = cls.wick.cli("token", "create", "reader", "--scope", "read").stdout.strip()
-
-    def setUp(self):
-        self.registry = RegistryClient(self.host, self.token)
-        self.repository = "conformance/" + re.sub("[^a-z0-9]+", "-", self.id().split(".")[-1])[:50].strip("-")
-        self.repository += f"/{random.randrange(1 << 40):010x}"  # the state folder outlives a run
+class EmbeddedRegistry(OwnRegistryTest):
+    prefix = "conformance"
 
     def check_code(self, answer, status, code):
         self.assertEqual(answer.status, status, answer.body)

@@ -13,7 +13,8 @@ import subprocess
 import tempfile
 import unittest
 
-from fixture import Daemon, DaemonTest, eventually, main
+from fixture import Daemon, eventually, main
+from registry_fixture import OwnRegistryTest
 from registries import MANIFEST, RegistryClient, digest_of, image_of, layer_of, write_layout
 
 CONFIG = "application/vnd.oci.image.config.v1+json"
@@ -21,20 +22,8 @@ LAYER = "application/vnd.oci.image.layer.v1.tar"
 DOCKER = "application/vnd.docker."
 
 
-class Pushes(DaemonTest):
-    flags = ("--api-listen", "127.0.0.1:0")
-
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.host = json.loads(cls.wick.api("GET", "/apis/wick.dev/v1/info")[1])["apiListen"]
-        cls.token = cls.wick.cli("token", "create", "ci", "--scope", "deploy").stdout.strip()
-        cls.reader = cls.wick.cli("token", "create", "reader", "--scope", "read").stdout.strip()
-
-    def setUp(self):
-        self.registry = RegistryClient(self.host, self.token)
-        self.repository = "pushes/" + re.sub("[^a-z0-9]+", "-", self.id().split(".")[-1])[:50].strip("-")
-        self.repository += f"/{random.randrange(1 << 40):010x}"  # the state folder outlives a run
+class Pushes(OwnRegistryTest):
+    prefix = "pushes"
 
     def skopeo(self, *arguments, check=True):
         return subprocess.run(["skopeo", *arguments], check=check, capture_output=True, text=True)

@@ -12,7 +12,6 @@ const std::string all = "/apis/wick.dev/v1/images";
 const std::string archive_of = "/apis/wick.dev/v1/imagearchive?names=";
 
 struct ImagesFixture : ApiParts {
-  std::unique_ptr<api::Tokens> tokens = api::Tokens::open(*access_database).value();
   std::optional<http::Handler> handler;
 
   ImagesFixture() {
@@ -28,17 +27,6 @@ struct ImagesFixture : ApiParts {
 
   /// Tokens are read once, when the API is made.
   void serve() { handler = api::make_api(doors()).value(); }
-
-  std::string token(api::Scope scope, std::string name_space = {}) {
-    api::Token wanted{.id = {},
-                      .name = "ci",
-                      .scope = scope,
-                      .name_space = std::move(name_space),
-                      .created = {},
-                      .expires = {},
-                      .hash = {}};
-    return run_on(loop, tokens->create(std::move(wanted), clock.wall())).value().secret;
-  }
 
   std::unique_ptr<MemoryExchange> call(std::string method, std::string target, std::string body = {}, long uid = 0,
                                        std::string secret = {}) {

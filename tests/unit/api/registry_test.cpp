@@ -18,7 +18,6 @@ const std::string manifest_type(image::media_type_manifest);
 std::string digest_of(std::string_view bytes) { return BlobDigest::of(HashAlgorithm::sha256, bytes).text(); }
 
 struct RegistryApi : ApiParts {
-  std::unique_ptr<api::Tokens> tokens = api::Tokens::open(*access_database).value();
   std::unique_ptr<image::RegistryStore> registry =
       image::RegistryStore::open(folder.path() / "registry", images).value();
   std::optional<http::Handler> handler;
@@ -32,16 +31,6 @@ struct RegistryApi : ApiParts {
     auto all = doors();
     all.registry = registry.get();
     handler = api::make_api(std::move(all)).value();
-  }
-  std::string token(api::Scope scope, std::string name_space = {}) {
-    api::Token wanted{.id = {},
-                      .name = "ci",
-                      .scope = scope,
-                      .name_space = std::move(name_space),
-                      .created = {},
-                      .expires = {},
-                      .hash = {}};
-    return run_on(loop, tokens->create(std::move(wanted), clock.wall())).value().secret;
   }
   std::unique_ptr<MemoryExchange> call(std::string method, std::string target, std::string body = {},
                                        http::Fields fields = {}, long uid = 0) {
