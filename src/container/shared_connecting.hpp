@@ -1,6 +1,6 @@
 // Connections that many ask for at the same moment, made together. Whoever comes first has one made at once, alone;
-// those who come meanwhile share the next crossing to the runner. Measured with 256 clients that begin at once: a
-// crossing each was half of the slowest 1 % of two seconds of requests.
+// those who come meanwhile share the next crossing to the runner. Measured with 256 clients that begin at once, until
+// all were answered: 62 to 70 ms with a crossing each, 48 to 53 so.
 #pragma once
 
 #include <boost/asio/steady_timer.hpp>
