@@ -10,6 +10,7 @@
 #include "api/answer.hpp"
 #include "api/core_events.hpp"
 #include "api/discovery.hpp"
+#include "api/git_host.hpp"
 #include "api/image_views.hpp"
 #include "api/openapi.hpp"
 #include "api/registry.hpp"
@@ -74,6 +75,8 @@ bool is_for_registry(http::Exchange& exchange) {
   return path == "/v2" || path.starts_with("/v2/");
 }
 
+bool is_for_git(http::Exchange& exchange) { return exchange.head().path().starts_with("/git/"); }
+
 awaitable<void> unauthorized(http::Exchange& exchange, const Error& error) {
   if (is_for_registry(exchange)) {
     image::RegistryFailure failure(
@@ -81,6 +84,9 @@ awaitable<void> unauthorized(http::Exchange& exchange, const Error& error) {
         error.what() + "; docker login with any user name, and as its password a token: wick token create");
     co_return co_await respond_registry_failure(exchange, std::move(failure));
   }
+  if (is_for_git(exchange))
+    co_return co_await respond_git_failure(
+        exchange, 401, error.what() + "; any user name, and as its password a token: wick git remote NAME --add");
   http::ResponseHead head{.status = 401};
   head.fields.set("Content-Type", "application/json");
   head.fields.set("WWW-Authenticate", "Bearer");
@@ -93,6 +99,8 @@ awaitable<void> forbidden(http::Exchange& exchange, const Caller& caller, const 
     image::RegistryFailure failure(image::RegistryCode::denied, fmt::format("{}: {}", caller.user, why));
     co_return co_await respond_registry_failure(exchange, std::move(failure));
   }
+  if (is_for_git(exchange))
+    co_return co_await respond_git_failure(exchange, 403, fmt::format("{}: {}", caller.user, why));
   co_await respond_failure(exchange, 403, "Forbidden",
                            fmt::format("{} {} is forbidden: User \"{}\": {}", exchange.head().method,
                                        printable(exchange.head().path()), caller.user, why));
@@ -296,6 +304,7 @@ class Api {
     for (auto& route : wick_routes(doors_)) routes_.push_back(std::move(route));
     for (auto& route : image_routes(doors_)) routes_.push_back(std::move(route));
     for (auto& route : registry_routes(doors_)) routes_.push_back(std::move(route));
+    for (auto& route : git_routes(doors_, &caller_of)) routes_.push_back(std::move(route));
   }
 
   Doors doors_;

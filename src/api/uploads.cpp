@@ -44,16 +44,6 @@ void remove_old_uploads(const std::filesystem::path& folder) {
       std::filesystem::remove(entry.path(), error);
 }
 
-Result<void> prepare_folder(const std::filesystem::path& folder) {
-  if (auto made = make_folders(folder, 0700); !made) return made;
-  remove_old_uploads(folder);
-  const auto free = free_bytes(folder);
-  if (free && *free < free_bytes_kept)
-    return fail(Errc::unavailable, fmt::format("only {} are free for uploads", human_bytes(*free)),
-                "free some disk: wick image prune");
-  return {};
-}
-
 awaitable<Result<Digest>> receive(const Doors& doors, http::Exchange& exchange, int file) {
   Sha256 hash;
   std::uint64_t total = 0;
@@ -79,8 +69,18 @@ awaitable<Result<Digest>> receive(const Doors& doors, http::Exchange& exchange, 
 
 }  // namespace
 
+Result<void> prepare_uploads(const std::filesystem::path& folder) {
+  if (auto made = make_folders(folder, 0700); !made) return made;
+  remove_old_uploads(folder);
+  const auto free = free_bytes(folder);
+  if (free && *free < free_bytes_kept)
+    return fail(Errc::unavailable, fmt::format("only {} are free for uploads", human_bytes(*free)),
+                "free some disk: wick image prune");
+  return {};
+}
+
 awaitable<void> take_upload(const Doors& doors, http::Exchange& exchange) {
-  auto prepare = [folder = doors.uploads] { return prepare_folder(folder); };
+  auto prepare = [folder = doors.uploads] { return prepare_uploads(folder); };
   auto prepared = co_await doors.workers.run(prepare);
   if (!prepared) {
     co_await respond_error(exchange, prepared.error());

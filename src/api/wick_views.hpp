@@ -8,6 +8,9 @@ namespace wick::api {
 
 /// POST namespaces/NS/uploads: a tar body into S/uploads/<sha256>.
 awaitable<void> take_upload(const Doors& doors, http::Exchange& exchange);
+/// Makes the folder of uploads, and removes those that no build wants any more. Blocks. Errors: unavailable (the disk
+/// is nearly full), io.
+Result<void> prepare_uploads(const std::filesystem::path& folder);
 /// POST namespaces/NS/buildsecrets: {"secrets": {"ID": "BASE64"}}; answers the ticket for the BuildRun's annotation
 /// wick.dev/build-secrets.
 awaitable<void> take_build_secrets(const Doors& doors, http::Exchange& exchange, std::string name_space);

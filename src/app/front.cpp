@@ -64,7 +64,7 @@ std::uint64_t memory_of_machine() {
 }
 
 struct Folders {
-  fs::path content, registry, uploads, work, logs, build_logs, cache, builders;
+  fs::path content, registry, uploads, work, logs, build_logs, cache, builders, git;
 };
 
 Result<Folders> make_front_folders(const Config& config) {
@@ -76,12 +76,13 @@ Result<Folders> make_front_folders(const Config& config) {
                   .logs = top / "logs",
                   .build_logs = top / "logs" / "builds",
                   .cache = top / "cache",
-                  .builders = top / "builders"};
+                  .builders = top / "builders",
+                  .git = top / "git"};
   // What a build that was cut left behind is of no use to anyone.
   if (auto removed = remove_tree(folders.work); !removed) return fail(std::move(removed.error()));
   if (auto removed = remove_tree(folders.builders); !removed) return fail(std::move(removed.error()));
   for (const auto& folder : {folders.content, folders.registry, folders.uploads, folders.work, folders.logs,
-                             folders.build_logs, folders.cache, folders.builders})
+                             folders.build_logs, folders.cache, folders.builders, folders.git})
     if (auto made = make_folders(folder, 0700); !made) return fail(std::move(made.error()));
   return folders;
 }
@@ -453,7 +454,8 @@ api::Doors Front::api_doors() {
                         },
                     .registry = registry_.get(),
                     .builders = folders_.builders,
-                    .bases = std::string(to_text(config_.bases))};
+                    .bases = std::string(to_text(config_.bases)),
+                    .git = folders_.git};
 }
 
 /// After a rotation (wick secret rotate-key): once this is done the older keys are of no use.

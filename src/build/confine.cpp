@@ -70,10 +70,11 @@ Result<void> restrict_folders(const Confinement& confinement) {
   for (const char* path : {"/usr", "/lib", "/lib64", "/etc/ssl", "/usr/share/ca-certificates", "/run/systemd/resolve"})
     if (auto allowed = allow(ruleset.get(), path, read_rights); !allowed) return allowed;
   constexpr std::uint64_t file_rights = LANDLOCK_ACCESS_FS_READ_FILE;
-  for (const char* path :
-       {"/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/host.conf", "/etc/gai.conf", "/etc/services",
-        "/etc/ld.so.cache", "/etc/passwd", "/etc/localtime", "/dev/urandom", "/dev/null"})
+  for (const char* path : {"/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/host.conf", "/etc/gai.conf",
+                           "/etc/services", "/etc/ld.so.cache", "/etc/passwd", "/etc/localtime", "/dev/urandom"})
     if (auto allowed = allow(ruleset.get(), path, file_rights); !allowed) return allowed;
+  constexpr std::uint64_t sink_rights = file_rights | LANDLOCK_ACCESS_FS_WRITE_FILE;
+  if (auto allowed = allow(ruleset.get(), "/dev/null", sink_rights); !allowed) return allowed;
   if (auto allowed = allow(ruleset.get(), confinement.writable, rights); !allowed) return allowed;
   if (!confinement.readable.empty())
     if (auto allowed = allow(ruleset.get(), confinement.readable, read_rights); !allowed) return allowed;

@@ -15,6 +15,7 @@
 #include "confine.hpp"
 #include "credentials_wire.hpp"
 #include "fetch_events.hpp"
+#include "git_child.hpp"
 #include "git_tree.hpp"
 #include "registry_helper.hpp"
 #include "tree_writer.hpp"
@@ -130,6 +131,8 @@ Result<void> run(const std::vector<std::string>& arguments) {
   if (arguments.size() == 4 && arguments[1] == "archive" && number(3)) return fetch_archive(arguments[2], *number(3));
   if (arguments.size() == 5 && arguments[1] == "url" && number(4))
     return fetch_url(arguments[2], arguments[3], *number(4));
+  if (arguments.size() > 4 && arguments[1] == "git-run")
+    return become_git(arguments[2], arguments[3] == "gzip", {arguments.begin() + 4, arguments.end()});
   const bool git = arguments.size() == 7 || (arguments.size() == 8 && arguments[7] == "--allow-local");
   if (git && arguments[1] == "git" && number(6))
     return fetch_repository(arguments[2], {.url = arguments[4],
@@ -139,6 +142,7 @@ Result<void> run(const std::vector<std::string>& arguments) {
                                            .repository = arguments[3]});
   return fail(Errc::invalid,
               "usage: fetch git FOLDER REPOSITORY URL REF BYTES_MAX [--allow-local] | fetch archive FOLDER BYTES_MAX | "
+              "fetch git-run REPOSITORY plain|gzip ARGUMENT… | "
               "fetch images FOLDER NAME | fetch registry-resolve | fetch registry-pull FOLDER | fetch registry-push "
               "FOLDER NAME");
 }

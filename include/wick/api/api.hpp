@@ -70,6 +70,7 @@ struct Doors {
   image::RegistryStore* registry = nullptr;  // what is pushed to /v2/; nullptr: there is no registry
   std::filesystem::path builders{};          // the files of all builders, for who wants to know what a build would do
   std::string bases{};                       // "auto", "debian" or "registry"
+  std::filesystem::path git{};               // S/git: what is pushed with git; empty: nothing is
 };
 
 /// What the API keeps in the control database, to be applied after the object table's.

@@ -57,6 +57,7 @@ class CommandLine {
     add_flows();
     add_domains();
     add_sources();
+    add_git();
     add_access();
     add_rest();
   }
@@ -512,6 +513,23 @@ class CommandLine {
   static void add_dead_letters(CLI::App& verb, DeadLetterOptions& options) {
     verb.add_option("trigger", options.trigger, "trigger")->required();
     verb.add_option("--position", options.position, "only the event at this position")->type_name("POSITION");
+  }
+
+  void add_git() {
+    auto& git = *app_.add_subcommand("git", "Deploy by git push");
+    git.require_subcommand(1);
+    auto remote = std::make_shared<GitRemoteOptions>();
+    auto& showing = verb(git, "remote", "Print the URL that git push deploys to, or set it up here",
+                         [remote](Session& session) { return git_remote_of(session, *remote); });
+    showing.add_option("service", remote->name, "name of the service (default: as this folder is called)");
+    showing.add_flag("--add", remote->add, "make it a remote of this repository, with a token that may deploy");
+    showing.add_option("--remote", remote->remote, "name of the remote (default: wick)")->type_name("NAME");
+    auto name = std::make_shared<std::string>();
+    auto branch = std::make_shared<std::string>();
+    auto& choosing = verb(git, "branch", "Show or set the branch whose pushes are deployed",
+                          [name, branch](Session& session) { return git_branch_of(session, *name, *branch); });
+    choosing.add_option("service", *name, "name of the service")->required();
+    choosing.add_option("branch", *branch, "the branch (default: show it)");
   }
 
   void add_token_flags(CLI::App& sub, TokenOptions& options) {

@@ -114,6 +114,16 @@ struct ExportOptions {
 /// they export as the same text.
 Outcome<void> export_manifests(Session& session, const ExportOptions& options);
 
+struct GitRemoteOptions {
+  std::string name;  // of the service; empty: as the folder is called
+  bool add = false;  // make it a remote of the repository here, with a token in a file that only its owner reads
+  std::string remote = "wick";
+};
+/// The URL that `git push` deploys to.
+Outcome<void> git_remote_of(Session& session, GitRemoteOptions options);
+/// Shows or sets the branch whose pushes are deployed.
+Outcome<void> git_branch_of(Session& session, const std::string& name, const std::string& branch);
+
 struct TokenOptions {
   std::string name;
   std::string scope = "admin";  // read, deploy, admin
