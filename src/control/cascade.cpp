@@ -10,6 +10,21 @@ namespace wick::control {
 
 namespace {
 
+constexpr const char* foreground = "foregroundDeletion";
+
+std::vector<ObjectKey> children_of(World& world, const json::object& owner) {
+  return world.objects().keys_by(world.indexes.by_controller, uid_of(owner));
+}
+
+std::vector<ObjectKey> keys_in(World& world, const std::string& name_space) {
+  std::vector<ObjectKey> keys;
+  for (const auto& kind : model::kinds())
+    if (kind.namespaced && kind.stored)
+      for (const auto& object : world.objects().list(kind.resource(), name_space))
+        keys.push_back(key_of(kind, *object));
+  return keys;
+}
+
 awaitable<void> remove(World& world, ObjectKey key) {
   auto removed = co_await world.objects().request_removal(key);
   if (!removed && removed.error().code() != Errc::not_found)
@@ -19,35 +34,9 @@ awaitable<void> remove(World& world, ObjectKey key) {
 }  // namespace
 
 awaitable<void> cascade(World& world, const model::Kind& kind, ObjectValue gone) {
-  std::vector<ObjectKey> children;
-  const bool whole_namespace = kind.kind == "Namespace";
-  const auto uid = uid_of(*gone);
-  const auto name_space = whole_namespace ? name_of(*gone) : namespace_of(*gone);
-  for (const auto& child_kind : model::kinds()) {
-    if (!child_kind.namespaced || !child_kind.stored) continue;
-    for (const auto& object : world.objects().list(child_kind.resource(), name_space))
-      if (whole_namespace || (!uid.empty() && model::controller_uid(*object) == uid))
-        children.push_back(key_of(child_kind, *object));
-  }
+  auto children = kind.kind == "Namespace" ? keys_in(world, name_of(*gone)) : children_of(world, *gone);
   for (auto& child : children) co_await remove(world, std::move(child));
 }
-
-namespace {
-
-constexpr const char* foreground = "foregroundDeletion";
-
-std::vector<ObjectKey> children_of(World& world, const json::object& owner) {
-  std::vector<ObjectKey> children;
-  const auto uid = uid_of(owner);
-  for (const auto& kind : model::kinds()) {
-    if (!kind.namespaced || !kind.stored) continue;
-    for (const auto& object : world.objects().list(kind.resource(), namespace_of(owner)))
-      if (model::controller_uid(*object) == uid) children.push_back(key_of(kind, *object));
-  }
-  return children;
-}
-
-}  // namespace
 
 bool is_being_deleted(const json::object& object) {
   return model::find_value(object, {"metadata", "deletionTimestamp"}) != nullptr;

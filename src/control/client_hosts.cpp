@@ -38,17 +38,15 @@ std::string client_ca_of(const json::object& route) {
 
 ClientHosts client_hosts(const World& world) {
   ClientHosts hosts;
-  for (const auto& route : world.objects().list(model::route_kind().resource())) {
-    if (client_ca_of(*route).empty()) continue;
+  for (const auto& route : world.objects().find_by(world.indexes.routes_by_client_ca, any_client_ca)) {
     const auto authorities = client_authorities(world, *route);
     for (const auto& tag : tags_of(*route)) {
       for (auto& host : outside_hosts(*route, world.options.domain, tag)) hosts.emplace(std::move(host), authorities);
       for (auto& host : inside_hosts(*route, tag)) hosts.emplace(std::move(host), authorities);
     }
+    for (const auto& mapping : world.objects().find_by(world.indexes.mappings_by_target, name_of(*route)))
+      if (mapped_route(world, *mapping) == route) hosts.emplace(name_of(*mapping), authorities);
   }
-  for (const auto& mapping : world.objects().list(model::domain_mapping_kind().resource()))
-    if (const auto route = mapped_route(world, *mapping); route && !client_ca_of(*route).empty())
-      hosts.emplace(name_of(*mapping), client_authorities(world, *route));
   return hosts;
 }
 

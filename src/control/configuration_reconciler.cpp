@@ -28,13 +28,17 @@ std::optional<std::uint32_t> id_range_of(const json::object& object) {
   return static_cast<std::uint32_t>(*number);
 }
 
-/// The lowest range that no Configuration and no Revision has, and no other reconcile is about to write down.
-Result<std::uint32_t> free_id_range(const store::Objects& objects, std::set<std::uint32_t> taken) {
-  for (const auto* kind : {&model::configuration_kind(), &model::revision_kind()})
-    for (const auto& object : objects.list(kind->resource()))
-      if (const auto range = id_range_of(*object)) taken.insert(*range);
-  for (std::uint32_t range = container::store_id_range + 1; range < container::id_ranges_max; ++range)
-    if (!taken.contains(range)) return range;
+/// The next range after the last one given that no Configuration and no Revision has, and no other reconcile is about
+/// to write down. What was given back is not given again at once.
+Result<std::uint32_t> free_id_range(World& world) {
+  constexpr auto first = container::store_id_range + 1;
+  for (auto left = container::id_ranges_max - first; left > 0; --left) {
+    world.last_id_range = world.last_id_range + 1 < container::id_ranges_max ? world.last_id_range + 1 : first;
+    const auto range = world.last_id_range;
+    if (!world.id_ranges_promised.contains(range) &&
+        world.objects().keys_by(world.indexes.by_id_range, std::to_string(range)).empty())
+      return range;
+  }
   return fail(Errc::overloaded, fmt::format("all {} id ranges are in use", container::id_ranges_max),
               "delete services that are not needed");
 }
@@ -55,7 +59,7 @@ class Promise {
 
 awaitable<Result<ObjectValue>> with_id_range(World& world, ObjectKey key, ObjectValue configuration) {
   if (id_range_of(*configuration)) co_return configuration;
-  const auto range = free_id_range(world.objects(), world.id_ranges_promised);
+  const auto range = free_id_range(world);
   if (!range) co_return fail(range.error());
   const Promise promise(world.id_ranges_promised, *range);
   auto next = *configuration;
@@ -99,11 +103,7 @@ std::int64_t configuration_generation(const json::object& revision) {
 }
 
 std::vector<ObjectValue> revisions_of(World& world, const json::object& configuration) {
-  std::vector<ObjectValue> mine;
-  const auto uid = uid_of(configuration);
-  for (auto& revision : world.objects().list(model::revision_kind().resource(), namespace_of(configuration)))
-    if (model::controller_uid(*revision) == uid) mine.push_back(std::move(revision));
-  return mine;
+  return world.objects().find_by(world.indexes.by_controller, uid_of(configuration));
 }
 
 /// The ready revision of the highest generation.

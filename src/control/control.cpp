@@ -8,8 +8,8 @@
 
 #include "control/client_hosts.hpp"
 #include "control/https_hosts.hpp"
+#include "control/published_routes.hpp"
 #include "control/reconcilers.hpp"
-#include "control/routes.hpp"
 #include "control/values.hpp"
 #include "control/work_queue.hpp"
 #include "wick/base/log.hpp"
@@ -23,15 +23,6 @@ namespace {
 constexpr auto stop_unknown_grace = 10s;
 
 const model::Kind* kind_of(const ObjectKey& key) { return model::find_stored_kind(key.resource); }
-
-bool refers_to(const json::object& object, std::initializer_list<std::string_view> list, std::string_view field,
-               std::string_view name) {
-  const auto* values = model::find_value(object, list);
-  if (!values || !values->is_array()) return false;
-  for (const auto& value : values->get_array())
-    if (value.is_object() && model::text_at(value.get_object(), {field}) == name) return true;
-  return false;
-}
 
 /// True when a reference to this kind and name is somewhere below.
 bool names(const json::value& value, std::string_view kind, std::string_view name) {
@@ -53,8 +44,9 @@ class Control::Impl {
                .build_logs = BuildLogs(collaborators.executor, collaborators.clock, options.build_logs),
                .enqueue = [this](ObjectKey key) { queue_.enqueue(std::move(key)); },
                .enqueue_after = [this](ObjectKey key, Duration delay) { enqueue_after(std::move(key), delay); },
-               .publish_routes = [this] { publish_soon(); },
+               .indexes = Indexes(collaborators.objects),
                .id_ranges_promised = {}},
+        published_(options.domain),
         revisions_(world_),
         routes_(world_),
         build_runs_(world_),
@@ -72,7 +64,7 @@ class Control::Impl {
     auto running = co_await still_running();
     co_await restore_revisions(running);
     stop_unknown(std::move(running));
-    publish();
+    publish_all();
     subscription_ = world_.objects().subscribe([this](const store::Change& change) { on_change(change); });
     world_.with.serving.on_change([this](const serving::RevisionKey& key) {
       queue_.enqueue(key_of(model::revision_kind(), key.name_space, key.name));
@@ -128,10 +120,7 @@ class Control::Impl {
     co_return done;
   }
 
-  void certificate_changed(const std::string& host) {
-    for (const auto& mapping : world_.objects().list(model::domain_mapping_kind().resource()))
-      if (name_of(*mapping) == host) queue_.enqueue(key_of(model::domain_mapping_kind(), *mapping));
-  }
+  void certificate_changed(const std::string& host) { touch_found(world_.indexes.mappings_by_name, host); }
 
   BuildLogs& build_logs() { return world_.build_logs; }
 
@@ -187,18 +176,28 @@ class Control::Impl {
       if (kind == &model::build_run_kind()) world_.build_logs.remove(uid_of(*change.object));
       tasks_.spawn("cascade " + change.key.name, cascade(world_, *kind, change.object));
     }
+    publish(*kind, change);
     queue_.enqueue(change.key);
     api_server_sources_.on_change(*kind, change);
     if (kind == &model::config_map_kind() && EventTypes::is_flag(change.key)) event_types_.configure();
     touch_dependents(*kind, change);
-    if (kind == &model::secret_kind())
-      for (const auto& mapping : world_.objects().list(model::domain_mapping_kind().resource(), change.key.name_space))
-        if (model::text_at(*mapping, {"spec", "tls", "secretName"}) == change.key.name)
-          queue_.enqueue(key_of(model::domain_mapping_kind(), *mapping));
-    if (kind == &model::secret_kind())
-      for (const auto& route : world_.objects().list(model::route_kind().resource(), change.key.name_space))
-        if (client_ca_of(*route) == change.key.name) publish_soon();
+    if (kind == &model::secret_kind()) touch_certificates(change.key);
     if (kind == &model::secret_kind() || kind == &model::config_map_kind()) touch_readers(*kind, change.key);
+  }
+
+  /// What is spoken over TLS by this Secret.
+  void touch_certificates(const ObjectKey& secret) {
+    for (const auto& mapping : world_.objects().list(model::domain_mapping_kind().resource(), secret.name_space))
+      if (model::text_at(*mapping, {"spec", "tls", "secretName"}) == secret.name) {
+        queue_.enqueue(key_of(model::domain_mapping_kind(), *mapping));
+        show_https_soon();
+      }
+    if (!world_.objects().keys_by(world_.indexes.routes_by_client_ca, scoped(secret.name_space, secret.name)).empty())
+      show_clients();
+  }
+
+  void touch_found(store::Objects::Index index, const std::string& value) {
+    for (auto& key : world_.objects().keys_by(index, value)) queue_.enqueue(std::move(key));
   }
 
   /// Who else looks at this object: its controller, and whoever refers to it by name.
@@ -211,26 +210,15 @@ class Control::Impl {
                                                               model::text_at(owner.as_object(), {"kind"})))
           queue_.enqueue(key_of(*owner_kind, key.name_space, model::text_at(owner.as_object(), {"name"})));
     // A mapping may sit in another namespace than what holds its name.
-    const auto touch_mappings = [&](auto&& refers) {
-      for (const auto& mapping : world_.objects().list(model::domain_mapping_kind().resource()))
-        if (refers(*mapping)) queue_.enqueue(key_of(model::domain_mapping_kind(), *mapping));
-    };
     if (&kind == &model::service_kind() || &kind == &model::route_kind())
-      touch_mappings(
-          [&](const json::object& mapping) { return model::text_at(mapping, {"spec", "ref", "name"}) == key.name; });
-    if (&kind == &model::domain_mapping_kind())
-      touch_mappings([&](const json::object& mapping) { return name_of(mapping) == key.name; });
+      touch_found(world_.indexes.mappings_by_target, key.name);
+    if (&kind == &model::domain_mapping_kind()) touch_found(world_.indexes.mappings_by_name, key.name);
     const auto touch = [&](const model::Kind& other, auto&& refers) {
       for (const auto& object : world_.objects().list(other.resource(), key.name_space))
         if (refers(*object)) queue_.enqueue(key_of(other, *object));
     };
-    if (&kind == &model::configuration_kind())
-      touch(model::route_kind(), [&](const json::object& route) {
-        return refers_to(route, {"spec", "traffic"}, "configurationName", key.name);
-      });
-    else if (&kind == &model::revision_kind())
-      touch(model::route_kind(),
-            [&](const json::object& route) { return refers_to(route, {"spec", "traffic"}, "revisionName", key.name); });
+    if (&kind == &model::configuration_kind() || &kind == &model::revision_kind())
+      touch_found(world_.indexes.routes_by_target, scoped(key.name_space, key.name));
     else if (&kind == &model::broker_kind())
       touch(model::trigger_kind(),
             [&](const json::object& trigger) { return model::text_at(trigger, {"spec", "broker"}) == key.name; });
@@ -316,30 +304,63 @@ class Control::Impl {
     co_await instance->stop(stop_unknown_grace);
   }
 
-  /// Many changes in one turn of the loop make one table.
-  void publish_soon() {
-    if (publish_pending_) return;
-    publish_pending_ = true;
-    tasks_.spawn("publish routes", publish_once());
-  }
-
-  awaitable<void> publish_once() {
-    publish();
-    co_return;
-  }
-
-  void publish() {
-    publish_pending_ = false;
-    std::vector<std::string> conflicts;
-    if (world_.with.show_clients) world_.with.show_clients(client_hosts(world_));
-    world_.with.serving.publish(make_route_table(world_.objects().list(model::route_kind().resource()),
-                                                 world_.options.domain, &conflicts,
-                                                 world_.objects().list(model::domain_mapping_kind().resource())));
+  void publish_all() {
+    std::vector<serving::RouteChange> changes;
+    for (const auto* kind : {&model::route_kind(), &model::domain_mapping_kind()})
+      for (const auto& object : world_.objects().list(kind->resource()))
+        gather(changes, *kind, key_of(*kind, *object), object.get());
+    show_clients();
+    world_.with.serving.change_routes(changes);
     if (world_.with.show_https) world_.with.show_https(https_hosts(world_));
-    for (const auto& host : conflicts) log::warn("two routes claim a host, the first keeps it", {{"host", host}});
+  }
+
+  /// In the turn in which the change is announced: nobody hears that a route is ready before it is.
+  void publish(const model::Kind& kind, const store::Change& change) {
+    const bool route = &kind == &model::route_kind();
+    if (!route && &kind != &model::domain_mapping_kind()) return;
+    std::vector<serving::RouteChange> changes;
+    gather(changes, kind, change.key, change.type == store::Change::Type::deleted ? nullptr : change.object.get());
+    if (route)
+      for (const auto& mapping : world_.objects().keys_by(world_.indexes.mappings_by_target, change.key.name))
+        gather(changes, model::domain_mapping_kind(), mapping, world_.objects().find(mapping).get());
+    // A name that wants certificates of its clients never answers without.
+    if (clients_shown_ || !world_.objects().keys_by(world_.indexes.routes_by_client_ca, any_client_ca).empty())
+      show_clients();
+    if (!changes.empty()) world_.with.serving.change_routes(changes);
+    show_https_soon();
+  }
+
+  void gather(std::vector<serving::RouteChange>& changes, const model::Kind& kind, const ObjectKey& key,
+              const json::object* object) {
+    auto more = &kind == &model::route_kind() ? published_.set_route(key, object) : published_.set_mapping(key, object);
+    std::ranges::move(more, std::back_inserter(changes));
+  }
+
+  void show_clients() {
+    if (!world_.with.show_clients) return;
+    auto hosts = client_hosts(world_);
+    clients_shown_ = !hosts.empty();
+    world_.with.show_clients(std::move(hosts));
+  }
+
+  void show_https_soon() {
+    if (!world_.with.show_https || https_pending_) return;
+    https_pending_ = true;
+    tasks_.spawn("show https hosts", show_https_once());
+  }
+
+  /// Costs a look at all of them: takes a twentieth of the time at most while they change.
+  awaitable<void> show_https_once() {
+    auto& clock = world_.with.clock;
+    if (clock.now() < https_not_before_) co_await clock.sleep_until(https_not_before_);
+    https_pending_ = false;
+    const auto begin = clock.now();
+    world_.with.show_https(https_hosts(world_));
+    https_not_before_ = clock.now() + 20 * (clock.now() - begin);
   }
 
   World world_;
+  PublishedRoutes published_;
   RevisionReconciler revisions_;
   RouteReconciler routes_;
   BuildRunReconciler build_runs_;
@@ -349,7 +370,9 @@ class Control::Impl {
   WorkQueue queue_;
   std::map<ObjectKey, TimePoint> later_;  // bounded by the objects there are
   store::Objects::Subscription subscription_;
-  bool publish_pending_ = false;
+  bool clients_shown_ = false;
+  bool https_pending_ = false;
+  TimePoint https_not_before_{};
   TaskGroup tasks_;
 };
 

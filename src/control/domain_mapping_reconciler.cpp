@@ -22,8 +22,8 @@ ObjectValue holder_of(World& world, const std::string& name) {
     return std::tuple(model::find_condition(mapping, "DomainClaimed").status != Truth::yes,
                       model::text_at(mapping, {"metadata", "creationTimestamp"}), namespace_of(mapping));
   };
-  for (const auto& mapping : world.objects().list(model::domain_mapping_kind().resource()))
-    if (name_of(*mapping) == name && (!best || rank(*mapping) < rank(*best))) best = mapping;
+  for (const auto& mapping : world.objects().find_by(world.indexes.mappings_by_name, name))
+    if (!best || rank(*mapping) < rank(*best)) best = mapping;
   return best;
 }
 
@@ -94,12 +94,10 @@ bool tell_certificate(World& world, const json::object& object, const model::Dom
 awaitable<Result<void>> reconcile_domain_mapping(World& world, ObjectKey key) {
   const auto object = world.objects().find(key);
   const auto touch_rivals = [&] {
-    for (const auto& other : world.objects().list(model::domain_mapping_kind().resource()))
-      if (name_of(*other) == key.name && namespace_of(*other) != key.name_space)
-        world.enqueue(key_of(model::domain_mapping_kind(), *other));
+    for (auto& other : world.objects().keys_by(world.indexes.mappings_by_name, key.name))
+      if (other.name_space != key.name_space) world.enqueue(std::move(other));
   };
   if (!object) {
-    world.publish_routes();
     touch_rivals();
     co_return Result<void>();
   }
@@ -130,7 +128,6 @@ awaitable<Result<void>> reconcile_domain_mapping(World& world, ObjectKey key) {
   status["conditions"] = conditions.to_json();
   auto written = co_await world.objects().update_status(key, std::move(status));
   if (!written && written.error().code() != Errc::not_found) co_return fail(std::move(written.error()));
-  world.publish_routes();
   co_return Result<void>();
 }
 

@@ -26,7 +26,7 @@ struct Missing {
 awaitable<Result<void>> reconcile_service(World& world, ObjectKey key);
 /// Configuration → a Revision a template; keeps the history short.
 awaitable<Result<void>> reconcile_configuration(World& world, ObjectKey key);
-/// DomainMapping → the claim on its name, and the name in the route table.
+/// DomainMapping → the claim on its name.
 awaitable<Result<void>> reconcile_domain_mapping(World& world, ObjectKey key);
 awaitable<Result<void>> reconcile_broker(World& world, ObjectKey key);
 awaitable<Result<void>> reconcile_trigger(World& world, ObjectKey key);
@@ -44,7 +44,7 @@ inline constexpr std::string_view dependency_annotation = "knative.dev/dependenc
 /// Makes the Broker where it is missing.
 awaitable<Result<void>> ensure_broker(World& world, std::string name_space, std::string name);
 
-/// Route → status.traffic, routing state of the revisions, the route table; moves a rollout along.
+/// Route → status.traffic and routing state of the revisions; moves a rollout along.
 class RouteReconciler {
  public:
   explicit RouteReconciler(World& world) : world_(world) {}

@@ -66,29 +66,30 @@ milliseconds rollout_duration(const json::object& route) {
   return 0ms;
 }
 
-/// Every revision that a route sends to, with the names of those routes.
-std::map<std::string, std::set<std::string>> routed_revisions(World& world, const std::string& name_space) {
-  std::map<std::string, std::set<std::string>> routed;
-  for (const auto& route : world.objects().list(model::route_kind().resource(), name_space))
-    if (const auto* traffic = model::find_value(*route, {"status", "traffic"}); traffic && traffic->is_array())
-      for (const auto& entry : traffic->get_array())
-        routed[model::text_at(entry.as_object(), {"revisionName"})].insert(name_of(*route));
-  return routed;
+/// The names of the routes that send to this revision, in order.
+std::vector<std::string> routes_to(World& world, const json::object& revision) {
+  std::vector<std::string> names;
+  for (auto& route :
+       world.objects().keys_by(world.indexes.routes_by_routed, scoped(namespace_of(revision), name_of(revision))))
+    names.push_back(std::move(route.name));
+  return names;
 }
 
 /// Labels every revision of the configurations in question active or reserve, and names its routes. A pending one stays
 /// so until a route has decided.
 awaitable<Result<void>> label_revisions(World& world, std::string name_space, std::set<std::string> configurations) {
-  const auto routed = routed_revisions(world, name_space);
-  for (const auto& revision : world.objects().list(model::revision_kind().resource(), name_space)) {
-    if (!configurations.contains(model::text_at(*revision, {"metadata", "labels", model::names::configuration})))
-      continue;
+  std::vector<ObjectValue> revisions;
+  for (const auto& configuration : configurations)
+    std::ranges::move(
+        world.objects().find_by(world.indexes.revisions_by_configuration, scoped(name_space, configuration)),
+        std::back_inserter(revisions));
+  for (const auto& revision : revisions) {
     const auto before = model::text_at(*revision, {"metadata", "labels", model::names::routing_state});
-    const auto routes = routed.find(name_of(*revision));
-    const bool active = routes != routed.end();
+    const auto routes = routes_to(world, *revision);
+    const bool active = !routes.empty();
     if (!active && before == "pending" && model::find_condition(*revision, "Ready").status == Truth::unknown) continue;
     const std::string state = active ? "active" : "reserve";
-    const auto names = active ? fmt::format("{}", fmt::join(routes->second, ",")) : std::string();
+    const auto names = fmt::format("{}", fmt::join(routes, ","));
     if (before == state && model::text_at(*revision, {"metadata", "annotations", model::names::routes}) == names)
       continue;
     auto next = *revision;
@@ -247,10 +248,7 @@ json::object RouteReconciler::status_of(const json::object& route, const std::ex
 awaitable<Result<void>> RouteReconciler::reconcile(ObjectKey key) {
   auto& world = world_;
   const auto route = world.objects().find(key);
-  if (!route) {
-    world.publish_routes();
-    co_return Result<void>();
-  }
+  if (!route) co_return Result<void>();
   auto rollout = rollout_from_json(model::find_value(*route, {"status", "rollout"}));
   const auto traffic = resolve(*route, rollout);
   if (const auto next = next_step(rollout)) {
@@ -259,7 +257,6 @@ awaitable<Result<void>> RouteReconciler::reconcile(ObjectKey key) {
   }
   auto written = co_await world.objects().update_status(key, status_of(*route, traffic, rollout));
   if (!written && written.error().code() != Errc::not_found) co_return fail(std::move(written.error()));
-  world.publish_routes();
   const auto now = world.objects().find(key);
   if (!now) co_return Result<void>();
   auto labelled = co_await label_revisions(world, key.name_space, configurations_of(world, *now));

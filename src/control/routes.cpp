@@ -45,20 +45,6 @@ std::vector<serving::RouteTarget> split_of(const json::array& traffic, const std
   return targets;
 }
 
-/// Its name answers as the local name of what it refers to does.
-void add_mapping(serving::RouteTable& table, const json::object& mapping, std::vector<std::string>* conflicts) {
-  for (const auto condition : {"DomainClaimed", "ReferenceResolved"})
-    if (model::find_condition(mapping, condition).status != model::Truth::yes) return;
-  const auto at = [&](std::string_view key) { return model::text_at(mapping, {"spec", "ref", key}); };
-  auto name_space = at("namespace");
-  if (name_space.empty()) name_space = model::text_at(mapping, {"metadata", "namespace"});
-  const auto* target = table.match(fmt::format("{}.{}.svc.cluster.local", at("name"), name_space));
-  if (!target) return;
-  auto entry = *target;
-  auto host = model::text_at(mapping, {"metadata", "name"});
-  if (!table.add(host, std::move(entry)) && conflicts) conflicts->push_back(std::move(host));
-}
-
 /// What each tag's own host splits between: one revision, or several while a rollout is under way.
 std::map<std::string, std::vector<serving::RouteTarget>> tagged_of(const json::array& traffic,
                                                                    const std::string& name_space) {
@@ -121,34 +107,41 @@ std::string url_of(const json::object& route, const std::string& domain, const s
                                  : fmt::format("http://{}.{}.{}", name, name_space, domain);
 }
 
-std::shared_ptr<const serving::RouteTable> make_route_table(const std::vector<store::ObjectValue>& routes,
-                                                            const std::string& domain,
-                                                            std::vector<std::string>* conflicts,
-                                                            const std::vector<store::ObjectValue>& mappings) {
-  auto table = std::make_shared<serving::RouteTable>();
-  for (const auto& route : routes) {
-    const auto* traffic = model::find_value(*route, {"status", "traffic"});
-    if (!traffic || !traffic->is_array()) continue;
-    const auto name_space = model::text_at(*route, {"metadata", "namespace"});
-    const serving::Route base{.name_space = name_space, .service = model::text_at(*route, {"metadata", "name"})};
-    const auto add = [&](serving::Route entry) {
-      for (auto& host : hosts_of(*route, domain, entry.tag))
-        if (!table->add(host, entry) && conflicts) conflicts->push_back(host);
-    };
-    auto main = base;
-    main.targets = split_of(traffic->get_array(), name_space);
-    for (auto& [tag, targets] : tagged_of(traffic->get_array(), name_space)) {
-      // A request that asks by field gets one revision: the one with most of the tag.
-      main.tagged.push_back(*std::ranges::max_element(targets, {}, &serving::RouteTarget::percent));
-      auto own = base;
-      own.tag = tag;
-      own.targets = std::move(targets);
-      add(std::move(own));
-    }
-    if (!main.targets.empty()) add(std::move(main));
+std::vector<serving::RouteChange> entries_of_route(const json::object& route, const std::string& domain) {
+  std::vector<serving::RouteChange> entries;
+  const auto* traffic = model::find_value(route, {"status", "traffic"});
+  if (!traffic || !traffic->is_array()) return entries;
+  const auto name_space = model::text_at(route, {"metadata", "namespace"});
+  const serving::Route base{.name_space = name_space, .service = model::text_at(route, {"metadata", "name"})};
+  const auto add = [&](serving::Route entry) {
+    const auto shared = std::make_shared<const serving::Route>(std::move(entry));
+    for (auto& host : hosts_of(route, domain, shared->tag)) entries.push_back({std::move(host), shared});
+  };
+  auto main = base;
+  main.targets = split_of(traffic->get_array(), name_space);
+  for (auto& [tag, targets] : tagged_of(traffic->get_array(), name_space)) {
+    // A request that asks by field gets one revision: the one with most of the tag.
+    main.tagged.push_back(*std::ranges::max_element(targets, {}, &serving::RouteTarget::percent));
+    auto own = base;
+    own.tag = tag;
+    own.targets = std::move(targets);
+    add(std::move(own));
   }
-  for (const auto& mapping : mappings) add_mapping(*table, *mapping, conflicts);
-  return table;
+  if (!main.targets.empty()) add(std::move(main));
+  return entries;
+}
+
+std::string host_of_mapping(const json::object& mapping) {
+  for (const auto condition : {"DomainClaimed", "ReferenceResolved"})
+    if (model::find_condition(mapping, condition).status != model::Truth::yes) return {};
+  return model::text_at(mapping, {"metadata", "name"});
+}
+
+std::string target_of_mapping(const json::object& mapping) {
+  const auto at = [&](std::string_view key) { return model::text_at(mapping, {"spec", "ref", key}); };
+  auto name_space = at("namespace");
+  if (name_space.empty()) name_space = model::text_at(mapping, {"metadata", "namespace"});
+  return fmt::format("{}.{}.svc.cluster.local", at("name"), name_space);
 }
 
 }  // namespace wick::control

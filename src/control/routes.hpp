@@ -1,12 +1,11 @@
-// URLs of a Route and the table that serving routes by. Pure.
+// URLs and hosts of a Route, and what answers on them. Pure.
 #pragma once
 
-#include <memory>
+#include <boost/json/object.hpp>
 #include <string>
 #include <vector>
 
 #include "wick/serving/route_table.hpp"
-#include "wick/store/objects.hpp"
 
 namespace wick::control {
 
@@ -25,11 +24,11 @@ std::vector<std::string> outside_hosts_of_all(const boost::json::object& route, 
 /// "http://NAME.NAMESPACE.svc.cluster.local".
 std::string local_url(const std::string& name_space, const std::string& name);
 
-/// Every host of every Route by its status.traffic: what was last found to work. Hosts that two Routes claim stay with
-/// the first and are reported. A DomainMapping that has its name adds that to the hosts of what it refers to.
-std::shared_ptr<const serving::RouteTable> make_route_table(const std::vector<store::ObjectValue>& routes,
-                                                            const std::string& domain,
-                                                            std::vector<std::string>* conflicts = nullptr,
-                                                            const std::vector<store::ObjectValue>& mappings = {});
+/// Every host of a Route with what answers there by its status.traffic: what was last found to work.
+std::vector<serving::RouteChange> entries_of_route(const boost::json::object& route, const std::string& domain);
+/// The host that a DomainMapping adds once it has its name and what it refers to; empty: none.
+std::string host_of_mapping(const boost::json::object& mapping);
+/// The local name of what it refers to: it answers as that does.
+std::string target_of_mapping(const boost::json::object& mapping);
 
 }  // namespace wick::control

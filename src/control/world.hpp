@@ -6,6 +6,7 @@
 #include <set>
 #include <string>
 
+#include "control/indexes.hpp"
 #include "wick/control/control.hpp"
 #include "wick/model/condition.hpp"
 #include "wick/model/object_reader.hpp"
@@ -25,10 +26,10 @@ struct World {
   std::function<void(ObjectKey)> enqueue;
   /// The same, once `delay` has passed.
   std::function<void(ObjectKey, Duration)> enqueue_after;
-  /// Asks for the route table to be made anew.
-  std::function<void()> publish_routes;
-  /// Id ranges chosen and not yet written to the table.
+  Indexes indexes;
+  /// Id ranges chosen and not yet written to the table, and the one that was chosen last.
   std::set<std::uint32_t> id_ranges_promised;
+  std::uint32_t last_id_range = 0;
 
   store::Objects& objects() const { return with.objects; }
   WallTime now() const { return with.clock.wall(); }

@@ -8,6 +8,11 @@ namespace {
 
 constexpr std::string_view default_route_field = "Knative-Serving-Default-Route";
 
+/// "hello.default.…" and "hello.localhost" are hello's own hosts, "blue-hello.…" is that of its tag blue.
+bool is_own(const Route& route, std::string_view host) {
+  return route.tag.empty() && host.starts_with(route.service) && host.substr(route.service.size()).starts_with('.');
+}
+
 bool same_split(const Route& a, const Route& b) {
   return std::ranges::equal(a.targets, b.targets, [](const RouteTarget& x, const RouteTarget& y) {
     return x.revision == y.revision && x.percent == y.percent;
@@ -16,13 +21,35 @@ bool same_split(const Route& a, const Route& b) {
 
 }  // namespace
 
-void Router::publish(std::shared_ptr<const RouteTable> table) {
-  table_ = std::move(table);
-  resolved_ = false;
+void Router::set_route(const RouteChange& change) {
+  auto* known = routes_.find(change.host);
+  if (known) forget_own_host(*known->route, change.host);
+  if (!change.route) return routes_.erase(change.host);
+  if (known)
+    known->route = change.route;
+  else
+    routes_.set(change.host, {.route = change.route});
+  const auto& route = *change.route;
+  auto& hosts = hosts_[{route.name_space, route.service}];
+  hosts.insert(is_own(route, change.host) ? hosts.begin() : hosts.end(), change.host);
 }
 
-Router::Resolved Router::resolved(const std::string& host, const Route& route) const {
-  Resolved made{.tag = route.tag};
+void Router::forget_own_host(const Route& route, std::string_view host) {
+  const auto found = hosts_.find({route.name_space, route.service});
+  if (found == hosts_.end()) return;
+  std::erase(found->second, host);
+  if (found->second.empty()) hosts_.erase(found);
+}
+
+RoutePtr Router::route_of(std::string_view host) const {
+  const auto* known = routes_.find(host);
+  return known ? known->route : nullptr;
+}
+
+void Router::resolve(Known& known) const {
+  if (known.generation == generation_ && known.resolved_route == known.route) return;
+  const auto& route = *known.route;
+  Resolved made;
   for (const auto& target : route.targets) {
     auto entry = find_(target.revision);
     if (!entry || target.percent <= 0) continue;
@@ -34,55 +61,35 @@ Router::Resolved Router::resolved(const std::string& host, const Route& route) c
       made.tagged.push_back({target.tag, std::move(entry), {{std::string(tag_field), target.tag}}});
   if (!route.tag.empty()) made.extra.set(tag_field, route.tag);
   if (!made.tagged.empty()) made.extra.set(default_route_field, "true");
-  const auto* before = resolved_table_->find(host);
-  if (!before || before->index >= routes_.size() || !same_split(*before, route)) return made;
-  const auto& old = routes_[before->index];
-  if (old.targets.size() == made.targets.size()) made.split = old.split;
-  return made;
+  if (known.resolved_route && same_split(*known.resolved_route, route) &&
+      known.resolved.targets.size() == made.targets.size())
+    made.split = known.resolved.split;
+  known = {known.route, known.route, generation_, std::move(made)};
 }
 
-void Router::resolve() {
-  resolved_ = true;
-  std::vector<Resolved> routes(table_->size());
-  main_routes_.clear();
-  table_->for_each([&](const std::string& host, const Route& route) {
-    routes[route.index] = resolved(host, route);
-    // "hello.default.…" and "hello.localhost" are hello's own hosts, "blue-hello.…" is that of its tag blue.
-    const bool own = host.starts_with(route.service) && host.substr(route.service.size()).starts_with('.');
-    const auto [main, first] = main_routes_.try_emplace({route.name_space, route.service}, route.index);
-    if (own && !first) main->second = route.index;
-  });
-  routes_ = std::move(routes);
-  resolved_table_ = table_;
-}
-
-Router::Resolved* Router::match(std::string_view host) {
-  if (!resolved_) resolve();
-  const auto* route = table_->match(host);
-  return route ? &routes_[route->index] : nullptr;
-}
-
-Router::Choice Router::next_of(Resolved& route) {
-  if (route.split.empty()) return {.found = Found::no_revision};
-  const auto& entry = route.targets.size() == 1 ? route.targets[0] : route.targets[route.split.next()];
+Router::Choice Router::next_of(Known& known) const {
+  auto& resolved = known.resolved;
+  if (resolved.split.empty()) return {.found = Found::no_revision};
+  const auto& entry = resolved.targets.size() == 1 ? resolved.targets[0] : resolved.targets[resolved.split.next()];
   return {.found = Found::revision,
           .entry = entry,
-          .tag = route.tag,
-          .extra = &route.extra,
-          .only = route.targets.size() == 1};
+          .tag = known.route->tag,
+          .extra = &resolved.extra,
+          .only = resolved.targets.size() == 1};
 }
 
 template <class FindTag>
 Router::Choice Router::choose_by(std::string_view host, FindTag find_tag) {
-  auto* route = match(host);
-  if (!route) return {};
-  if (!route->tagged.empty()) {
+  auto* known = routes_.match(host);
+  if (!known) return {};
+  resolve(*known);
+  if (auto& tagged = known->resolved.tagged; !tagged.empty()) {
     const auto wanted = find_tag();
-    const auto found = wanted ? std::ranges::find(route->tagged, *wanted, &Tagged::tag) : route->tagged.end();
-    if (found != route->tagged.end())
+    const auto found = wanted ? std::ranges::find(tagged, *wanted, &Tagged::tag) : tagged.end();
+    if (found != tagged.end())
       return {.found = Found::revision, .entry = found->entry, .tag = found->tag, .extra = &found->extra};
   }
-  return next_of(*route);
+  return next_of(*known);
 }
 
 Router::Choice Router::choose(const http::RequestHead& head) {
@@ -94,9 +101,11 @@ Router::Choice Router::choose(std::string_view host, const std::optional<std::st
 }
 
 Router::Choice Router::choose(const ServiceName& service) {
-  if (!resolved_) resolve();
-  const auto found = main_routes_.find(service);
-  return found == main_routes_.end() ? Choice{} : next_of(routes_[found->second]);
+  const auto found = hosts_.find(service);
+  if (found == hosts_.end()) return {};
+  auto& known = *routes_.find(found->second.front());
+  resolve(known);
+  return next_of(known);
 }
 
 }  // namespace wick::serving

@@ -1,10 +1,11 @@
 // From a request's host and tag to the revision that answers it.
 //
-// A RouteTable names revisions; what a request needs of a route is resolved once per table and set of revisions, by
-// Route::index. A route that says the same as in the table before keeps its place in the split, so a table published
-// often does not favour whoever comes first in it.
+// A route names revisions; what a request needs of it is resolved when the first request comes after the route or the
+// revisions changed, so that a change costs what it touches, whatever the number of routes. A route that says the same
+// as before keeps its place in the split: one told often does not favour whoever comes first in it.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
@@ -31,16 +32,18 @@ class Router {
 
   explicit Router(Find find) : find_(std::move(find)) {}
 
-  void publish(std::shared_ptr<const RouteTable> table);
+  void set_route(const RouteChange& change);
+  /// What answers to exactly this host; nullptr: nobody.
+  RoutePtr route_of(std::string_view host) const;
   /// Revisions came or went.
-  void revisions_changed() { resolved_ = false; }
-  const RouteTable& table() const { return *table_; }
+  void revisions_changed() { ++generation_; }
+  bool serves(std::string_view host) const { return routes_.match(host) != nullptr; }
 
   enum class Found { nothing, no_revision, revision };
   struct Choice {
     Found found = Found::nothing;
     EntryPtr entry;
-    std::string_view tag;                 // that was asked for and exists; valid until the next publish()
+    std::string_view tag;                 // that was asked for and exists; valid until the next set_route()
     const http::Fields* extra = nullptr;  // what the application is told of it, may be empty
     bool only = false;                    // the route has no other revision to choose
   };
@@ -60,22 +63,24 @@ class Router {
     std::vector<EntryPtr> targets;
     TrafficSplit split;
     std::vector<Tagged> tagged;
-    std::string tag;
     http::Fields extra;  // of what the split chooses
   };
-  void resolve();
-  Resolved resolved(const std::string& host, const Route& route) const;
-  Resolved* match(std::string_view host);
+  struct Known {
+    RoutePtr route;
+    RoutePtr resolved_route;       // what `resolved` was made from
+    std::uint64_t generation = 0;  // of the revisions then
+    Resolved resolved;
+  };
+  void resolve(Known& known) const;
+  void forget_own_host(const Route& route, std::string_view host);
   template <class FindTag>
   Choice choose_by(std::string_view host, FindTag find_tag);
-  static Choice next_of(Resolved& route);
+  Choice next_of(Known& known) const;
 
   Find find_;
-  std::shared_ptr<const RouteTable> table_ = std::make_shared<const RouteTable>();
-  std::shared_ptr<const RouteTable> resolved_table_ = table_;  // what `routes_` was made from
-  std::vector<Resolved> routes_;                               // by Route::index
-  std::map<ServiceName, std::size_t> main_routes_;
-  bool resolved_ = true;
+  HostTable<Known> routes_;
+  std::map<ServiceName, std::vector<std::string>> hosts_;  // without those of tags; its own first
+  std::uint64_t generation_ = 1;
 };
 
 }  // namespace wick::serving

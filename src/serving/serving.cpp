@@ -61,7 +61,7 @@ class Serving::Impl final : private Desk {
 
   void set_revision(RevisionSpec spec);
   void remove_revision(const RevisionKey& key);
-  void publish(std::shared_ptr<const RouteTable> table);
+  void change_routes(const std::vector<RouteChange>& changes);
   bool adopt(const RevisionKey& key, std::shared_ptr<container::Instance> instance);
   awaitable<std::expected<void, model::Failure>> ensure_ready(RevisionKey key);
   awaitable<Result<InstanceHold>> hold(RevisionKey key, container::InstanceId id, std::string container);
@@ -69,7 +69,7 @@ class Serving::Impl final : private Desk {
   http::Handler handler_on(Executor loop, Clock& clock);
   awaitable<Result<http::Response>> call(std::string name_space, std::string service, http::Request request,
                                          milliseconds limit);
-  bool serves(std::string_view host) const { return router_.table().match(host) != nullptr; }
+  bool serves(std::string_view host) const { return router_.serves(host); }
   std::vector<RevisionView> revisions() const;
   std::optional<RevisionView> revision(const RevisionKey& key) const;
   std::optional<Answered> answered(const RevisionKey& key) const;
@@ -90,6 +90,7 @@ class Serving::Impl final : private Desk {
   void routes_changed();
   EntryPtr find(const RevisionKey& key) const;
   std::shared_ptr<RequestTraces> traces_of(const ServiceName& service);
+  void tell_reachable(const RevisionKey& key, Entry& entry);
   awaitable<void> retire(EntryPtr entry);
   awaitable<void> refuse(http::Exchange& exchange, Entry& entry, RequestRecord& record, const Error& error,
                          TimePoint arrived);
@@ -111,6 +112,7 @@ class Serving::Impl final : private Desk {
   std::map<RevisionKey, EntryPtr> entries_;
   std::map<ServiceName, std::shared_ptr<RequestTraces>> traces_;
   Router router_;
+  std::map<RevisionKey, std::size_t> hosts_to_;  // how many there are to each revision that has one
   std::uint64_t calls_ = 0;
   bool stopping_ = false;
   std::optional<AccessLog> access_log_;
@@ -156,6 +158,7 @@ void Serving::Impl::set_revision(RevisionSpec spec) {
   auto traces = traces_of({key.name_space, spec.service});
   entries_[key] = std::make_shared<Entry>(executor_, clock_, launcher_, metrics_, std::move(spec), options,
                                           std::move(changed), std::move(traces));
+  tell_reachable(key, *entries_[key]);
   routes_changed();
 }
 
@@ -173,19 +176,31 @@ void Serving::Impl::remove_revision(const RevisionKey& key) {
 
 awaitable<void> Serving::Impl::retire(EntryPtr entry) { co_await entry->pool.drain(); }
 
-void Serving::Impl::publish(std::shared_ptr<const RouteTable> table) {
-  std::set<RevisionKey> routed;
-  table->for_each([&](const std::string&, const Route& route) {
-    for (const auto& target : route.targets) routed.insert(target.revision);
-  });
-  router_.publish(std::move(table));
-  routes_changed();
-  // A revision that never was in a route is a new one, not one that traffic has left.
-  for (auto& [key, entry] : entries_) {
-    const bool reachable = routed.contains(key);
-    if (reachable) entry->routed_once = true;
-    entry->pool.set_reachable(reachable || !entry->routed_once);
+void Serving::Impl::change_routes(const std::vector<RouteChange>& changes) {
+  std::set<RevisionKey> touched;
+  for (const auto& change : changes) {
+    if (const auto before = router_.route_of(change.host))
+      for (const auto& target : before->targets) {
+        touched.insert(target.revision);
+        if (--hosts_to_[target.revision] == 0) hosts_to_.erase(target.revision);
+      }
+    if (change.route)
+      for (const auto& target : change.route->targets) {
+        touched.insert(target.revision);
+        ++hosts_to_[target.revision];
+      }
+    router_.set_route(change);
   }
+  routes_changed();
+  for (const auto& key : touched)
+    if (const auto entry = find(key)) tell_reachable(key, *entry);
+}
+
+/// A revision that never was in a route is a new one, not one that traffic has left.
+void Serving::Impl::tell_reachable(const RevisionKey& key, Entry& entry) {
+  const bool reachable = hosts_to_.contains(key);
+  if (reachable) entry.routed_once = true;
+  entry.pool.set_reachable(reachable || !entry.routed_once);
 }
 
 bool Serving::Impl::adopt(const RevisionKey& key, std::shared_ptr<container::Instance> instance) {
@@ -441,7 +456,7 @@ Serving::Serving(Executor executor, Clock& clock, container::Launcher& launcher,
 Serving::~Serving() = default;
 void Serving::set_revision(RevisionSpec spec) { impl_->set_revision(std::move(spec)); }
 void Serving::remove_revision(const RevisionKey& key) { impl_->remove_revision(key); }
-void Serving::publish(std::shared_ptr<const RouteTable> table) { impl_->publish(std::move(table)); }
+void Serving::change_routes(const std::vector<RouteChange>& changes) { impl_->change_routes(changes); }
 bool Serving::adopt(const RevisionKey& key, std::shared_ptr<container::Instance> instance) {
   return impl_->adopt(key, std::move(instance));
 }

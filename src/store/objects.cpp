@@ -4,7 +4,9 @@
 //
 // Invariants
 //  1. A version is given out once, also across restarts: the counter is written in the transaction that uses it.
-//  2. The map, version() and the subscribers move together, in one stretch without suspension, in order of version.
+//  2. The map with its indexes, version() and the subscribers move together, in one stretch without suspension, in
+//  order
+//     of version.
 #include "wick/store/objects.hpp"
 
 #include <fmt/format.h>
@@ -15,6 +17,7 @@
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 #include <deque>
+#include <set>
 
 #include "packed.hpp"
 #include "wick/base/text.hpp"
@@ -218,6 +221,43 @@ void drop(Table& table, const ObjectKey& key, json::object last, Outcome& outcom
   outcome.change = Change{Change::Type::deleted, key, version, outcome.object, bytes};
 }
 
+/// Value to the keys that have it; the keys are those of the map in memory.
+class IndexedKeys {
+ public:
+  IndexedKeys(std::vector<std::string> resources, Objects::IndexValues values)
+      : resources_(std::move(resources)), values_(std::move(values)) {}
+
+  bool is_of(const ObjectKey& key) const { return std::ranges::find(resources_, key.resource) != resources_.end(); }
+
+  void add(const ObjectKey& key, const json::object& object) {
+    for (auto& value : values_(object)) keys_[std::move(value)].insert(&key);
+  }
+
+  void remove(const ObjectKey& key, const json::object& object) {
+    for (const auto& value : values_(object)) {
+      const auto found = keys_.find(value);
+      if (found == keys_.end()) continue;
+      found->second.erase(&key);
+      if (found->second.empty()) keys_.erase(found);
+    }
+  }
+
+  template <class Visit>
+  void for_each(std::string_view value, Visit visit) const {
+    const auto found = keys_.find(value);
+    if (found == keys_.end()) return;
+    for (const ObjectKey* key : found->second) visit(*key);
+  }
+
+ private:
+  struct ByKey {
+    bool operator()(const ObjectKey* a, const ObjectKey* b) const { return *a < *b; }
+  };
+  std::vector<std::string> resources_;
+  Objects::IndexValues values_;
+  std::map<std::string, std::set<const ObjectKey*, ByKey>, std::less<>> keys_;
+};
+
 }  // namespace
 
 struct Objects::Impl {
@@ -225,6 +265,7 @@ struct Objects::Impl {
   Clock& clock;
   std::shared_ptr<const Vault> vault;
   std::map<ObjectKey, ObjectValue> objects;
+  std::vector<IndexedKeys> indexes;
   std::deque<Change> changes;
   std::size_t changes_bytes = 0;
   std::uint64_t floor = 0;  // changes after this version are kept
@@ -239,6 +280,22 @@ struct Objects::Impl {
       changes_bytes -= changes.front().bytes;
       changes.pop_front();
     }
+  }
+
+  /// Brings the map and its indexes to what was committed.
+  void put_in_force(const Change& change) {
+    const auto before = objects.find(change.key);
+    const auto for_indexes = [&](auto&& act) {
+      for (auto& index : indexes)
+        if (index.is_of(change.key)) act(index);
+    };
+    if (before != objects.end()) for_indexes([&](IndexedKeys& index) { index.remove(before->first, *before->second); });
+    if (change.type == Change::Type::deleted) {
+      if (before != objects.end()) objects.erase(before);
+      return;
+    }
+    const auto now = objects.insert_or_assign(change.key, change.object).first;
+    for_indexes([&](IndexedKeys& index) { index.add(now->first, *now->second); });
   }
 
   /// Runs `decide` in the writer's transaction.
@@ -323,6 +380,26 @@ std::vector<ObjectValue> Objects::list(std::string_view resource, std::string_vi
     if (!name_space.empty() && at->first.name_space != name_space) break;
     found.push_back(at->second);
   }
+  return found;
+}
+
+Objects::Index Objects::add_index(std::vector<std::string> resources, IndexValues values) {
+  IndexedKeys index(std::move(resources), std::move(values));
+  for (const auto& [key, object] : impl_->objects)
+    if (index.is_of(key)) index.add(key, *object);
+  impl_->indexes.push_back(std::move(index));
+  return Index(impl_->indexes.size() - 1);
+}
+
+std::vector<ObjectValue> Objects::find_by(Index index, std::string_view value) const {
+  std::vector<ObjectValue> found;
+  impl_->indexes[index.place_].for_each(value, [&](const ObjectKey& key) { found.push_back(impl_->objects.at(key)); });
+  return found;
+}
+
+std::vector<ObjectKey> Objects::keys_by(Index index, std::string_view value) const {
+  std::vector<ObjectKey> found;
+  impl_->indexes[index.place_].for_each(value, [&](const ObjectKey& key) { found.push_back(key); });
   return found;
 }
 
@@ -444,10 +521,7 @@ awaitable<Result<ObjectValue>> Objects::request_removal(ObjectKey key, std::opti
 }
 
 void Objects::publish(Change change) {
-  if (change.type == Change::Type::deleted)
-    impl_->objects.erase(change.key);
-  else
-    impl_->objects[change.key] = change.object;
+  impl_->put_in_force(change);
   version_ = change.version;
   impl_->keep(change);
   // A subscriber may subscribe or give its subscription up.

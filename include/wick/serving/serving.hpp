@@ -103,7 +103,8 @@ class Serving {
   void set_revision(RevisionSpec spec);
   /// Stops its instances when their requests are done.
   void remove_revision(const RevisionKey& key);
-  void publish(std::shared_ptr<const RouteTable> table);
+  /// All of them in one turn of the loop; hosts that are not named keep what they have.
+  void change_routes(const std::vector<RouteChange>& changes);
   /// An instance that was running before we were: joins its revision's pool after a readiness probe. False when the
   /// revision is unknown.
   bool adopt(const RevisionKey& key, std::shared_ptr<container::Instance> instance);

@@ -63,6 +63,20 @@ class Objects {
                                 std::string_view name_space = {}) const;  // empty namespace: all
   std::uint64_t version() const { return version_; }
 
+  /// What an object of an index is found by: any number of values. Pure.
+  using IndexValues = std::function<std::vector<std::string>(const boost::json::object&)>;
+  class Index {
+    friend class Objects;
+    std::size_t place_;
+    explicit Index(std::size_t place) : place_(place) {}
+  };
+  /// Keeps an index over the objects of these resources from now on (client-go's Indexer): finding by it costs what is
+  /// found, whatever the size of the table.
+  Index add_index(std::vector<std::string> resources, IndexValues values);
+  /// In order of their keys.
+  std::vector<ObjectValue> find_by(Index index, std::string_view value) const;
+  std::vector<ObjectKey> keys_by(Index index, std::string_view value) const;
+
   /// already_exists when taken.
   awaitable<Result<ObjectValue>> create(ObjectKey key, boost::json::object object);
   /// Replaces. `expected_version` set and different is Errc::conflict; missing object is not_found. Equal content

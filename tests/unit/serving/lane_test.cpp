@@ -96,10 +96,8 @@ TEST_CASE("a lane follows new routes, and takes a tag that is asked for to its r
   OnLane w;
   w.f.serving.set_revision(ServingFixture::revision("hello-00001"));
   w.f.serving.set_revision(ServingFixture::revision("hello-00002"));
-  auto table = std::make_shared<RouteTable>();
   const RouteTarget next{.revision = {"default", "hello-00002"}, .tag = "next"};
-  table->add("hello.localhost", {"default", "hello", {{.revision = {"default", "hello-00001"}}}, {next}});
-  w.f.serving.publish(table);
+  w.f.add_route("hello.localhost", {"default", "hello", {{.revision = {"default", "hello-00001"}}}, {next}});
   w.get("hello.localhost");
   CHECK(w.seen.fields.find("Knative-Serving-Default-Route") == "true");
   w.get("hello.localhost", {}, {{"Knative-Serving-Tag", "next"}});

@@ -92,9 +92,10 @@ struct ServingFixture {
     return spec;
   }
   void route(std::vector<RouteTarget> targets, std::string host = "hello.localhost") {
-    auto table = std::make_shared<RouteTable>();
-    table->add(std::move(host), {.name_space = "default", .service = "hello", .targets = std::move(targets)});
-    serving.publish(std::move(table));
+    add_route(std::move(host), {.name_space = "default", .service = "hello", .targets = std::move(targets)});
+  }
+  void add_route(std::string host, Route route) {
+    serving.change_routes({{std::move(host), std::make_shared<const Route>(std::move(route))}});
   }
   void route_hello() {
     serving.set_revision(revision("hello-00001"));

@@ -46,15 +46,14 @@ TEST_CASE("traffic is split exactly, and a tag's host goes to its revision alone
   Wired w;
   w.f.serving.set_revision(ServingFixture::revision("hello-00001"));
   w.f.serving.set_revision(ServingFixture::revision("hello-00002"));
-  auto table = std::make_shared<RouteTable>();
-  table->add("hello.localhost", {.name_space = "default",
-                                 .service = "hello",
-                                 .targets = {{.revision = {"default", "hello-00001"}, .percent = 50},
-                                             {.revision = {"default", "hello-00002"}, .percent = 50, .tag = "next"}}});
-  table->add("next-hello.localhost", {.name_space = "default",
-                                      .service = "hello",
-                                      .targets = {{.revision = {"default", "hello-00002"}, .tag = "next"}}});
-  w.f.serving.publish(table);
+  w.f.add_route("hello.localhost",
+                {.name_space = "default",
+                 .service = "hello",
+                 .targets = {{.revision = {"default", "hello-00001"}, .percent = 50},
+                             {.revision = {"default", "hello-00002"}, .percent = 50, .tag = "next"}}});
+  w.f.add_route("next-hello.localhost", {.name_space = "default",
+                                         .service = "hello",
+                                         .targets = {{.revision = {"default", "hello-00002"}, .tag = "next"}}});
   for (int i = 0; i < 10; ++i) CHECK(w.get("hello.localhost").head.status == 200);
   auto traces = w.f.serving.traces("default", "hello");
   REQUIRE(traces.size() == 10);
@@ -70,11 +69,9 @@ TEST_CASE(
   Wired w;
   w.f.serving.set_revision(ServingFixture::revision("hello-00001"));
   w.f.serving.set_revision(ServingFixture::revision("hello-00002"));
-  auto table = std::make_shared<RouteTable>();
   const RouteTarget next{.revision = {"default", "hello-00002"}, .tag = "next"};
-  table->add("hello.localhost", {"default", "hello", {{.revision = {"default", "hello-00001"}}}, {next}});
-  table->add("next-hello.localhost", {"default", "hello", {next}, {}, "next"});
-  w.f.serving.publish(table);
+  w.f.add_route("hello.localhost", {"default", "hello", {{.revision = {"default", "hello-00001"}}}, {next}});
+  w.f.add_route("next-hello.localhost", {"default", "hello", {next}, {}, "next"});
   const auto asked = [&](std::string host, std::string tag) {
     w.get(std::move(host), {}, tag.empty() ? http::Fields{} : http::Fields{{"Knative-Serving-Tag", std::move(tag)}});
     return w.f.serving.traces("default", "hello").front().revision;
@@ -167,11 +164,9 @@ TEST_CASE("call() goes to the service's own route, not to a tag's") {
   Wired w;
   w.f.serving.set_revision(ServingFixture::revision("hello-00001"));
   w.f.serving.set_revision(ServingFixture::revision("hello-00002"));
-  auto table = std::make_shared<RouteTable>();
-  table->add("aa-hello.localhost", {"default", "hello", {{.revision = {"default", "hello-00002"}, .tag = "aa"}}});
-  table->add("hello.localhost", {"default", "hello", {{.revision = {"default", "hello-00001"}}}});
-  table->add("zz-hello.localhost", {"default", "hello", {{.revision = {"default", "hello-00002"}, .tag = "zz"}}});
-  w.f.serving.publish(table);
+  w.f.add_route("aa-hello.localhost", {"default", "hello", {{.revision = {"default", "hello-00002"}, .tag = "aa"}}});
+  w.f.add_route("hello.localhost", {"default", "hello", {{.revision = {"default", "hello-00001"}}}});
+  w.f.add_route("zz-hello.localhost", {"default", "hello", {{.revision = {"default", "hello-00002"}, .tag = "zz"}}});
   REQUIRE(run_on(w.loop, w.f.serving.call("default", "hello", {}, 10s)));
   CHECK(w.f.serving.traces("default", "hello").front().revision == "hello-00001");
 }

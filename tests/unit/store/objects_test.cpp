@@ -321,6 +321,41 @@ TEST_CASE("with a new key before the old one Secrets are read, sealed anew, and 
   CHECK(json::serialize(objects->find(other)->at("data")) == R"({"a":"two"})");
 }
 
+TEST_CASE("an index finds objects by what is in them, those that were there and those that come, change and go") {
+  ObjectsFixture f;
+  const auto labelled = [](std::string_view colours) {
+    return R"({"spec":{"colours":[)" + std::string(colours) + "]}}";
+  };
+  REQUIRE(f.create(f.key("before"), labelled(R"("red")")));
+  const auto index = f.objects->add_index({"services.serving.knative.dev"}, [](const json::object& object) {
+    std::vector<std::string> values;
+    for (const auto& colour : object.at("spec").at("colours").as_array()) values.emplace_back(colour.as_string());
+    return values;
+  });
+  const auto found = [&](std::string_view colour) {
+    std::vector<std::string> names;
+    for (const auto& key : f.objects->keys_by(index, colour)) names.push_back(key.name);
+    CHECK(f.objects->find_by(index, colour).size() == names.size());
+    return names;
+  };
+  using Names = std::vector<std::string>;
+  REQUIRE(f.create(f.key("after"), labelled(R"("red","blue")")));
+  REQUIRE(f.create({"other", "default", "after"}, "{}"));
+  CHECK(found("red") == Names{"after", "before"});
+  CHECK(found("blue") == Names{"after"});
+  CHECK(found("green").empty());
+  REQUIRE(f.update(f.key("after"), labelled(R"("green")")));
+  CHECK(found("red") == Names{"before"});
+  CHECK(found("green") == Names{"after"});
+  REQUIRE(run_on(f.loop, f.objects->remove(f.key("after"))));
+  CHECK(found("green").empty());
+  // A subscriber sees the index as the change left it.
+  Names seen;
+  const auto subscription = f.objects->subscribe([&](const Change&) { seen = found("blue"); });
+  REQUIRE(f.create(f.key("last"), labelled(R"("blue")")));
+  CHECK(seen == Names{"last"});
+}
+
 TEST_CASE("without a key no Secret is taken") {
   ObjectsFixture f;
   CHECK(f.create({"secrets", "default", "a"}, "{}").error().code() == Errc::unsupported);
