@@ -6,6 +6,8 @@
 #include <string>
 #include <string_view>
 
+#include "wick/base/time.hpp"
+
 namespace wick::api {
 
 /// Bytes that are no UTF-8 become U+FFFD: a JSON string holds nothing else.
@@ -15,7 +17,9 @@ std::string to_utf8(std::string_view bytes);
 class LogReader {
  public:
   static constexpr std::size_t chunk_bytes = 64 << 10;
-  static constexpr std::size_t line_bytes_max = 16 << 10;  // longer lines come in pieces
+  static constexpr milliseconds poll_period{200};           // how late a line may be seen
+  static constexpr std::uint64_t tail_lines_max = 100'000;  // that a client may ask for
+  static constexpr std::size_t line_bytes_max = 16 << 10;   // longer lines come in pieces
 
   /// `format` makes of a line (without its newline) what is sent.
   using Format = std::function<std::string(std::string_view line)>;

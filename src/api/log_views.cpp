@@ -18,9 +18,6 @@ namespace wick::api {
 
 namespace {
 
-constexpr auto poll_period = 200ms;  // how late a line may be seen
-constexpr std::uint64_t tail_lines_max = 100'000;
-
 std::string query(const http::Exchange& exchange, std::string_view name) {
   return http::query_value(exchange.head().query(), name).value_or(std::string());
 }
@@ -145,9 +142,10 @@ awaitable<void> service_log(const Doors& doors, http::Exchange& exchange, std::s
   const bool follow = is_true(query(exchange, "follow"));
   const auto tail_text = query(exchange, "tail");
   auto tail = parse_unsigned(tail_text);
-  if (!tail_text.empty() && (!tail || *tail > tail_lines_max)) {
-    co_await respond_error(exchange, Error(Errc::invalid, fmt::format("tail must be 0..{}, not '{}'", tail_lines_max,
-                                                                      printable(tail_text))));
+  if (!tail_text.empty() && (!tail || *tail > LogReader::tail_lines_max)) {
+    co_await respond_error(
+        exchange, Error(Errc::invalid,
+                        fmt::format("tail must be 0..{}, not '{}'", LogReader::tail_lines_max, printable(tail_text))));
     co_return;
   }
   ServiceLogs logs(doors, std::move(name_space), std::move(name), is_true(query(exchange, "failed")), tail,
@@ -162,7 +160,7 @@ awaitable<void> service_log(const Doors& doors, http::Exchange& exchange, std::s
     while (true) {
       auto written = co_await logs.write_new(exchange);
       if (!written || !follow || wakeup.ended()) break;
-      co_await doors.clock.sleep(poll_period);
+      co_await doors.clock.sleep(LogReader::poll_period);
     }
     if (follow || wakeup.ended()) co_return;
     auto written = co_await logs.write_rest(exchange);

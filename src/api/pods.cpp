@@ -16,8 +16,6 @@ namespace wick::api {
 
 namespace {
 
-constexpr auto poll_period = 200ms;  // how late a line may be seen
-constexpr std::uint64_t tail_lines_max = 100'000;
 constexpr std::string_view revision_label = "serving.knative.dev/revision";
 
 json::object pod_schema() {
@@ -233,7 +231,7 @@ Result<LogRequest> log_request_of(const http::Exchange& exchange) {
     *into = parse_unsigned(text);
     if (!*into) return fail(Errc::invalid, fmt::format("{} must be a number, not '{}'", name, printable(text)));
   }
-  if (request.tail) request.tail = std::min(*request.tail, tail_lines_max);
+  if (request.tail) request.tail = std::min(*request.tail, LogReader::tail_lines_max);
   request.previous = is_true(query("previous"));
   return request;
 }
@@ -351,7 +349,7 @@ awaitable<void> pod_log(const Doors& doors, http::Exchange& exchange, std::strin
         if (request->bytes_left == 0u) more = false;
       }
       if (!request->follow || ended || wakeup.ended() || request->bytes_left == 0u) break;
-      co_await doors.clock.sleep(poll_period);
+      co_await doors.clock.sleep(LogReader::poll_period);
     }
     co_await exchange.finish();
   };

@@ -133,23 +133,43 @@ json::value Representation::show(const model::Kind& kind, const json::object& ob
   return object;
 }
 
-json::object Representation::show_list(const model::Kind& kind, const std::vector<json::object>& objects,
-                                       json::object metadata, WallTime now) const {
-  json::array items;
-  for (const auto& object : objects) {
-    if (form_ == Form::table)
-      items.push_back(row(kind, object, now));
-    else if (form_ == Form::metadata)
-      items.push_back(metadata_only(object));
-    else
-      items.push_back(object);
-  }
-  if (form_ == Form::table) return table(kind, std::move(items), std::move(metadata));
+json::object Representation::empty_list(const model::Kind& kind, json::object metadata) const {
+  if (form_ == Form::table) return table(kind, {}, std::move(metadata));
   const bool whole = form_ == Form::whole;
   return {{"apiVersion", whole ? kind.api_version() : "meta.k8s.io/v1"},
           {"kind", whole ? std::string(kind.kind) + "List" : "PartialObjectMetadataList"},
           {"metadata", std::move(metadata)},
-          {"items", std::move(items)}};
+          {"items", json::array()}};
+}
+
+std::string Representation::item_text(const model::Kind& kind, const json::object& object, WallTime now) const {
+  switch (form_) {
+    case Form::table:
+      return json::serialize(row(kind, object, now));
+    case Form::metadata:
+      return json::serialize(metadata_only(object));
+    case Form::whole:
+      break;
+  }
+  return json::serialize(object);
+}
+
+std::string Representation::list_text(const model::Kind& kind, std::span<const store::ObjectValue> stored,
+                                      json::object metadata, WallTime now) const {
+  constexpr std::string_view end = "]}";
+  auto text = json::serialize(empty_list(kind, std::move(metadata)));
+  text.resize(text.size() - end.size());
+  for (const auto& object : stored) {
+    if (&object != &stored.front()) text += ',';
+    if (kind.stored) {
+      text += item_text(kind, *object, now);
+      continue;
+    }
+    auto converted = *object;
+    model::from_stored(kind, converted);
+    text += item_text(kind, converted, now);
+  }
+  return text.append(end);
 }
 
 }  // namespace wick::api

@@ -146,9 +146,11 @@ awaitable<void> Resources::list(Call call) {
     }
     metadata["continue"] = Continuation{snapshot.id, end}.text();
   }
-  std::vector<json::object> objects;
-  for (; at < end; ++at) objects.push_back(in_version(call.kind, *snapshot.objects[at]));
-  co_await respond_json(call.exchange, 200, shown.show_list(call.kind, objects, std::move(metadata), clock_.wall()));
+  const std::span page(snapshot.objects.begin() + static_cast<std::ptrdiff_t>(at), end - at);
+  http::ResponseHead head{.status = 200};
+  head.fields.set("Content-Type", "application/json");
+  auto body = shown.list_text(call.kind, page, std::move(metadata), clock_.wall()) + "\n";
+  co_await call.exchange.respond(std::move(head), std::move(body));
 }
 
 awaitable<void> Resources::answer(const Call& call, int status, const json::object& object,

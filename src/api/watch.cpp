@@ -69,7 +69,7 @@ class WatchQueue {
     if (initial_events_end) metadata["annotations"] = {{"k8s.io/initial-events-end", "true"}};
     json::object object{{"kind", kind_.kind}, {"apiVersion", kind_.api_version()}, {"metadata", std::move(metadata)}};
     if (shown_.form() != Representation::Form::whole)
-      object = shown_.show_list(kind_, {}, std::move(object["metadata"].get_object()), clock_.wall());
+      object = shown_.empty_list(kind_, std::move(object["metadata"].get_object()));
     lines_.push_back(std::make_shared<const std::string>(
         json::serialize(json::object{{"type", "BOOKMARK"}, {"object", std::move(object)}}) + "\n"));
   }
