@@ -29,6 +29,7 @@
 #include "app/open_acme.hpp"
 #include "app/proxy_loops.hpp"
 #include "wick/api/api.hpp"
+#include "wick/api/webhooks.hpp"
 #include "wick/base/log.hpp"
 #include "wick/base/text.hpp"
 #include "wick/build/build.hpp"
@@ -199,6 +200,7 @@ class Front {
   std::unique_ptr<control::Control> control_;
   std::unique_ptr<http::Server> edge_server_;
   std::unique_ptr<http::Server> events_server_;
+  std::shared_ptr<api::Webhooks> webhooks_;
   std::unique_ptr<http::Server> api_server_;
   std::string listen_address_;
   std::string https_address_;
@@ -363,7 +365,8 @@ Result<void> Front::build_acme() {
 
 /// What of a request is the edge's own business.
 http::Handler Front::before_services(http::Handler services) {
-  auto handler = https_->redirecting(https_->requiring_clients(std::move(services)));
+  auto behind = api::answering_webhooks(webhooks_, https_->requiring_clients(std::move(services)));
+  auto handler = https_->redirecting(std::move(behind));
   return acme_ ? acme_->challenges().answering(std::move(handler)) : handler;
 }
 
@@ -491,7 +494,9 @@ awaitable<Result<void>> Front::start() {
   // From here on the stored state is in force: listeners may open.
   auto api = api::make_api(api_doors());
   if (!api) co_return fail(std::move(api.error()).within("control.db"));
-  api_server_ = std::make_unique<http::Server>(executor_, clock_, http::ServerLimits{}, std::move(*api));
+  webhooks_ = api::make_webhooks(api_doors());
+  api_server_ = std::make_unique<http::Server>(executor_, clock_, http::ServerLimits{},
+                                               api::answering_webhooks(webhooks_, std::move(*api)));
   const auto limits = http::share_of(config_.limits, loops());
   edge_server_ = std::make_unique<http::Server>(executor_, clock_, limits, before_services(serving_->handler()));
   edge_server_->trust(config_.trusted_proxies);

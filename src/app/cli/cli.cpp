@@ -58,6 +58,7 @@ class CommandLine {
     add_domains();
     add_sources();
     add_git();
+    add_webhooks();
     add_access();
     add_rest();
   }
@@ -530,6 +531,25 @@ class CommandLine {
                           [name, branch](Session& session) { return git_branch_of(session, *name, *branch); });
     choosing.add_option("service", *name, "name of the service")->required();
     choosing.add_option("branch", *branch, "the branch (default: show it)");
+  }
+
+  void add_webhooks() {
+    auto& webhook = *app_.add_subcommand("webhook", "Deploy what is pushed to GitHub, GitLab, Gitea and others");
+    webhook.require_subcommand(1);
+    auto options = std::make_shared<WebhookOptions>();
+    auto& adding = verb(webhook, "add", "Make a webhook and print its URL and secret, this once",
+                        [options](Session& session) { return add_webhook(session, *options); });
+    adding.add_option("service", options->service, "name of a service that was deployed from a git URL")->required();
+    adding.add_option("--provider", options->provider, "github, gitlab, gitea or generic (default: github)")
+        ->check(CLI::IsMember({"github", "gitlab", "gitea", "generic"}));
+    adding.add_option("--branch", options->branch, "the branch that counts (default: the one it was deployed from)")
+        ->type_name("NAME");
+    verb(webhook, "ls", "List webhooks", list_webhooks);
+    auto name = std::make_shared<std::string>();
+    verb(webhook, "rm", "Remove a webhook, or all of a service",
+         [name](Session& session) { return remove_webhooks(session, *name); })
+        .add_option("name", *name, "name of a webhook or a service")
+        ->required();
   }
 
   void add_token_flags(CLI::App& sub, TokenOptions& options) {

@@ -124,6 +124,17 @@ Outcome<void> git_remote_of(Session& session, GitRemoteOptions options);
 /// Shows or sets the branch whose pushes are deployed.
 Outcome<void> git_branch_of(Session& session, const std::string& name, const std::string& branch);
 
+struct WebhookOptions {
+  std::string service;
+  std::string provider = "github";  // gitlab, gitea, generic
+  std::string branch;               // empty: the Build's, else the repository's default branch
+};
+/// Makes one, and the Build that it rings of the service's last deploy from git; prints URL and secret, this once.
+Outcome<void> add_webhook(Session& session, const WebhookOptions& options);
+Outcome<void> list_webhooks(Session& session);
+/// By its own name, or all of a service.
+Outcome<void> remove_webhooks(Session& session, const std::string& name);
+
 struct TokenOptions {
   std::string name;
   std::string scope = "admin";  // read, deploy, admin

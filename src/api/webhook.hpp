@@ -1,0 +1,67 @@
+// What a forge sends when somebody pushed: whether it is from whom it says, which event it is, and what was pushed.
+// Pure. Nothing is read of a body before its signature fits (trust-and-ux.md 5.1).
+//
+//   github   X-GitHub-Event, X-GitHub-Delivery     X-Hub-Signature-256: sha256=HEX of HMAC-SHA-256(secret, body)
+//   gitea    X-Gitea-Event, X-Gitea-Delivery       X-Gitea-Signature: HEX, or as github   (Forgejo too)
+//   gitlab   X-Gitlab-Event, X-Gitlab-Event-UUID   X-Gitlab-Token: the secret itself
+//   generic  -, X-Delivery-Id                      X-Hub-Signature-256, or X-Hub-Signature: sha256=HEX   (Bitbucket
+//   too)
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "wick/base/error.hpp"
+#include "wick/base/time.hpp"
+#include "wick/http/message.hpp"
+
+namespace wick::api {
+
+enum class Forge { github, gitlab, gitea, generic };
+std::string_view to_string(Forge forge);
+Result<Forge> parse_forge(std::string_view text);
+
+/// HMAC-SHA-256 (RFC 2104), hex.
+std::string hmac_sha256(std::string_view key, std::string_view bytes);
+
+/// Takes as long for every wrong one. Errors: denied, with what was expected.
+Result<void> check_signature(Forge forge, std::string_view secret, const http::Fields& fields, std::string_view body);
+
+enum class ForgeEvent { push, ping, other };
+/// Of the header fields; a generic delivery is a push.
+ForgeEvent event_of(Forge forge, const http::Fields& fields);
+/// What this delivery shares with its repetitions and with no other: the forge's number for it. Where the body is
+/// signed also its digest, which whoever repeats it cannot change.
+struct DeliveryMarks {
+  std::string number;  // "" where the forge gave none
+  std::string digest;  // "" where the body is not signed
+};
+DeliveryMarks marks_of(Forge forge, const http::Fields& fields, std::string_view body);
+
+struct PushEvent {
+  std::string ref;             // refs/heads/main
+  std::string commit;          // 40 hex digits; "" where it is not said
+  std::string default_branch;  // of the repository; "" where it is not said
+  bool deletes = false;
+};
+/// Errors: invalid (no JSON object with a ref). Depth and size are bounded.
+Result<PushEvent> parse_push_event(std::string_view body);
+
+/// The deliveries of the last day, at most `kept_max`: of more the oldest are forgotten.
+class SeenDeliveries {
+ public:
+  static constexpr std::size_t kept_max = 2'000;
+  static constexpr std::chrono::hours kept_for{24};
+  /// False when this mark of this hook was there already. An empty one is always new.
+  bool note(const std::string& hook, const std::string& mark, WallTime now);
+
+ private:
+  std::map<std::string, std::uint64_t, std::less<>> numbers_;
+  std::map<std::uint64_t, std::pair<std::string, WallTime>> in_order_;
+  std::uint64_t next_ = 0;
+};
+
+}  // namespace wick::api

@@ -1,0 +1,268 @@
+#include "wick/api/webhooks.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <atomic>
+#include <boost/json/serialize.hpp>
+
+#include "api/ordered_deploy.hpp"
+#include "api/request_path.hpp"
+#include "api/webhook.hpp"
+#include "wick/base/log.hpp"
+#include "wick/base/text.hpp"
+#include "wick/model/condition.hpp"
+#include "wick/model/object_reader.hpp"
+#include "wick/os/other_loop.hpp"
+
+namespace wick::api {
+
+namespace {
+
+constexpr std::size_t delivery_bytes_max = 25 << 20;  // GitHub's own limit
+constexpr int deliveries_at_once_max = 4;             // their bodies are held whole
+constexpr int deliveries_a_minute_max = 60;           // of one webhook
+constexpr std::size_t hooks_counted_max = 1'000;
+constexpr int status_not_found = 401;  // nobody is told which names there are
+
+struct HookAddress {
+  std::string name_space;
+  std::string name;
+};
+
+struct Hook {
+  std::string secret;
+  Forge forge = Forge::generic;
+  std::string service;
+  std::string build;
+  std::string branch;
+};
+
+/// What is handed from loop to loop.
+struct Delivery {
+  HookAddress to;
+  http::Fields fields;
+  std::string body;
+  bool in_private = false;  // over TLS, or without leaving the machine
+};
+struct HookAnswer {
+  int status = 200;
+  std::string message;
+  std::string run{};
+  std::string commit{};
+};
+
+HookAnswer refused(int status, std::string message) { return {.status = status, .message = std::move(message)}; }
+
+HookAnswer unknown_hook() {
+  return refused(status_not_found,
+                 "no webhook takes this delivery: its address or its secret is another (wick webhook ls)");
+}
+
+std::optional<HookAddress> address_in(std::string_view path) {
+  const auto segments = path_segments(path.substr(webhook_paths.size() - 1));
+  if (!segments || segments->size() != 2 || !is_dns_label((*segments)[0]) || !is_dns_subdomain((*segments)[1]))
+    return std::nullopt;
+  return HookAddress{.name_space = (*segments)[0], .name = (*segments)[1]};
+}
+
+bool stayed_private(const http::Exchange& exchange) {
+  const auto peer = exchange.peer();
+  return exchange.secure() || exchange.from_trusted_proxy() || exchange.peer_uid() >= 0 || peer.starts_with("127.") ||
+         peer == "::1";
+}
+
+awaitable<void> send_answer(http::Exchange& exchange, HookAnswer answer) {
+  json::object body{{"message", answer.message}};
+  if (!answer.run.empty()) body["buildRun"] = answer.run;
+  if (!answer.commit.empty()) body["commit"] = answer.commit;
+  http::ResponseHead head{.status = answer.status, .fields = {}};
+  head.fields.set("Content-Type", "application/json");
+  if (answer.status == 405) head.fields.set("Allow", "POST");
+  if (answer.status == 429 || answer.status == 503) head.fields.set("Retry-After", "60");
+  auto text = json::serialize(body) + "\n";
+  co_await exchange.respond(std::move(head), std::move(text));
+}
+
+}  // namespace
+
+class Webhooks {
+ public:
+  explicit Webhooks(Doors doors) : doors_(std::move(doors)) {}
+
+  Executor loop() const { return doors_.executor; }
+  /// How many bodies are held, on all loops.
+  std::atomic<int>& held() { return held_; }
+
+  std::optional<Hook> find(const HookAddress& address) const {
+    const auto secret = doors_.objects.find({model::secret_kind().resource(), address.name_space, address.name});
+    if (!secret || model::text_at(*secret, {"type"}) != webhook_secret_type) return std::nullopt;
+    const auto value = [&](std::string_view key) {
+      return base64_decode(model::text_at(*secret, {"data", key})).value_or(std::string());
+    };
+    const auto forge = parse_forge(value("provider"));
+    if (!forge) return std::nullopt;
+    return Hook{.secret = value("secret"),
+                .forge = *forge,
+                .service = value("service"),
+                .build = value("build"),
+                .branch = value("branch")};
+  }
+
+  awaitable<HookAnswer> take(Delivery delivery) {
+    const auto hook = find(delivery.to);
+    if (!hook) co_return unknown_hook();
+    const auto name = delivery.to.name_space + "/" + delivery.to.name;
+    if (!has_room(name))
+      co_return refused(429, fmt::format("more than {} deliveries a minute", deliveries_a_minute_max));
+    // Up to 25 MB: not on the loop.
+    auto check = [&] { return check_signature(hook->forge, hook->secret, delivery.fields, delivery.body); };
+    const auto fits = co_await doors_.workers.run(std::move(check));
+    if (!fits) {
+      log::warn("webhook refused", {{"webhook", name}, {"because", fits.error().what()}});
+      co_return unknown_hook();
+    }
+    if (hook->forge == Forge::gitlab && !delivery.in_private)
+      co_return refused(403, "GitLab's token is only taken over https: it could be read on its way");
+    const auto event = event_of(hook->forge, delivery.fields);
+    if (event == ForgeEvent::ping) co_return refused(200, "pong: pushes will be deployed");
+    if (event == ForgeEvent::other) co_return refused(200, "ignored: only pushes are deployed");
+    auto read = [&] {
+      return std::pair(parse_push_event(delivery.body), marks_of(hook->forge, delivery.fields, delivery.body));
+    };
+    const auto [push, marks] = co_await doors_.workers.run(std::move(read));
+    if (!push) co_return refused(400, push.error().what() + "; " + push.error().hint());
+    const bool new_number = seen_.note(name, marks.number, doors_.clock.wall());
+    const bool new_digest = seen_.note(name, marks.digest, doors_.clock.wall());
+    if (!new_number || !new_digest) co_return refused(200, "ignored: this delivery was here before");
+    auto answer = co_await ring(delivery.to, *hook, *push);
+    log::info("webhook",
+              {{"webhook", name}, {"service", hook->service}, {"status", answer.status}, {"said", answer.message}});
+    co_return answer;
+  }
+
+ private:
+  struct Minute {
+    std::int64_t number = 0;
+    int count = 0;
+  };
+
+  bool has_room(const std::string& hook) {
+    const auto minute = std::chrono::duration_cast<std::chrono::minutes>(doors_.clock.now().time_since_epoch()).count();
+    if (minutes_.size() >= hooks_counted_max && !minutes_.contains(hook)) minutes_.clear();
+    auto& counted = minutes_[hook];
+    if (counted.number != minute) counted = {.number = minute, .count = 0};
+    return ++counted.count <= deliveries_a_minute_max;
+  }
+
+  /// A run of this commit that has not failed, where the service has none that is newer (times have seconds).
+  std::string run_of_commit(const std::string& name_space, const std::string& service,
+                            const std::string& commit) const {
+    std::string newest, found;
+    for (const auto& run : doors_.objects.list(model::build_run_kind().resource(), name_space)) {
+      if (commit.empty() || model::text_at(*run, {"metadata", "labels", "wick.dev/service"}) != service) continue;
+      const auto created = model::text_at(*run, {"metadata", "creationTimestamp"});
+      if (created < newest) continue;
+      if (created > newest) found.clear();
+      newest = created;
+      const auto built = model::text_at(*run, {"status", "commit"});
+      const auto asked = model::text_at(*run, {"metadata", "annotations", "wick.dev/source-commit"});
+      const bool failed = model::find_condition(*run, "Succeeded").status == model::Truth::no;
+      if (!failed && (built.empty() ? asked : built) == commit) found = model::text_at(*run, {"metadata", "name"});
+    }
+    return found;
+  }
+
+  awaitable<HookAnswer> ring(HookAddress address, Hook hook, PushEvent push) {
+    if (!doors_.objects.find({model::service_kind().resource(), address.name_space, hook.service}))
+      co_return refused(409, fmt::format("the service {} was removed; so should be this webhook: wick webhook rm {}",
+                                         hook.service, address.name));
+    const auto build = doors_.objects.find({model::build_kind().resource(), address.name_space, hook.build});
+    const auto* spec = build ? build->if_contains("spec") : nullptr;
+    if (!spec || !spec->is_object() || model::text_at(*build, {"spec", "source", "git", "url"}).empty())
+      co_return refused(
+          409, fmt::format("the build {} is gone, or has no git source; wick webhook add makes another", hook.build));
+    auto branch = hook.branch;
+    if (branch.empty()) branch = model::text_at(*build, {"spec", "source", "git", "revision"});
+    const auto counts = branch.empty() ? push.default_branch : branch;
+    if (!counts.empty() && push.ref != "refs/heads/" + counts)
+      co_return refused(200, fmt::format("ignored: {} is not the branch {}", printable(push.ref, 200), counts));
+    if (counts.empty() && !push.ref.starts_with("refs/heads/"))
+      co_return refused(200, fmt::format("ignored: {} is no branch", printable(push.ref, 200)));
+    if (push.deletes) co_return refused(200, "ignored: the branch was deleted");
+    if (auto run = run_of_commit(address.name_space, hook.service, push.commit); !run.empty())
+      co_return HookAnswer{.message = fmt::format("ignored: {} was built already", push.commit.substr(0, 12)),
+                           .run = run,
+                           .commit = push.commit};
+    DeployOrder order{.name_space = address.name_space,
+                      .name = hook.service,
+                      .build = spec->get_object(),
+                      .commit = push.commit,
+                      .user = "webhook"};
+    if (!branch.empty()) model::object_at(order.build, {"source", "git"})["revision"] = branch;
+    auto ordered = co_await order_deploy(doors_, std::move(order));
+    if (!ordered) co_return refused(409, ordered.error().what());
+    co_return HookAnswer{.status = 202,
+                         .message = fmt::format("{} is built and deployed; wick logs {} --build -f follows it",
+                                                counts.empty() ? push.ref : counts, hook.service),
+                         .run = ordered->run.name,
+                         .commit = push.commit};
+  }
+
+  const Doors doors_;
+  SeenDeliveries seen_;
+  std::map<std::string, Minute, std::less<>> minutes_;
+  std::atomic<int> held_ = 0;
+};
+
+namespace {
+
+struct HeldBody {
+  explicit HeldBody(std::atomic<int>& all) : held(all), fits(++all <= deliveries_at_once_max) {}
+  HeldBody(const HeldBody&) = delete;
+  ~HeldBody() { --held; }
+  std::atomic<int>& held;
+  bool fits;
+};
+
+awaitable<void> answer_delivery(std::shared_ptr<Webhooks> webhooks, http::Exchange& exchange) {
+  const auto address = address_in(exchange.head().path());
+  if (!address) co_return co_await send_answer(exchange, unknown_hook());
+  if (exchange.head().method != "POST") co_return co_await send_answer(exchange, refused(405, "forges send a POST"));
+  // The body of a delivery that nobody waits for is not read.
+  auto look = [webhooks, to = *address]() -> awaitable<bool> { co_return webhooks->find(to).has_value(); };
+  const bool known = co_await on_loop<bool>(webhooks->loop(), std::move(look));
+  if (!known) co_return co_await send_answer(exchange, unknown_hook());
+  const HeldBody room(webhooks->held());
+  if (!room.fits) co_return co_await send_answer(exchange, refused(503, "too many deliveries at once"));
+  const auto too_much = refused(413, fmt::format("a delivery has at most {}", human_bytes(delivery_bytes_max)));
+  const auto announced = parse_unsigned(exchange.head().fields.find("Content-Length").value_or("0"));
+  if (announced.value_or(0) > delivery_bytes_max) co_return co_await send_answer(exchange, too_much);
+  auto body = co_await exchange.read_all(delivery_bytes_max);
+  if (!body && body.error().code() == Errc::too_large) co_return co_await send_answer(exchange, too_much);
+  if (!body) {
+    const bool slow = body.error().code() == Errc::timed_out;
+    co_return co_await send_answer(exchange,
+                                   refused(slow ? 408 : http_status(body.error().code()), body.error().what()));
+  }
+  Delivery delivery{.to = *address,
+                    .fields = exchange.head().fields,
+                    .body = std::move(*body),
+                    .in_private = stayed_private(exchange)};
+  auto take = [webhooks, delivery = std::move(delivery)]() mutable { return webhooks->take(std::move(delivery)); };
+  auto answer = co_await on_loop<HookAnswer>(webhooks->loop(), std::move(take));
+  co_await send_answer(exchange, std::move(answer));
+}
+
+}  // namespace
+
+std::shared_ptr<Webhooks> make_webhooks(Doors doors) { return std::make_shared<Webhooks>(std::move(doors)); }
+
+http::Handler answering_webhooks(std::shared_ptr<Webhooks> webhooks, http::Handler next) {
+  return [webhooks = std::move(webhooks), next = std::move(next)](http::Exchange& exchange) -> awaitable<void> {
+    if (!exchange.head().path().starts_with(webhook_paths)) return next(exchange);
+    return answer_delivery(webhooks, exchange);
+  };
+}
+
+}  // namespace wick::api

@@ -1,0 +1,104 @@
+#include "api/webhook.hpp"
+
+#include <catch2/catch.hpp>
+
+namespace wick::api {
+namespace {
+
+const std::string key = "It's a Secret to Everybody";
+const std::string hello = "Hello, World!";
+// GitHub's documentation, "Validating webhook deliveries": the example to test with.
+const std::string hello_signature = "757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
+const std::string commit(40, 'a');
+
+bool fits(Forge forge, http::Fields fields, const std::string& body = hello) {
+  return check_signature(forge, key, fields, body).has_value();
+}
+
+}  // namespace
+
+TEST_CASE("HMAC-SHA-256 is RFC 4231's") {
+  CHECK(hmac_sha256("Jefe", "what do ya want for nothing?") ==
+        "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+  CHECK(hmac_sha256(std::string(131, '\xaa'), "Test Using Larger Than Block-Size Key - Hash Key First") ==
+        "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54");
+}
+
+TEST_CASE("each forge's signature is checked where it puts it") {
+  CHECK(fits(Forge::github, {{"X-Hub-Signature-256", "sha256=" + hello_signature}}));
+  CHECK(fits(Forge::gitea, {{"X-Gitea-Signature", hello_signature}}));
+  CHECK(fits(Forge::gitea, {{"X-Hub-Signature-256", "sha256=" + hello_signature}}));
+  CHECK(fits(Forge::gitlab, {{"X-Gitlab-Token", key}}));
+  CHECK(fits(Forge::generic, {{"X-Hub-Signature-256", "sha256=" + hello_signature}}));
+  CHECK(fits(Forge::generic, {{"X-Hub-Signature", "sha256=" + hello_signature}}));
+}
+
+TEST_CASE("what does not fit is refused, and says which field was looked at") {
+  CHECK_FALSE(fits(Forge::github, {}));
+  CHECK_FALSE(fits(Forge::github, {{"X-Hub-Signature-256", hello_signature}}));
+  CHECK_FALSE(fits(Forge::github, {{"X-Hub-Signature-256", "sha256=" + hello_signature}}, hello + " "));
+  CHECK_FALSE(fits(Forge::github, {{"X-Hub-Signature", "sha256=" + hello_signature}}));
+  CHECK_FALSE(fits(Forge::github, {{"X-Hub-Signature-256", "sha256="}}));
+  CHECK_FALSE(fits(Forge::github, {{"X-Gitlab-Token", key}}));
+  CHECK_FALSE(fits(Forge::gitlab, {{"X-Gitlab-Token", key + "x"}}));
+  CHECK_FALSE(fits(Forge::gitlab, {{"X-Gitlab-Token", ""}}));
+  CHECK_FALSE(fits(Forge::gitea, {{"X-Gitea-Signature", "00"}, {"X-Hub-Signature-256", "sha256=" + hello_signature}}));
+  CHECK(check_signature(Forge::gitlab, key, {}, hello).error().what().contains("X-Gitlab-Token is missing"));
+  CHECK(check_signature(Forge::github, key, {{"X-Hub-Signature-256", "sha1=x"}}, hello)
+            .error()
+            .what()
+            .contains("does not fit"));
+  CHECK_FALSE(check_signature(Forge::gitlab, "", {{"X-Gitlab-Token", ""}}, hello).has_value());
+}
+
+TEST_CASE("only pushes are pushes") {
+  CHECK(event_of(Forge::github, {{"X-GitHub-Event", "push"}}) == ForgeEvent::push);
+  CHECK(event_of(Forge::github, {{"X-GitHub-Event", "ping"}}) == ForgeEvent::ping);
+  CHECK(event_of(Forge::github, {{"X-GitHub-Event", "issues"}}) == ForgeEvent::other);
+  CHECK(event_of(Forge::github, {}) == ForgeEvent::other);
+  CHECK(event_of(Forge::gitlab, {{"X-Gitlab-Event", "Push Hook"}}) == ForgeEvent::push);
+  CHECK(event_of(Forge::gitlab, {{"X-Gitlab-Event", "Tag Push Hook"}}) == ForgeEvent::other);
+  CHECK(event_of(Forge::gitea, {{"X-Gitea-Event", "push"}}) == ForgeEvent::push);
+  CHECK(event_of(Forge::generic, {}) == ForgeEvent::push);
+}
+
+TEST_CASE("a push says its ref, its commit and the default branch") {
+  const auto push = parse_push_event(R"({"ref":"refs/heads/main","after":")" + commit +
+                                     R"(","repository":{"default_branch":"trunk"},"commits":[]})");
+  REQUIRE(push.has_value());
+  CHECK(push->ref == "refs/heads/main");
+  CHECK(push->commit == commit);
+  CHECK(push->default_branch == "trunk");
+  CHECK_FALSE(push->deletes);
+  CHECK(parse_push_event(R"({"ref":"refs/heads/x","project":{"default_branch":"dev"}})")->default_branch == "dev");
+  CHECK(parse_push_event(R"({"ref":"refs/heads/x","after":")" + std::string(40, '0') + "\"}")->deletes);
+  CHECK(parse_push_event(R"({"ref":"refs/heads/x","after":"--upload-pack=x"})")->commit.empty());
+  for (const auto* bad : {"", "[]", "payload=%7B%7D", R"({"after":"x"})", R"({"ref":7})", R"({"ref":""})", "{"})
+    CHECK_FALSE(parse_push_event(bad).has_value());
+  CHECK_FALSE(parse_push_event(R"({"ref":)" + std::string(100, '[') + "}").has_value());
+}
+
+TEST_CASE("a delivery that comes again is known, for a day, by its number and by its signed body") {
+  SeenDeliveries seen;
+  WallTime now{};
+  const auto marks = marks_of(Forge::github, {{"X-GitHub-Delivery", "72d3162e"}}, hello);
+  CHECK(marks.number == "72d3162e");
+  CHECK_FALSE(marks.digest.empty());
+  CHECK(marks_of(Forge::gitlab, {{"X-Gitlab-Event-UUID", "1"}}, hello).digest.empty());
+  CHECK(seen.note("a/hook", marks.number, now));
+  CHECK_FALSE(seen.note("a/hook", marks.number, now));
+  CHECK(seen.note("a/other", marks.number, now));
+  CHECK(seen.note("a/hook", "", now));
+  CHECK(seen.note("a/hook", "", now));
+  now += std::chrono::hours(25);
+  CHECK(seen.note("a/hook", marks.number, now));
+}
+
+TEST_CASE("the memory of deliveries is bounded, and the oldest go") {
+  SeenDeliveries seen;
+  for (std::size_t i = 0; i <= SeenDeliveries::kept_max; ++i) CHECK(seen.note("h", std::to_string(i), WallTime{}));
+  CHECK_FALSE(seen.note("h", std::to_string(SeenDeliveries::kept_max), WallTime{}));
+  CHECK(seen.note("h", "0", WallTime{}));
+}
+
+}  // namespace wick::api
