@@ -8,6 +8,7 @@
 #include <functional>
 
 #include "wick/base/text.hpp"
+#include "wick/base/time.hpp"
 
 namespace wick::app {
 
@@ -81,6 +82,14 @@ Result<void> set_on_stop(Config& config, std::string_view text) {
   if (text != "stop" && text != "keep")
     return fail(Errc::invalid, fmt::format("expected stop or keep, found '{}'", printable(text)));
   config.on_stop = text == "keep" ? OnStop::keep : OnStop::stop;
+  return {};
+}
+
+Result<void> set_linger(Config& config, std::string_view text) {
+  auto limit = parse_go_duration(text);
+  if (!limit || limit->count() < 0)
+    return fail(Errc::invalid, fmt::format("expected a time like 90s, 10m or 1h, found '{}'", printable(text)));
+  config.linger = *limit;
   return {};
 }
 
@@ -239,6 +248,10 @@ const std::vector<Flag>& flags() {
       {"runner", "SOCKET", "talk to a runner that has its own unit; default is to fork one",
        store(&Config::runner_socket)},
       {"on-stop", "stop|keep", "what SIGTERM does to running instances (default stop)", set_on_stop},
+      {"linger", "TIME",
+       "WebSockets and streams of before an upgrade (SIGUSR2; SIGTERM with --on-stop keep) go on beside the new daemon "
+       "for at most so long, e.g. 1h (default 0: they are waited for, 75 s)",
+       set_linger},
       {"loops", "N", "threads that answer requests (default: one a core)", set_loops},
       {"limit", "NAME=N,…", "limits of the edge: " + http::limit_names(), set_limits},
       {"trusted-proxies", "NET,…", "whose Forwarded and X-Forwarded-* are taken, e.g. 10.0.0.0/8 (default nobody's)",

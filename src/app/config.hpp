@@ -1,6 +1,7 @@
 // Everything `wick serve` and `wick runner` can be told, in one value: flag > environment WICK_* > default.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <string>
@@ -48,6 +49,8 @@ struct Config {
   std::vector<container::RuntimeClass> runtime_classes;  // what runtimeClassName may name beside runc and crun
   std::string runner_socket;                             // of a runner that has its own unit; empty: fork one
   OnStop on_stop = OnStop::stop;
+  std::chrono::milliseconds linger{
+      0};                     // a front that another takes over from relays what flows for so long; 0: none does
   std::size_t loops = 0;      // that answer requests; 0: one a core
   http::ServerLimits limits;  // of the edge
   http::TrustedProxies trusted_proxies;

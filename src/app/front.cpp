@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/signal_set.hpp>
 
@@ -20,8 +21,10 @@
 #include "app/build_secrets.hpp"
 #include "app/deliver.hpp"
 #include "app/doctor.hpp"
+#include "app/drain_file.hpp"
 #include "app/embedded.hpp"
 #include "app/gateway.hpp"
+#include "app/guard.hpp"
 #include "app/https.hpp"
 #include "app/image_collector.hpp"
 #include "app/images.hpp"
@@ -57,6 +60,10 @@ fs::path front_folder(const Config& config) { return config.state / "front"; }
 namespace {
 
 constexpr auto drain_limit = std::chrono::seconds(75);  // trust-and-ux.md 10.5: requests in flight get so long to end
+// One that takes over waits so long for answers to begin. Who takes longer goes on beside it, as what flows does.
+constexpr auto settle_limit = std::chrono::seconds(2);
+constexpr auto look_again = std::chrono::milliseconds(50);    // while something is waited for that tells nobody
+constexpr auto count_again = std::chrono::milliseconds(250);  // how late others know what is in flight here
 
 std::size_t cores() { return static_cast<std::size_t>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN))); }
 
@@ -147,6 +154,7 @@ class Front {
       : loop_(loop),
         config_(config),
         sockets_(std::move(sockets)),
+        reports_(std::move(sockets_.guard)),
         folders_(std::move(folders)),
         content_(std::move(content)),
         control_database_(std::move(control_database)),
@@ -159,7 +167,17 @@ class Front {
   awaitable<Result<void>> wait_for_end();
   awaitable<void> stroke_watchdog(std::chrono::microseconds pause);
   awaitable<void> stop();
-  awaitable<void> stop_edge();
+  awaitable<void> drain();
+  awaitable<void> stop_edge(milliseconds grace);
+  awaitable<bool> hand_over();
+  awaitable<void> give_up();
+  awaitable<void> linger();
+  awaitable<void> stop_flows(milliseconds grace);
+  awaitable<void> flow_to_end();
+  awaitable<void> tell_in_flight(DrainFile file);
+  awaitable<void> follow_earlier(RequestCounts counted);
+  awaitable<void> count_events(const http::Handler& take, http::Exchange& exchange);
+  fs::path drain_folder() const { return front_folder(config_) / "drains"; }
   std::size_t loops() const { return config_.loops > 0 ? config_.loops : cores(); }
   awaitable<Result<std::vector<container::RunnerLauncher::Adopted>>> adopt();
   awaitable<std::expected<build::BuiltImage, build::BuildFailure>> build_image(build::BuildRequest request,
@@ -175,6 +193,7 @@ class Front {
   Executor executor_ = loop_.get_executor();
   const Config& config_;
   FrontSockets sockets_;
+  Reports reports_{};
   Folders folders_;
   SteadyClock clock_;
   Metrics metrics_;
@@ -210,8 +229,12 @@ class Front {
   bool runner_lost_ = false;
   bool disk_broken_ = false;
   bool stopping_ = false;
+  bool hands_over_ = false;  // another front takes over: what flows goes on
+  int events_in_flight_ = 0;
   asio::signal_set signals_{loop_, SIGTERM, SIGINT};
   TaskGroup tasks_{executor_};
+  bool flowed_ = false;
+  TaskGroup lingering_{executor_};  // once another front has taken over
 };
 
 Result<std::unique_ptr<Front>> Front::make(asio::io_context& loop, const Config& config, FrontSockets sockets,
@@ -287,11 +310,12 @@ Result<void> Front::build(std::shared_ptr<const store::Vault> vault) {
         return deliverer_->deliver(std::move(destination), std::move(request), limit);
       },
       eventing::Eventing::Limits{});
-  Gateway::Doors doors{.services = serving_->handler(),
-                       .events = eventing_->ingress(),
-                       .serves = [this](std::string_view host) { return serving_->serves(host); },
-                       .takes_events = [this](std::string_view host) { return eventing_->serves(host); },
-                       .owner_of = [this](const container::InstanceId& id) { return launcher_->owner_of(id); }};
+  Gateway::Doors doors{
+      .services = serving_->handler(),
+      .events = [this, take = eventing_->ingress()](http::Exchange& exchange) { return count_events(take, exchange); },
+      .serves = [this](std::string_view host) { return serving_->serves(host); },
+      .takes_events = [this](std::string_view host) { return eventing_->serves(host); },
+      .owner_of = [this](const container::InstanceId& id) { return launcher_->owner_of(id); }};
   gateway_ = std::make_unique<Gateway>(executor_, clock_, std::move(doors));
   runner_->on_inside([this](const container::InstanceId& id, const EgressPolicy& egress,
                             container::Inside inside) { gateway_->open(id, egress, std::move(inside)); },
@@ -492,6 +516,10 @@ awaitable<Result<void>> Front::start() {
   tasks_.spawn("certificates", https_->keep_fresh());
   tasks_.spawn("image collector", images_->collector().run());
   // From here on the stored state is in force: listeners may open.
+  if (auto counted = read_drain_files(drain_folder()); !counted.empty()) {
+    for (const auto& [id, count] : counted) serving_->count_elsewhere(id, count);
+    tasks_.spawn("requests of earlier processes", follow_earlier(std::move(counted)));
+  }
   auto api = api::make_api(api_doors());
   if (!api) co_return fail(std::move(api.error()).within("control.db"));
   webhooks_ = api::make_webhooks(api_doors());
@@ -519,7 +547,7 @@ awaitable<Result<void>> Front::start() {
                         {"events", events_address_},
                         {"api", config_.api_socket().string()},
                         {"apiListen", api_address_}});
-  notify_systemd("READY=1\nSTATUS=serving");
+  reports_.ready();
   if (const auto limit = watchdog_limit()) tasks_.spawn("watchdog", stroke_watchdog(*limit / 2));
   co_return Result<void>{};
 }
@@ -527,15 +555,18 @@ awaitable<Result<void>> Front::start() {
 /// From this loop, as it is this loop that must not stand still.
 awaitable<void> Front::stroke_watchdog(std::chrono::microseconds pause) {
   while (true) {
-    notify_systemd("WATCHDOG=1");
+    reports_.alive();
     co_await clock_.sleep(pause);
   }
 }
 
 awaitable<Result<void>> Front::wait_for_end() {
+  if (reports_.guarded()) signals_.add(SIGUSR2);
   try {
     const int signal = co_await signals_.async_wait(use_awaitable);
-    log::info("stopping", {{"signal", signal == SIGINT ? "SIGINT" : "SIGTERM"}});
+    // By SIGUSR2 the guard asks for an upgrade.
+    hands_over_ = reports_.guarded() && (signal == SIGUSR2 || (signal == SIGTERM && config_.on_stop == OnStop::keep));
+    log::info("stopping", {{"signal", signal == SIGINT ? "SIGINT" : signal == SIGTERM ? "SIGTERM" : "SIGUSR2"}});
   } catch (const boost::system::system_error&) {
     if (runner_lost_)
       co_return fail(Errc::unavailable, "the runner is gone",
@@ -549,28 +580,138 @@ awaitable<Result<void>> Front::wait_for_end() {
 }
 
 /// All loops at once: the limit is that of the whole.
-awaitable<void> Front::stop_edge() {
-  auto main = keep_value(edge_server_->stop(drain_limit), false);
-  auto others = keep_value(proxy_loops_->stop(drain_limit), false);
+awaitable<void> Front::stop_edge(milliseconds grace) {
+  auto main = keep_value(edge_server_->stop(grace), false);
+  auto others = keep_value(proxy_loops_->stop(grace), false);
   co_await run_together(std::move(main), std::move(others));
 }
 
 awaitable<void> Front::stop() {
   stopping_ = true;
-  notify_systemd("STOPPING=1");
-  // New work first, then what carries work, then what work stands on.
-  if (events_server_) co_await events_server_->stop(drain_limit);
-  if (edge_server_) co_await stop_edge();
-  co_await eventing_->stop();
-  if (api_server_) co_await api_server_->stop(std::chrono::seconds(2));
-  co_await control_->stop();
-  co_await serving_->stop(config_.on_stop == OnStop::stop && !runner_lost_);
+  reports_.stopping();
+  const bool handed_over = hands_over_ && co_await hand_over();
+  if (handed_over)
+    co_await linger();
+  else
+    co_await drain();
+  const bool ends_instances = config_.on_stop == OnStop::stop && !runner_lost_ && !hands_over_;
+  co_await serving_->stop(ends_instances);
   if (proxy_loops_) proxy_loops_->end();
   co_await launcher_->stop();
   co_await gateway_->stop();
   runner_->close();
   co_await tasks_.stop();
   if (acme_) co_await acme_->challenges().stop();
+}
+
+/// New work first, then what carries work, then what work stands on.
+awaitable<void> Front::drain() {
+  if (events_server_) co_await events_server_->stop(drain_limit);
+  if (edge_server_) co_await stop_edge(drain_limit);
+  co_await eventing_->stop();
+  if (api_server_) co_await api_server_->stop(std::chrono::seconds(2));
+  co_await control_->stop();
+}
+
+awaitable<void> Front::count_events(const http::Handler& take, http::Exchange& exchange) {
+  struct InFlight {
+    explicit InFlight(int& count) : count(++count) {}
+    InFlight(const InFlight&) = delete;
+    ~InFlight() { --count; }
+    int& count;
+  };
+  const InFlight in_flight(events_in_flight_);
+  co_await take(exchange);
+}
+
+// ---- from one front to the next
+
+/// What is in flight at an adopted instance with a front before this one counts until it is over.
+awaitable<void> Front::follow_earlier(RequestCounts counted) {
+  while (!counted.empty()) {
+    co_await clock_.sleep(count_again);
+    auto now = read_drain_files(drain_folder());
+    for (const auto& [id, count] : counted)
+      if (!now.contains(id)) serving_->count_elsewhere(id, 0);
+    for (const auto& [id, count] : now) serving_->count_elsewhere(id, count);
+    counted = std::move(now);
+  }
+}
+
+/// Everything is given up but connections in which something flows. False where requests are in the way of that.
+awaitable<bool> Front::hand_over() {
+  auto inside = keep_value(gateway_->leave(settle_limit), false);
+  auto edge = [](Front* front) -> awaitable<bool> {
+    auto main = keep_value(front->edge_server_->leave(settle_limit), false);
+    auto others = keep_value(front->proxy_loops_->leave(settle_limit), false);
+    co_await run_together(std::move(main), std::move(others));
+    co_return false;
+  };
+  auto outside = edge(this);
+  co_await run_together(std::move(outside), std::move(inside));
+  co_await events_server_->stop(drain_limit);
+  const auto until = clock_.now() + drain_limit;
+  while (serving_->queued() > 0 && clock_.now() < until) co_await clock_.sleep(look_again);
+  while (events_in_flight_ > 0 && clock_.now() < until) co_await clock_.sleep(look_again);
+  if (events_in_flight_ > 0) co_return false;
+  co_await give_up();
+  co_return true;
+}
+
+awaitable<void> Front::give_up() {
+  co_await eventing_->stop();
+  co_await api_server_->stop(std::chrono::seconds(2));
+  co_await control_->stop();
+  co_await serving_->leave();
+  co_await launcher_->stop();
+  auto file = DrainFile::make(drain_folder(), serving_->in_flight());
+  if (!file) log::warn("the next daemon does not know what is in flight here", {{"error", file.error().what()}});
+  runner_->close();
+  co_await tasks_.stop();
+  // Nobody asks these any more; with them go the databases, which have one owner at a time.
+  serving_->on_change({});
+  api_server_.reset();
+  control_.reset();
+  events_server_.reset();
+  eventing_.reset();
+  objects_.reset();
+  control_database_.reset();
+  event_database_.reset();
+  const auto flows = edge_server_->connections();
+  log::info("another daemon takes over", {{"connections", flows}, {"linger_ms", config_.linger.count()}});
+  reports_.released();
+  if (file) lingering_.spawn("what is in flight", tell_in_flight(std::move(*file)));
+}
+
+awaitable<void> Front::tell_in_flight(DrainFile file) {
+  while (true) {
+    if (auto told = file.update(serving_->in_flight()); !told)
+      log::warn("the next daemon does not know what is in flight here", {{"error", told.error().what()}});
+    co_await clock_.sleep(count_again);
+  }
+}
+
+awaitable<void> Front::stop_flows(milliseconds grace) {
+  auto edge = keep_value(stop_edge(grace), false);
+  auto inside = keep_value(gateway_->drain(grace), false);
+  co_await run_together(std::move(edge), std::move(inside));
+}
+
+awaitable<void> Front::flow_to_end() {
+  co_await stop_flows(config_.linger);
+  flowed_ = true;
+  signals_.cancel();
+}
+
+/// Until the last tunnel and stream is done, time is up, or somebody asks for the end.
+awaitable<void> Front::linger() {
+  TaskGroup flows(executor_);
+  flows.spawn("what flows", flow_to_end());
+  if (!flowed_) co_await signals_.async_wait(asio::as_tuple(use_awaitable));
+  if (!flowed_) co_await stop_flows(milliseconds(0));
+  co_await flows.join();
+  co_await lingering_.stop();
+  log::info("nothing flows here any more");
 }
 
 awaitable<Result<void>> Front::run() {

@@ -19,6 +19,7 @@ struct FrontSockets {
   Fd api_tcp;     // may be empty
   Fd runner;      // connected to the runner
   Fd access_log;  // empty where none is wanted
+  Fd guard;       // the line to it (guard.hpp); empty where there is none
 };
 
 /// Runs until SIGTERM or SIGINT, then drains. The exit code of the process.

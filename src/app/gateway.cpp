@@ -83,7 +83,7 @@ void Gateway::open(const container::InstanceId& id, const EgressPolicy& egress, 
   const auto owner = doors_.owner_of(id);
   const std::string name_space = owner ? owner->substr(0, owner->find('/')) : std::string();
   auto handler = [this, name_space](http::Exchange& exchange) { return handle(name_space, exchange); };
-  auto inhabitant = std::make_unique<Inhabitant>(executor_, clock_, std::move(handler));
+  auto inhabitant = std::make_shared<Inhabitant>(executor_, clock_, std::move(handler));
   inhabitant->server.listen(std::move(inside.http));
   const container::NameServer::Caller caller{.name_space = name_space,
                                              .may_ask_outside = egress.base != Egress::none || !egress.allow.empty()};
@@ -97,13 +97,10 @@ void Gateway::close(const container::InstanceId& id) {
   if (found == inhabitants_.end()) return;
   auto inhabitant = std::move(found->second);
   inhabitants_.erase(found);
-  ending_.push_back(std::move(inhabitant));
-  tasks_.spawn("gateway end", end_one());
+  tasks_.spawn("gateway end", end(std::move(inhabitant)));
 }
 
-awaitable<void> Gateway::end_one() {
-  auto inhabitant = std::move(ending_.front());
-  ending_.pop_front();
+awaitable<void> Gateway::end(std::shared_ptr<Inhabitant> inhabitant) {
   co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
   co_await inhabitant->questions.stop();
   co_await inhabitant->server.stop(std::chrono::milliseconds(0));
@@ -113,6 +110,25 @@ std::vector<container::InstanceId> Gateway::instances() const {
   std::vector<container::InstanceId> ids;
   for (const auto& [id, inhabitant] : inhabitants_) ids.push_back(id);
   return ids;
+}
+
+awaitable<void> Gateway::leave(std::chrono::milliseconds limit) {
+  TaskGroup leaving(executor_);
+  const auto leave_one = [](std::shared_ptr<Inhabitant> inhabitant, std::chrono::milliseconds most) -> awaitable<void> {
+    co_await inhabitant->server.leave(most);
+  };
+  for (const auto& [id, inhabitant] : inhabitants_) leaving.spawn("gateway leaves", leave_one(inhabitant, limit));
+  co_await leaving.join();
+}
+
+awaitable<void> Gateway::drain(std::chrono::milliseconds grace) {
+  TaskGroup draining(executor_);
+  const auto drain_one = [](std::shared_ptr<Inhabitant> inhabitant, std::chrono::milliseconds most) -> awaitable<void> {
+    co_await inhabitant->questions.stop();
+    co_await inhabitant->server.stop(most);
+  };
+  for (const auto& [id, inhabitant] : inhabitants_) draining.spawn("gateway drains", drain_one(inhabitant, grace));
+  co_await draining.join();
 }
 
 awaitable<void> Gateway::stop() {

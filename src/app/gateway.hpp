@@ -3,7 +3,7 @@
 // which a request comes says which instance calls.
 #pragma once
 
-#include <deque>
+#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
@@ -38,19 +38,22 @@ class Gateway {
   void close(const container::InstanceId& id);
   /// Those that are served.
   std::vector<container::InstanceId> instances() const;
+  /// As http::Server::leave, all at once.
+  awaitable<void> leave(std::chrono::milliseconds limit);
+  /// As http::Server::stop, all at once.
+  awaitable<void> drain(std::chrono::milliseconds grace);
   awaitable<void> stop();
 
  private:
   class Inhabitant;
-  awaitable<void> end_one();
+  awaitable<void> end(std::shared_ptr<Inhabitant> inhabitant);
   awaitable<void> handle(std::string name_space, http::Exchange& exchange);
 
   Executor executor_;
   Clock& clock_;
   Doors doors_;
   container::NameServer names_;
-  std::map<container::InstanceId, std::unique_ptr<Inhabitant>> inhabitants_;
-  std::deque<std::unique_ptr<Inhabitant>> ending_;
+  std::map<container::InstanceId, std::shared_ptr<Inhabitant>> inhabitants_;
   TaskGroup tasks_;
 };
 

@@ -57,6 +57,15 @@ void ProxyLoops::end() {
   for (const auto& loop : loops_) loop->end();
 }
 
+awaitable<void> ProxyLoops::leave(std::chrono::milliseconds limit) {
+  TaskGroup leaving(co_await asio::this_coro::executor);
+  for (const auto& loop : loops_) {
+    auto job = [server = &loop->server, limit] { return server->leave(limit); };
+    leaving.spawn("leave proxy loop", do_on_loop(loop->context.get_executor(), std::move(job)));
+  }
+  co_await leaving.join();
+}
+
 awaitable<void> ProxyLoops::stop(std::chrono::milliseconds grace) {
   TaskGroup stopping(co_await asio::this_coro::executor);
   for (const auto& loop : loops_) {

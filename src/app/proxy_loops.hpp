@@ -26,6 +26,8 @@ class ProxyLoops {
   ProxyLoops(const ProxyLoops&) = delete;
   ~ProxyLoops();
 
+  /// As Server::leave, all at once.
+  awaitable<void> leave(std::chrono::milliseconds limit);
   /// As Server::stop, all at once.
   awaitable<void> stop(std::chrono::milliseconds grace);
   /// Ends the threads: after Serving::stop(), which needs them. What lives on the loops may be destroyed then, and must

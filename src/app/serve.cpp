@@ -12,6 +12,7 @@
 #include "app/complain.hpp"
 #include "app/config.hpp"
 #include "app/front.hpp"
+#include "app/guard.hpp"
 #include "app/identity.hpp"
 #include "app/runner.hpp"
 #include "app/secret_key.hpp"
@@ -154,7 +155,21 @@ Result<Fd> connect_runner(const std::string& path) {
   return socket;
 }
 
-Result<int> serve(const Config& config) {
+std::vector<Listener> listeners_of(const FrontSockets& sockets) {
+  std::vector<Listener> listeners;
+  const auto add = [&](const char* name, const Fd& fd) {
+    if (fd) listeners.push_back({name, &fd});
+  };
+  add("http", sockets.http);
+  add("events", sockets.events);
+  add("https", sockets.https);
+  add("api", sockets.api);
+  add("api-tcp", sockets.api_tcp);
+  return listeners;
+}
+
+/// `program` is what we run, as it lay on the disk when we began; `arguments` are ours.
+Result<int> serve(const Config& config, const std::string& program, std::vector<std::string> arguments) {
   const bool root = ::geteuid() == 0;
   if (!root && config.runner_socket.empty())
     return fail(Errc::denied, "wick serve must start as root: it forks its runner and then gives every right away",
@@ -168,12 +183,20 @@ Result<int> serve(const Config& config) {
   } else if (auto made = make_folders(front_folder(config), 0700); !made) {
     return fail(std::move(made.error()));
   }
-  auto vault = open_vault(config);
-  if (!vault) return fail(std::move(vault.error()));
   auto sockets = open_sockets(config);
   if (!sockets) return fail(std::move(sockets.error()));
   if (root && ::chown(config.api_socket().c_str(), identity.uid, identity.gid) != 0 && errno != ENOENT)
     return fail(system_error("chown " + config.api_socket().string(), errno));
+  pid_t guarding = 0;
+  if (config.linger.count() > 0) {
+    auto forked = fork_guarded();
+    if (!forked) return fail(std::move(forked.error()));
+    if (forked->front != 0) return guard(std::move(*forked), program, std::move(arguments), listeners_of(*sockets));
+    sockets->guard = std::move(forked->line);
+    guarding = forked->guard;
+  }
+  auto vault = open_vault(config);
+  if (!vault) return fail(std::move(vault.error()));
   // Opened while we may: /var/log belongs to root.
   if (!config.access_log.empty()) {
     sockets->access_log.reset(::open(config.access_log.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640));
@@ -185,6 +208,8 @@ Result<int> serve(const Config& config) {
   sockets->runner = std::move(*runner);
   if (root)
     if (auto dropped = become(identity); !dropped) return fail(std::move(dropped.error()));
+  if (guarding != 0)
+    if (auto tied = die_with_guard(guarding); !tied) return fail(std::move(tied.error()));
   // From here on this process has no right that another user's process would not have.
   return run_front(config, std::move(*sockets), std::move(*vault));
 }
@@ -201,7 +226,11 @@ int serve_main(int argc, char** argv) {
   log::set_json(config->log_json);
   std::signal(SIGPIPE, SIG_IGN);
   ::umask(0022);
-  auto code = serve(*config);
+  std::error_code unknown;
+  const auto program = fs::read_symlink("/proc/self/exe", unknown);
+  std::vector<std::string> arguments{"wick"};
+  arguments.insert(arguments.end(), argv, argv + argc);
+  auto code = serve(*config, program.string(), std::move(arguments));
   return code ? *code : complain(code.error());
 }
 

@@ -136,7 +136,7 @@ awaitable<void> Connection::run() {
     }
     if (step == HeadStep::http2) co_return co_await run_http2();
     if (step == HeadStep::refused) co_await refuse();
-    if (step != HeadStep::complete) co_return;
+    if (step != HeadStep::complete || server_.left) co_return;
     begin_exchange();
     if (head_.target == "*" || server_.shedding) {
       const bool sent = co_await answer_for_server(*this, server_.shedding);
@@ -164,6 +164,8 @@ awaitable<void> Connection::run() {
     }
   }
 }
+
+bool Connection::flows() const { return http2_ ? http2_->flows() : in_exchange_ && started_; }
 
 awaitable<void> Connection::run_http2() {
   read_deadline_ = TimePoint::max();
@@ -193,6 +195,7 @@ void Connection::check_limits(TimePoint now) {
 // ---- reading
 
 void Connection::begin_head() {
+  in_exchange_ = false;
   parser_.reset();
   read_deadline_ = server_.clock.now() + server_.limits.keep_alive_limit;
   idle_ = input_.empty();
@@ -238,7 +241,7 @@ void Connection::begin_exchange() {
   head_request_ = head_.method == "HEAD";
   input_.begin_body(parser_.framing());
   continue_wanted_ = parser_.expects_continue() && parser_.framing().kind != BodyKind::none;
-  served_ = true;
+  served_ = in_exchange_ = true;
   started_ = answered_ = tunnelled_ = upgraded_ = false;
   body_pace_ = answer_pace_ = {};
   keep_ = parser_.keep_alive();

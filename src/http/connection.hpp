@@ -33,6 +33,8 @@ class Connection final : public WireExchange {
   void check_limits(TimePoint now);
   /// Between requests, with nothing received of the next.
   bool idle() const { return idle_ && !http2_; }
+  /// In a tunnel, or in an answer that has begun (over HTTP/2: in all of them).
+  bool flows() const;
   void interrupt(int error) { stream_.interrupt(error); }
   bool has_input() { return stream_.has_input(); }
 
@@ -122,6 +124,7 @@ class Connection final : public WireExchange {
   bool upgraded_ = false;  // the connection's bytes are the handler's
 
   bool idle_ = true;
+  bool in_exchange_ = false;
   bool served_ = false;
   Refusal refusal_;                              // of a head, once step_head() says so
   TimePoint read_deadline_ = TimePoint::max();   // of the phase: idle, head, body, linger

@@ -186,6 +186,11 @@ awaitable<void> Http2Server::serve(ExchangePtr exchange) {
     co_await exchange->answer_refusal();
     co_return;
   }
+  if (server_.left) {  // it crossed our farewell: the client may ask another
+    nghttp2_submit_rst_stream(wire_.session(), NGHTTP2_FLAG_NONE, exchange->stream(), NGHTTP2_REFUSED_STREAM);
+    pump();
+    co_return;
+  }
   if (exchange->head().target == "*" || server_.shedding) {
     co_await answer_for_server(*exchange, server_.shedding);
     co_return;
@@ -208,12 +213,21 @@ awaitable<void> Http2Server::serve(ExchangePtr exchange) {
     exchange->cut();  // a stream that was not finished: the client sees that it was cut
 }
 
+bool Http2Server::flows() const {
+  if (!complete_.empty() || running_ > exchanges_.size()) return false;
+  return going_away_ && std::ranges::all_of(exchanges_, [](const auto& each) { return each.second->started(); });
+}
+
 void Http2Server::check_limits(TimePoint now) {
   const auto& limits = server_.limits;
   auto session = wire_.session();
   if (!session || wire_.broken()) return;
   const bool idle = exchanges_.empty() && now >= idle_since_ + limits.keep_alive_limit;
-  if ((server_.draining || idle) && !std::exchange(going_away_, true)) {
+  if (server_.draining && !server_.idle_given_up && !std::exchange(going_soon_, true)) {
+    nghttp2_submit_shutdown_notice(session);
+    wire_.pump();
+  }
+  if ((server_.idle_given_up || idle) && !std::exchange(going_away_, true)) {
     nghttp2_submit_goaway(session, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(session),
                           NGHTTP2_NO_ERROR, nullptr, 0);
     wire_.pump();

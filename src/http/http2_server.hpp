@@ -39,6 +39,8 @@ class Http2Server {
   awaitable<void> run(std::string_view first);
   /// Called by the server's sweep.
   void check_limits(TimePoint now);
+  /// The client knows that no stream more is taken, and every answer has begun.
+  bool flows() const;
 
  private:
   friend class Http2Exchange;
@@ -62,7 +64,8 @@ class Http2Server {
   std::map<std::int32_t, ExchangePtr> exchanges_;
   std::vector<ExchangePtr> complete_;  // heads since the last look
   TimePoint idle_since_;
-  bool going_away_ = false;
+  bool going_soon_ = false;  // the client was told to begin no more streams …
+  bool going_away_ = false;  // … and which was the last that is answered (RFC 9113 6.8)
   std::size_t running_ = 0;  // handlers
   Waiter handler_ended_;
   TaskGroup handlers_;

@@ -28,6 +28,7 @@ constexpr auto sweep_interval = 100ms;      // how late a limit may be noticed
 constexpr auto out_of_files_pause = 100ms;  // EMFILE, ENFILE, ENOMEM: accepting goes on after this
 constexpr auto last_request_limit = 200ms;  // after stop(), for who is idle
 constexpr auto memory_interval = 1s;
+constexpr auto flow_interval = 10ms;  // how late leave() may notice that all flows
 constexpr int accepts_a_turn = 64;
 constexpr std::size_t files_kept_back = 256;  // for instances, databases and whoever needs a file next
 constexpr std::string_view too_many =
@@ -139,21 +140,18 @@ class Server::Impl {
     accepting_.spawn("http accept", accept_from(std::move(stream), std::move(how)));
   }
 
+  awaitable<void> leave(std::chrono::milliseconds limit) {
+    const auto end = state_.clock.now() + limit;
+    co_await take_no_more(limit);
+    const auto flows = [](const Connection* connection) { return connection->flows(); };
+    while (state_.clock.now() < end && (is_expecting() || !std::ranges::all_of(state_.connections, flows)))
+      co_await state_.clock.sleep(flow_interval);
+    state_.left = true;
+  }
+
   awaitable<void> stop(std::chrono::milliseconds grace) {
-    state_.draining = true;
-    if (member_) state_.group->leave(member_);  // what was sent here before that is taken still
-    accepting_.close();
-    co_await accepting_.join();  // one that was about to accept has done so
     const auto end = state_.clock.now() + grace;
-    co_await let_idle_ask_again(std::min<Duration>(grace, last_request_limit));
-    state_.idle_given_up = true;
-    std::size_t closed = 0;
-    for (auto* connection : state_.connections)
-      if (connection->idle() && !connection->has_input()) {
-        connection->interrupt(ESHUTDOWN);
-        ++closed;
-      }
-    if (closed > 0) log::info("idle connections were closed", {{"connections", closed}});
+    if (!state_.draining) co_await take_no_more(grace);
     try {
       auto empty = all_closed();
       if (grace > 0ms) co_await with_deadline(state_.clock, end - state_.clock.now(), std::move(empty));
@@ -168,6 +166,22 @@ class Server::Impl {
   ServerState& state() { return state_; }
 
  private:
+  awaitable<void> take_no_more(Duration grace) {
+    state_.draining = true;
+    if (member_) state_.group->leave(member_);  // what was sent here before that is taken still
+    accepting_.close();
+    co_await accepting_.join();  // one that was about to accept has done so
+    co_await let_idle_ask_again(std::min<Duration>(grace, last_request_limit));
+    state_.idle_given_up = true;
+    std::size_t closed = 0;
+    for (auto* connection : state_.connections)
+      if (connection->idle() && !connection->has_input()) {
+        connection->interrupt(ESHUTDOWN);
+        ++closed;
+      }
+    if (closed > 0) log::info("idle connections were closed", {{"connections", closed}});
+  }
+
   awaitable<void> all_closed() {
     while (!state_.connections.empty() || is_expecting())
       co_await state_.changed.async_wait(asio::as_tuple(use_awaitable));
@@ -329,6 +343,7 @@ void Server::stand_beside(Server& first) {
   if (its.metrics) impl_->state().metrics.emplace(*its.metrics, its.executor);
 }
 void Server::listen(Fd listener, Listening how) { impl_->listen(std::move(listener), std::move(how)); }
+awaitable<void> Server::leave(std::chrono::milliseconds limit) { co_await impl_->leave(limit); }
 awaitable<void> Server::stop(std::chrono::milliseconds grace) { co_await impl_->stop(grace); }
 std::size_t Server::connections() const { return impl_->state().connections.size(); }
 std::size_t Server::in_flight() const { return impl_->state().in_flight; }

@@ -92,6 +92,7 @@ struct ServerState {
   std::size_t in_flight = 0;
   bool draining = false;
   bool idle_given_up = false;  // while draining: who is idle now is closed
+  bool left = false;           // nothing of a new request may reach the handler
   bool shedding = false;       // memory is short: new requests get 503
   DateText date;
   std::string id_prefix;

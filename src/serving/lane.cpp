@@ -33,7 +33,8 @@ class Lane::Use {
   void end(TimePoint now) {
     if (std::exchange(ended_, true)) return;
     if (counts_) borrowed_->loan->meter.change(now, -1);
-    if (--borrowed_->in_flight == 0 && borrowed_->ending) lane_.give_back(borrowed_);
+    --borrowed_->in_flight;
+    if (borrowed_->ending) lane_.let_end(borrowed_);
   }
 
  private:
@@ -190,7 +191,12 @@ Lane::BorrowedPtr Lane::borrowed(Admission& admission) {
   return instance;
 }
 
-void Lane::give_back(const BorrowedPtr& borrowed) {
+/// What may be asked no more: its idle connections are closed now, as a program that serves one at a time waits for
+/// them; with the last request that is in flight it is returned.
+void Lane::let_end(const BorrowedPtr& borrowed) {
+  while (borrowed->in_flight > 0) {
+    if (!borrowed->upstream->take_kept()) return;
+  }
   borrowed->upstream.reset();  // its connections are closed before the instance is told to end
   asio::post(desk_loop_, [desk = &desk_, loan = borrowed->loan] { desk->returned(loan); });
 }
@@ -207,7 +213,7 @@ void Lane::called_back(const LoanPtr& loan) {
     const auto borrowed = std::move(*found);
     known.erase(found);
     borrowed->ending = true;
-    if (borrowed->in_flight == 0) give_back(borrowed);
+    let_end(borrowed);
   });
 }
 

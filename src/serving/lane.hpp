@@ -68,7 +68,7 @@ class Lane final : public Borrower {
   BorrowedPtr borrow(const LoanPtr& loan) const;
   BorrowedPtr borrowed(const LoanPtr& loan);
   BorrowedPtr borrowed(Admission& admission);
-  void give_back(const BorrowedPtr& borrowed);
+  void let_end(const BorrowedPtr& borrowed);
   awaitable<std::optional<Admission>> admit(http::Exchange& exchange, TimePoint arrived);
   awaitable<void> handle_with_desk(http::Exchange& exchange, TimePoint arrived);
   awaitable<void> refuse(http::Exchange& exchange, const Admission& admission);

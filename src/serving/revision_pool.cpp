@@ -63,6 +63,11 @@ milliseconds elapsed_since(TimePoint then, TimePoint now) {
   return std::chrono::duration_cast<milliseconds>(now - then);
 }
 
+void close_kept(http::Upstream& upstream) {
+  while (const auto kept = upstream.take_kept()) {
+  }
+}
+
 }  // namespace
 
 PoolMetrics::PoolMetrics(Metrics& metrics, const RevisionSpec& spec)
@@ -239,7 +244,11 @@ void RevisionPool::release(PooledInstance& member, TimePoint now) {
   load_.change(now, -1);
   quiet_since_ = now;
   if (predicts() && load_.current() == 0) idle_since_ = now;
-  if (closed_) left_.cancel();
+  if (closed_) {
+    left_.cancel();
+    if (member.upstream) close_kept(*member.upstream);
+  }
+  if (member.state == PooledInstance::State::starting) return;  // adopted: the lease was for elsewhere
   if (member.state == PooledInstance::State::ready) {
     if (member.in_flight == 0 && options_.box && options_.box->must_yield(*this, memory_charge()))
       return retire(member);
@@ -828,13 +837,40 @@ awaitable<void> RevisionPool::drain() {
   co_await tasks_.stop();
 }
 
-awaitable<void> RevisionPool::leave() {
+void RevisionPool::refuse_waiting() {
   closed_ = true;
   waiting_.fail_all(Error(Errc::unavailable, "the server is stopping"));
   settle_ensuring(
       model::Failure{.step = "start", .slug = slug(Errc::unavailable), .because = "the server is stopping"});
+}
+
+awaitable<void> RevisionPool::let_go() {
+  refuse_waiting();
+  let_go_ = true;
+  co_await spares_.stop();
+  co_await tasks_.stop();  // what nobody uses is forgotten here
+  // A program that serves one connection at a time shall not wait for one of ours that is idle.
+  for (const auto& member : members_)
+    if (member->upstream) close_kept(*member->upstream);
+}
+
+void RevisionPool::count_in_flight(std::map<container::InstanceId, int>& counts) const {
+  for (const auto& member : members_)
+    if (const int busy = member->busy(); busy > 0) counts[member->id] += busy;
+}
+
+Lease RevisionPool::lease_elsewhere(const container::InstanceId& id, TimePoint now) {
+  const auto found = std::ranges::find(members_, id, &PooledInstance::id);
+  if (closed_ || found == members_.end()) return {};
+  load_.change(now, +1);
+  return lease(**found);
+}
+
+awaitable<void> RevisionPool::leave() {
+  refuse_waiting();
   const auto engaged = [](const Member& member) { return member->engaged(); };
   while (std::ranges::any_of(members_, engaged)) co_await left_.async_wait(asio::as_tuple(use_awaitable));
+  if (let_go_) co_return;
   co_await spares_.stop();  // the next daemon knows nothing of them
   co_await tasks_.stop();
 }

@@ -75,6 +75,10 @@ class Serving::Impl final : private Desk {
   std::optional<Answered> answered(const RevisionKey& key) const;
   std::vector<RequestTrace> traces(std::string_view name_space, std::string_view service) const;
   void on_change(std::function<void(const RevisionKey&)> callback) { changed_ = std::move(callback); }
+  std::size_t queued() const;
+  awaitable<void> leave();
+  std::map<container::InstanceId, int> in_flight() const;
+  void count_elsewhere(const container::InstanceId& id, int requests);
   awaitable<void> stop(bool stop_instances);
 
  private:
@@ -115,6 +119,12 @@ class Serving::Impl final : private Desk {
   std::map<RevisionKey, std::size_t> hosts_to_;  // how many there are to each revision that has one
   std::uint64_t calls_ = 0;
   bool stopping_ = false;
+  bool stopped_ = false;
+  struct Elsewhere {
+    EntryPtr entry;  // outlives the leases
+    std::vector<Lease> leases;
+  };
+  std::map<container::InstanceId, Elsewhere> elsewhere_;
   std::optional<AccessLog> access_log_;
   Fd access_file_;  // for more loops
   std::vector<std::unique_ptr<Lane>> lanes_;
@@ -434,8 +444,51 @@ std::vector<RequestTrace> Serving::Impl::traces(std::string_view name_space, std
   return found == traces_.end() ? std::vector<RequestTrace>{} : found->second->newest_first();
 }
 
+std::size_t Serving::Impl::queued() const {
+  std::size_t all = 0;
+  for (const auto& [key, entry] : entries_) all += entry->pool.waiting();
+  return all;
+}
+
+awaitable<void> Serving::Impl::leave() {
+  stopping_ = true;
+  for (const auto& lane : lanes_)
+    for (const auto& [key, entry] : entries_) entry->pool.forget(*lane);
+  TaskGroup ending(executor_);
+  for (const auto& [key, entry] : entries_) ending.spawn("let go of " + key.text(), entry->pool.let_go());
+  co_await ending.join();
+  elsewhere_.clear();
+}
+
+std::map<container::InstanceId, int> Serving::Impl::in_flight() const {
+  std::map<container::InstanceId, int> counts;
+  for (const auto& [key, entry] : entries_) entry->pool.count_in_flight(counts);
+  return counts;
+}
+
+void Serving::Impl::count_elsewhere(const container::InstanceId& id, int requests) {
+  if (stopping_) return;
+  const auto wanted = static_cast<std::size_t>(std::max(0, requests));
+  auto& known = elsewhere_[id];
+  while (known.leases.size() > wanted) known.leases.pop_back();
+  if (wanted == 0) {
+    elsewhere_.erase(id);
+    return;
+  }
+  const auto now = clock_.now();
+  while (known.leases.size() < wanted) {
+    Lease lease = known.entry ? known.entry->pool.lease_elsewhere(id, now) : Lease();
+    for (auto each = entries_.begin(); !known.entry && each != entries_.end(); ++each)
+      if ((lease = each->second->pool.lease_elsewhere(id, now))) known.entry = each->second;
+    if (!lease) break;  // it has ended
+    known.leases.push_back(std::move(lease));
+  }
+}
+
 awaitable<void> Serving::Impl::stop(bool stop_instances) {
-  const bool again = std::exchange(stopping_, true);
+  const bool again = std::exchange(stopped_, true);
+  stopping_ = true;
+  elsewhere_.clear();
   for (const auto& lane : lanes_) {
     if (again) break;  // their loops may be gone
     for (const auto& [key, entry] : entries_) entry->pool.forget(*lane);
@@ -482,6 +535,10 @@ std::vector<RequestTrace> Serving::traces(std::string_view name_space, std::stri
   return impl_->traces(name_space, service);
 }
 void Serving::on_change(std::function<void(const RevisionKey&)> callback) { impl_->on_change(std::move(callback)); }
+std::size_t Serving::queued() const { return impl_->queued(); }
+awaitable<void> Serving::leave() { return impl_->leave(); }
+std::map<container::InstanceId, int> Serving::in_flight() const { return impl_->in_flight(); }
+void Serving::count_elsewhere(const container::InstanceId& id, int requests) { impl_->count_elsewhere(id, requests); }
 awaitable<void> Serving::stop(bool stop_instances) { return impl_->stop(stop_instances); }
 
 }  // namespace wick::serving

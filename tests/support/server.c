@@ -5,7 +5,9 @@
  *   POST /count       reads the body (Content-Length or chunked), answers its length
  *   GET  /head        the fields of the request, a line each
  *   GET  /sleep/MS    answers after MS milliseconds
- *   GET  /alone/MS    the same; 500 when another request is in there
+ *   GET  /ticks/MS    "tick N\n" every MS milliseconds, for as long as somebody reads
+ *   GET  /echo        101 of a WebSocket, then every byte comes back (what one is to a proxy)
+ *   GET  /alone/MS    the same as /sleep; 500 when another request is in there
  *   GET  /args        the arguments, one a line
  *   GET  /exit/CODE   ends the process
  *   GET  /file/PATH   the first 4 KB of /PATH, or "error ERRNO"
@@ -108,6 +110,51 @@ static void put(const char* path, char* text, size_t size) {
   if (fd >= 0) close(fd);
 }
 
+/* SHA-1 (FIPS 180-4) of less than 120 bytes, in base64. */
+static void sha1_base64(const char* text, char* out) {
+  uint32_t h[5] = {0x67452301, 0xEFCDAB89, 0x98BADCFE, 0x10325476, 0xC3D2E1F0}, w[80];
+  unsigned char block[128] = {0}, digest[21] = {0};
+  size_t size = strlen(text), blocks = size < 56 ? 1 : 2;
+  memcpy(block, text, size);
+  block[size] = 0x80;
+  for (int i = 0; i < 4; ++i) block[blocks * 64 - 1 - i] = (unsigned char)(size * 8 >> (8 * i));
+  for (size_t b = 0; b < blocks; ++b) {
+    for (int i = 0; i < 80; ++i) {
+      const unsigned char* at = block + b * 64 + i * 4;
+      uint32_t x = i < 16 ? 0 : w[i - 3] ^ w[i - 8] ^ w[i - 14] ^ w[i - 16];
+      w[i] = i < 16 ? (uint32_t)at[0] << 24 | at[1] << 16 | at[2] << 8 | at[3] : x << 1 | x >> 31;
+    }
+    uint32_t v[5];
+    memcpy(v, h, sizeof v);
+    for (int i = 0; i < 80; ++i) {
+      uint32_t f = i < 20 ? (v[1] & v[2]) | (~v[1] & v[3]) : i >= 40 && i < 60 ? (v[1] & v[2]) | (v[1] & v[3]) | (v[2] & v[3]) : v[1] ^ v[2] ^ v[3];
+      uint32_t k = i < 20 ? 0x5A827999 : i < 40 ? 0x6ED9EBA1 : i < 60 ? 0x8F1BBCDC : 0xCA62C1D6;
+      uint32_t next = (v[0] << 5 | v[0] >> 27) + f + v[4] + k + w[i];
+      v[4] = v[3], v[3] = v[2], v[2] = v[1] << 30 | v[1] >> 2, v[1] = v[0], v[0] = next;
+    }
+    for (int i = 0; i < 5; ++i) h[i] += v[i];
+  }
+  for (int i = 0; i < 20; ++i) digest[i] = (unsigned char)(h[i / 4] >> (24 - 8 * (i % 4)));
+  static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  for (int i = 0; i < 21; i += 3) {
+    uint32_t three = (uint32_t)digest[i] << 16 | digest[i + 1] << 8 | digest[i + 2];
+    for (int j = 0; j < 4; ++j) *out++ = digits[three >> (18 - 6 * j) & 63];
+  }
+  strcpy(out - 1, "=");
+}
+
+static void tick(int fd, int pause_ms) {
+  static const char head[] = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+  send_all(fd, head, sizeof head - 1);
+  char text[64], chunk[96];
+  for (int number = 0;; ++number) {
+    int size = snprintf(text, sizeof text, "tick %d\n", number);
+    int all = snprintf(chunk, sizeof chunk, "%x\r\n%s\r\n", size, text);
+    if (send(fd, chunk, (size_t)all, MSG_NOSIGNAL) != all) return;
+    usleep((useconds_t)pause_ms * 1000);
+  }
+}
+
 static void* serve(void* argument) {
   struct stream* s = calloc(1, sizeof *s);
   s->fd = (int)(intptr_t)argument;
@@ -116,12 +163,13 @@ static void* serve(void* argument) {
     if (sscanf(line, "%15s %4095s", method, path) != 2) break;
     uint64_t length = 0, total = 0;
     int chunked = 0;
-    char event[256] = "";
+    char event[256] = "", key[100] = "";
     size_t headed = 0;
     while (get_line(s, line, sizeof line) && line[0]) {
       if (!strncasecmp(line, "content-length:", 15)) length = strtoull(line + 15, NULL, 10);
       if (!strncasecmp(line, "transfer-encoding:", 18)) chunked = 1;
       if (headed + strlen(line) + 2 < sizeof head) headed += (size_t)sprintf(head + headed, "%s\n", line);
+      if (!strncasecmp(line, "sec-websocket-key: ", 19)) snprintf(key, sizeof key, "%.60s", line + 19);
       if (!strncasecmp(line, "ce-id: ", 7)) snprintf(event, sizeof event, "%.200s", line + 7);
     }
     if (chunked) {
@@ -165,6 +213,21 @@ static void* serve(void* argument) {
     } else if (!strncmp(path, "/sleep/", 7)) {
       usleep((useconds_t)atoi(path + 7) * 1000);
       answer(s->fd, "slept\n");
+    } else if (!strncmp(path, "/ticks/", 7)) {
+      tick(s->fd, atoi(path + 7));
+      break;
+    } else if (!strcmp(path, "/echo")) {
+      char accept[40];
+      strcat(key, "258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+      sha1_base64(key, accept);
+      int n = snprintf(text, sizeof text, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n",
+                       accept);
+      send_all(s->fd, text, (size_t)n);
+      while (s->start < s->end || fill(s)) {
+        send_all(s->fd, s->buffer + s->start, s->end - s->start);
+        s->start = s->end;
+      }
+      break;
     } else if (!strncmp(path, "/alone/", 7)) {
       int before = __sync_fetch_and_add(&inside, 1);
       usleep((useconds_t)atoi(path + 7) * 1000);

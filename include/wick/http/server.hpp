@@ -64,6 +64,10 @@ class Server {
   /// Stops accepting, lets requests in flight end for at most `grace`, then closes what is left. Who is idle has 200 ms
   /// of that for one more request: it may be on its way.
   awaitable<void> stop(std::chrono::milliseconds grace);
+  /// Before stop(), where another process takes over: accepts no more, lets who is idle ask once more as stop() does,
+  /// and returns when in all that is left something flows (a tunnel, an answer that has begun), or after `limit`. What
+  /// asks later is not answered.
+  awaitable<void> leave(std::chrono::milliseconds limit);
   std::size_t connections() const;
   std::size_t in_flight() const;
 

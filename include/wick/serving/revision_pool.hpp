@@ -36,6 +36,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <functional>
 #include <list>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -136,6 +137,14 @@ class RevisionPool final : private Box::Tenant {
   awaitable<void> drain();
   /// Fails what waits, lets leases end; the instances go on running.
   awaitable<void> leave();
+  /// leave() but for the leases: after this the launcher is asked nothing, and leave() waits for them.
+  awaitable<void> let_go();
+  std::size_t waiting() const { return waiting_.size(); }
+  /// Of each instance that has requests in flight.
+  void count_in_flight(std::map<container::InstanceId, int>& counts) const;
+  /// A lease of an adopted instance, which may not be ready yet, for a request of an earlier process. Empty: no such
+  /// instance is in this pool.
+  Lease lease_elsewhere(const container::InstanceId& id, TimePoint now);
 
  private:
   friend class Lease;
@@ -146,6 +155,7 @@ class RevisionPool final : private Box::Tenant {
   void release(PooledInstance& member, TimePoint now);
   PooledInstance* pick();
   Lease lease(PooledInstance& member);
+  void refuse_waiting();
   void dispatch();
   void settle_ensuring(const std::optional<model::Failure>& failure);
   bool starts_keep_failing(TimePoint now) const;
@@ -268,6 +278,7 @@ class RevisionPool final : private Box::Tenant {
 
   bool ticking_ = false;
   bool closed_ = false;
+  bool let_go_ = false;
   asio::steady_timer left_;  // woken when a lease or a member went while closed
   TaskGroup tasks_;
 };

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -136,6 +137,20 @@ class Serving {
   std::vector<RequestTrace> traces(std::string_view name_space, std::string_view service) const;
   /// Called on the loop when a revision's ready count, desired count or last failure changed.
   void on_change(std::function<void(const RevisionKey&)> callback);
+
+  // --- from one process to the next
+
+  /// Requests that wait for an instance.
+  std::size_t queued() const;
+  /// The first half of stop(), for a process that another one takes over from: from here on nothing is started, scaled,
+  /// frozen or sent a signal; what waits for an instance is refused. Requests in flight go on. The launcher is asked
+  /// nothing more afterwards.
+  awaitable<void> leave();
+  /// Instances that requests are in flight with, and how many.
+  std::map<container::InstanceId, int> in_flight() const;
+  /// `requests` of an earlier process are in flight with an adopted instance: they count as if they were ours, until
+  /// this says otherwise, or stop() or leave() begins.
+  void count_elsewhere(const container::InstanceId& id, int requests);
 
   /// Lets requests in flight end, stops the scaling loops; instances go on running (they are adopted at the next start)
   /// unless `stop_instances`.

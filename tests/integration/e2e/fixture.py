@@ -45,6 +45,7 @@ class Daemon:
         self.flags = list(flags)
         self.log = os.path.join(self.run, "serve.log")
         self.process = None
+        self.program = WICK
 
     def start(self):
         self.spawn()
@@ -54,7 +55,7 @@ class Daemon:
     def spawn(self):
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                [WICK, "serve", "--state", self.state, "--run", self.run, "--listen", "127.0.0.1:0",
+                [self.program, "serve", "--state", self.state, "--run", self.run, "--listen", "127.0.0.1:0",
                  "--events-listen", "127.0.0.1:0", *self.flags],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 

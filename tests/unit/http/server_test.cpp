@@ -1,7 +1,9 @@
 // The server: keep-alive, pipelining, limits and time-outs, streaming answers, stopping.
 #include "http_fixture.hpp"
 
+#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/redirect_error.hpp>
+#include <boost/asio/steady_timer.hpp>
 
 using namespace wick;
 using namespace wick::http;
@@ -426,4 +428,60 @@ TEST_CASE("after 101 the connection's bytes are the handler's, those that came w
   CHECK(count(text, "Connection: Upgrade\r\n") == 1);
   CHECK(text.find("Content-Length") == text.npos);
   CHECK(text.ends_with("\r\n\r\n<abcd><ef>"));
+}
+
+TEST_CASE("leave() returns when all that is left flows; what asks later is not answered") {
+  HttpFixture f;
+  asio::steady_timer answer(f.loop, asio::steady_timer::time_point::max());
+  asio::steady_timer end(f.loop, asio::steady_timer::time_point::max());
+  int handled = 0;
+  f.serve([&](Exchange& exchange) -> awaitable<void> {
+    ++handled;
+    co_await answer.async_wait(asio::as_tuple(use_awaitable));
+    ResponseHead head{.status = 200};
+    auto started = co_await exchange.start(std::move(head));
+    CHECK(started);
+    co_await exchange.write("begun");
+    co_await end.async_wait(asio::as_tuple(use_awaitable));
+    co_await exchange.finish();
+  });
+  auto idle = f.connect();
+  auto client = f.connect();
+  client.send(get("/") + get("/again"));
+  f.settle();
+  bool left = false;
+  asio::co_spawn(f.loop, f.server->leave(2s), [&](std::exception_ptr) { left = true; });
+  f.clock.advance(500ms);
+  CHECK(idle.closed());
+  CHECK_FALSE(left);  // the answer has not begun
+  answer.cancel();
+  f.clock.advance(50ms);
+  CHECK(left);
+  CHECK_THAT(client.read(), Catch::Contains("begun"));
+  end.cancel();
+  f.clock.advance(50ms);
+  CHECK(client.closed());
+  CHECK(handled == 1);
+}
+
+TEST_CASE("leave() waits no longer than its limit for answers to begin, and lets them come later") {
+  HttpFixture f;
+  asio::steady_timer answer(f.loop, asio::steady_timer::time_point::max());
+  f.serve([&](Exchange& exchange) -> awaitable<void> {
+    co_await answer.async_wait(asio::as_tuple(use_awaitable));
+    ResponseHead head{.status = 200};
+    co_await exchange.respond(std::move(head), "late");
+  });
+  auto client = f.connect();
+  client.send(get("/"));
+  f.settle();
+  bool left = false;
+  asio::co_spawn(f.loop, f.server->leave(2s), [&](std::exception_ptr) { left = true; });
+  f.clock.advance(1900ms);
+  CHECK_FALSE(left);
+  f.clock.advance(200ms);
+  CHECK(left);
+  answer.cancel();
+  f.clock.advance(10ms);
+  CHECK_THAT(client.read(), Catch::Contains("late"));
 }

@@ -395,6 +395,64 @@ TEST_CASE("an adopted instance joins after its probe and is kept for a stable wi
   CHECK(f.launcher.running() == 0);
 }
 
+TEST_CASE("what an earlier process still relays to an adopted instance counts as if it were ours") {
+  RevisionSpec spec;
+  spec.container_concurrency = 2;
+  PoolFixture f(spec);
+  auto instance = f.launcher.make({}, {.listens_after = 5ms});
+  f.pool->adopt(instance);
+  std::vector<Lease> elsewhere;
+  elsewhere.push_back(f.pool->lease_elsewhere(instance->id(), f.clock.now()));  // before it is ready
+  REQUIRE(elsewhere[0]);
+  CHECK_FALSE(f.pool->lease_elsewhere(container::InstanceId::random(), f.clock.now()));
+  f.clock.advance(20ms);
+  CHECK(f.view().ready == 1);
+  CHECK(f.in_flight() == 1);
+  auto& own = f.request();
+  CHECK(own.lease);
+  CHECK_FALSE(f.pool->try_acquire(f.clock.now()));  // two are all it takes
+  f.finish(own);
+  f.clock.advance(300s);
+  CHECK(f.launcher.running() == 1);
+  elsewhere.clear();
+  f.clock.advance(90s);
+  CHECK(f.launcher.running() == 0);
+}
+
+TEST_CASE("an adopted instance whose requests elsewhere end before it is ready gets ready") {
+  PoolFixture f;
+  auto instance = f.launcher.make({}, {.listens_after = 50ms});
+  f.pool->adopt(instance);
+  {
+    const auto lease = f.pool->lease_elsewhere(instance->id(), f.clock.now());
+  }
+  f.clock.advance(100ms);
+  CHECK(f.view().ready == 1);
+}
+
+TEST_CASE("a pool that lets go refuses who waits, leaves instances alone and waits for its leases") {
+  PoolFixture f;
+  auto& served = f.request();
+  f.clock.advance(100ms);
+  REQUIRE(served.lease);
+  f.run(f.pool->let_go());
+  std::map<container::InstanceId, int> counts;
+  f.pool->count_in_flight(counts);
+  REQUIRE(counts.size() == 1);
+  CHECK(counts.begin()->second == 1);
+  CHECK(f.request().error->code() == Errc::unavailable);
+  f.clock.advance(300s);
+  CHECK(f.launcher.running() == 1);
+  bool left = false;
+  asio::co_spawn(f.loop, f.pool->leave(), [&](std::exception_ptr) { left = true; });
+  f.clock.advance(1s);
+  CHECK_FALSE(left);
+  f.finish(served);
+  f.clock.advance(1s);
+  CHECK(left);
+  CHECK(f.launcher.running() == 1);
+}
+
 TEST_CASE("what is adopted in the turn a pool is made counts towards its minimum") {
   PoolFixture f;
   RevisionSpec spec{.key = {"default", "hello-00002"}, .service = "hello"};
