@@ -6,6 +6,7 @@
 #include "server_answers.hpp"
 #include "wick/base/log.hpp"
 #include "wick/base/text.hpp"
+#include "wick/http/websocket.hpp"
 #include "wire_text.hpp"
 
 namespace wick::http {
@@ -40,6 +41,8 @@ void Http2Exchange::add_field(std::string_view name, std::string_view value) {
     method_ = value;
   } else if (name == ":path") {
     path_ = value;
+  } else if (name == ":protocol") {
+    protocol_ = value;
   } else if (name == ":authority") {
     authority_ = value;
   } else if (name.starts_with(':')) {
@@ -63,40 +66,72 @@ void Http2Exchange::add_field(std::string_view name, std::string_view value) {
 void Http2Exchange::complete_head(bool last) {
   has_head_ = true;
   body_ended_ = last;
-  const auto& limits = connection_.server_.limits;
   if (too_large_) refusal_ = {431, "the header fields are too large"};
-  if (method_ == "CONNECT") refusal_ = {405, "CONNECT is not offered"};
+  if (method_ == "CONNECT" && protocol_.empty()) refusal_ = {405, "CONNECT is not offered"};
+  if (!protocol_.empty() && protocol_ != "websocket") refusal_ = {501, "CONNECT is offered for websocket alone"};
   if (refusal_) return;
   if (bad_ || !is_one_word(method_) || !is_one_word(path_) || (!authority_.empty() && !is_one_word(authority_)) ||
       !chars::all<chars::value>(cookies_)) {
     refusal_ = {400, "a header field cannot be passed on"};
     return;
   }
+  if (!protocol_.empty()) return complete_connect();
   std::string text = method_ + " " + path_ + " HTTP/1.1\r\n";
   append_field(text, "host", authority_);
   text += field_lines_;
   if (!cookies_.empty()) append_field(text, "cookie", cookies_);
   if (!last && !has_length_) text += "transfer-encoding: chunked\r\n";
   text += "\r\n";
-  RequestParser parser({.head_bytes_max = limits.head_bytes_max + 64,
+  if (!parse_head(text)) return;
+  head_.fields.erase("transfer-encoding");
+  if (last && framing_.kind == BodyKind::chunked) framing_ = {};
+}
+
+/// As the handshake of HTTP/1.1 that says the same (RFC 8441 5): the key is the connection's there, and ours here.
+void Http2Exchange::complete_connect() {
+  if (has_length_) {
+    refusal_ = {400, "an extended CONNECT has no content-length"};
+    return;
+  }
+  std::string text = "GET " + path_ + " HTTP/1.1\r\n";
+  append_field(text, "host", authority_);
+  text += "connection: Upgrade\r\nupgrade: websocket\r\n";
+  append_field(text, "sec-websocket-key", websocket_key());
+  text += field_lines_;
+  if (!cookies_.empty()) append_field(text, "cookie", cookies_);
+  text += "\r\n";
+  if (!parse_head(text)) return;
+  const auto request = websocket_request(head_);
+  std::size_t keys = 0;
+  for (const auto& field : head_.fields) keys += chars::equals_lower(field.name, "sec-websocket-key") ? 1 : 0;
+  if (!request || keys != 1) {
+    refusal_ = {400, "a WebSocket over HTTP/2 has Sec-WebSocket-Version: 13 and no Sec-WebSocket-Key"};
+    return;
+  }
+  connect_ = true;
+  continue_wanted_ = false;
+}
+
+bool Http2Exchange::parse_head(const std::string& text) {
+  const auto& limits = connection_.server_.limits;
+  RequestParser parser({.head_bytes_max = limits.head_bytes_max + 160,
                         .line_bytes_max = limits.line_bytes_max,
-                        .fields_max = limits.fields_max + 2});
+                        .fields_max = limits.fields_max + 5});
   const auto parsed = parser.parse(text);
   if (parsed != Parsed::complete) {
     refusal_ = parsed == Parsed::failed ? parser.refusal() : Refusal{400, "the header fields are no head"};
-    return;
+    return false;
   }
   assign_head(head_, parser, text);
-  head_.fields.erase("transfer-encoding");
   framing_ = parser.framing();
-  if (last && framing_.kind == BodyKind::chunked) framing_ = {};
-  continue_wanted_ = parser.expects_continue() && !last;
-  for (auto* spent : {&method_, &path_, &authority_, &cookies_, &field_lines_}) *spent = {};
+  continue_wanted_ = parser.expects_continue() && !body_ended_;
+  for (auto* spent : {&method_, &path_, &authority_, &cookies_, &protocol_, &field_lines_}) *spent = {};
+  return true;
 }
 
 /// False when nobody will read it.
 bool Http2Exchange::add_body(std::string_view bytes) {
-  if (answered_ || refusal_) return false;
+  if ((answered_ && !tunnels_) || refusal_) return false;
   arrived_.append(bytes);
   connection_.server_.poller.wake_soon(body_waiter_);
   return true;
@@ -108,6 +143,7 @@ void Http2Exchange::end_body() {
 }
 
 std::string_view Http2Exchange::buffered_body() {
+  if (waits_for_tunnel()) return {};
   if (body_read_ == body_.size()) {
     body_.clear();
     body_.swap(arrived_);
@@ -125,7 +161,7 @@ void Http2Exchange::consume_body(std::size_t bytes) {
 
 awaitable<Result<void>> Http2Exchange::fill_body() {
   if (std::exchange(continue_wanted_, false) && buffered_body().empty() && !started_) put_informational(100, {});
-  read_deadline_ = now() + connection_.server_.limits.body_idle_limit;
+  if (!tunnels_) read_deadline_ = now() + connection_.server_.limits.body_idle_limit;
   while (buffered_body().empty() && !body_ended_ && !closed_ && !too_slow_)
     co_await connection_.server_.poller.wait(body_waiter_);
   read_deadline_ = TimePoint::max();
@@ -149,6 +185,7 @@ awaitable<void> Http2Exchange::answer_refusal() {
 void Http2Exchange::begin(const ResponseView& head, std::string_view body, bool last) {
   started_ = true;
   if (closed_) return;
+  if (waits_for_tunnel() && head.status / 100 == 2) return cut();  // the client would take it for a WebSocket
   // gRPC ends a call that has no message with its head alone ("Trailers-Only").
   const bool no_body =
       head.framing.kind == BodyKind::none || (last && body.empty() && trailers_.empty() && head.framing.length == 0);
@@ -273,7 +310,7 @@ void Http2Exchange::reset(std::uint32_t code) {
 }
 
 void Http2Exchange::answer_sent() {
-  if (!body_ended_) reset(NGHTTP2_NO_ERROR);  // the rest of the request is not wanted (RFC 9113 8.1)
+  if (!body_ended_ && !tunnels_) reset(NGHTTP2_NO_ERROR);  // the rest of the request is not wanted (RFC 9113 8.1)
 }
 
 void Http2Exchange::begin_own(const ResponseHead& head, std::optional<std::uint64_t> length, std::string_view body,

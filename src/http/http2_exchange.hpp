@@ -54,7 +54,9 @@ class Http2Exchange final : public WireExchange {
   const Framing& body_framing() const override { return framing_; }
   std::string_view buffered_body() override;
   void consume_body(std::size_t bytes) override;
-  bool body_finished() override { return body_ended_ && body_read_ == body_.size() && arrived_.empty(); }
+  bool body_finished() override {
+    return waits_for_tunnel() || (body_ended_ && body_read_ == body_.size() && arrived_.empty());
+  }
   awaitable<Result<void>> fill_body() override;
   void begin(const ResponseView& head, std::string_view body, bool last) override;
   void put(std::string_view body, bool last) override;
@@ -64,9 +66,11 @@ class Http2Exchange final : public WireExchange {
   bool needs_flush() const override;
   awaitable<Result<void>> flush() override;
   void cut() override;
-  bool wants_websocket() const override { return false; }
+  bool wants_websocket() const override { return connect_; }
   Stream* tunnel(std::string&) override { return nullptr; }
-  void tunnel_active(Duration) override {}
+  bool wants_body_tunnel() const override { return connect_; }
+  void begin_body_tunnel() override { tunnels_ = true; }
+  void tunnel_active(Duration idle_limit) override { request_deadline_ = now() + idle_limit; }
   void guard(Interruptible* upstream, TimePoint until) override;
   void release() override;
 
@@ -74,6 +78,9 @@ class Http2Exchange final : public WireExchange {
   static ssize_t read_answer(nghttp2_session*, std::int32_t, std::uint8_t* into, std::size_t size, std::uint32_t* flags,
                              nghttp2_data_source* source, void*);
   std::size_t give_answer(char* into, std::size_t size);
+  bool waits_for_tunnel() const { return connect_ && !tunnels_; }
+  void complete_connect();
+  bool parse_head(const std::string& text);
   void submit_trailers();
   void begin_own(const ResponseHead& head, std::optional<std::uint64_t> length, std::string_view body, bool last);
   void reset(std::uint32_t code);
@@ -86,7 +93,7 @@ class Http2Exchange final : public WireExchange {
   TimePoint begun_;
 
   // request
-  std::string method_, path_, authority_, cookies_;
+  std::string method_, path_, authority_, cookies_, protocol_;
   std::string field_lines_;
   std::size_t fields_ = 0;
   bool has_length_ = false;
@@ -101,6 +108,8 @@ class Http2Exchange final : public WireExchange {
   std::string arrived_;  // after that
   bool body_ended_ = false;
   bool continue_wanted_ = false;
+  bool connect_ = false;  // an extended CONNECT for WebSocket (RFC 8441)
+  bool tunnels_ = false;  // it was answered: the bodies are the tunnel's
   Waiter body_waiter_;
   TimePoint read_deadline_ = TimePoint::max();
   bool too_slow_ = false;

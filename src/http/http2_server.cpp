@@ -88,7 +88,8 @@ Http2SessionPtr Http2Server::make_session() {
 
 awaitable<void> Http2Server::run(std::string_view first) {
   auto session = make_session();
-  const Http2Settings settings{.head_bytes_max = static_cast<std::uint32_t>(server_.limits.head_bytes_max)};
+  const Http2Settings settings{.head_bytes_max = static_cast<std::uint32_t>(server_.limits.head_bytes_max),
+                               .extended_connect = true};
   if (!session || !wire_.begin(std::move(session), settings)) {
     log::warn("a connection was closed: no session of HTTP/2 for it");
     co_return;

@@ -16,15 +16,17 @@ constexpr std::size_t kept_out_bytes = 8 << 10;  // capacity that an idle connec
 
 bool Http2Wire::begin(Http2SessionPtr session, const Http2Settings& settings) {
   session_ = std::move(session);
+  // A server does not speak of push: only a client may turn it off (RFC 9113 6.5.2).
+  const bool server = nghttp2_session_check_server_session(session_.get());
+  const nghttp2_settings_entry last = server ? nghttp2_settings_entry{NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1}
+                                             : nghttp2_settings_entry{NGHTTP2_SETTINGS_ENABLE_PUSH, 0};
   const nghttp2_settings_entry entries[] = {
       {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, settings.streams_max},
       {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, settings.stream_window},
       {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, settings.head_bytes_max},
-      {NGHTTP2_SETTINGS_ENABLE_PUSH, 0},
+      last,
   };
-  // A server does not speak of push: only a client may turn it off (RFC 9113 6.5.2).
-  const bool server = nghttp2_session_check_server_session(session_.get());
-  const std::size_t count = server ? 3 : 4;
+  const std::size_t count = server && !settings.extended_connect ? 3 : 4;
   return nghttp2_submit_settings(session_.get(), NGHTTP2_FLAG_NONE, entries, count) == 0 &&
          nghttp2_session_set_local_window_size(session_.get(), NGHTTP2_FLAG_NONE, 0, settings.connection_window) == 0;
 }

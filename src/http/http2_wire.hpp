@@ -23,6 +23,7 @@ struct Http2Settings {
   std::uint32_t stream_window = 128 << 10;
   std::int32_t connection_window = 512 << 10;
   std::uint32_t head_bytes_max = 32 << 10;  // a promise of ours to the peer; what goes past it is counted by the owner
+  bool extended_connect = false;            // clients may ask for WebSocket (RFC 8441 3)
 };
 
 class Http2Wire {

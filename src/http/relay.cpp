@@ -14,6 +14,8 @@
 #include "relay_http2.hpp"
 #include "tunnel.hpp"
 #include "upstream_pool.hpp"
+#include "wick/base/text.hpp"
+#include "wick/http/websocket.hpp"
 #include "wick/os/deadline.hpp"
 #include "wick/os/task_group.hpp"
 #include "wick/os/together.hpp"
@@ -75,6 +77,7 @@ class Relay {
   ResponseView response_view();
   awaitable<Step> response_body();
   awaitable<Step> switch_protocols();
+  awaitable<Step> begin_body_tunnel();
   awaitable<Step> response_beside_body();
   awaitable<bool> pump_request();
   awaitable<bool> run_response();
@@ -113,6 +116,7 @@ class Relay {
 };
 
 bool Relay::send_warm() {
+  if (client_.wants_body_tunnel()) return false;
   if (own_hops(client_.head()) >= own_hops_max) return false;
   upstream_ = pool_.take_idle(is_idempotent(client_.head().method) ? InputCheck::noticed : InputCheck::now);
   if (!upstream_) return false;
@@ -307,6 +311,8 @@ awaitable<Relay::Step> Relay::response() {
     }
   }
   if (send_failed_) upstream_->request_sent = false;
+  if (client_.wants_body_tunnel() && upstream_->parser.status() < 300)
+    co_return upstream_failure({Errc::corrupt, "the upstream did not switch to WebSocket"});
 
   const auto view = response_view();
   upstream_->take_head();
@@ -367,11 +373,37 @@ awaitable<Relay::Step> Relay::response_body() {
   }
 }
 
+/// The same for a client that asked over HTTP/2 (RFC 8441 5).
+awaitable<Relay::Step> Relay::begin_body_tunnel() {
+  const auto key = client_.head().fields.find("sec-websocket-key");
+  auto& fields = upstream_->fields;
+  const auto is_accept = [](const FieldView& field) { return iequals(field.name, "Sec-WebSocket-Accept"); };
+  const auto accept = std::ranges::find_if(fields, is_accept);
+  if (!key || accept == fields.end() || accept->value != websocket_accept(*key))
+    co_return upstream_failure({Errc::corrupt, "the upstream's Sec-WebSocket-Accept is not that of the request"});
+  std::erase_if(fields, is_accept);
+  ResponseView view{.status = 200, .fields = fields, .framing = {BodyKind::chunked, 0}, .has_date = true};
+  outcome_.status = 200;
+  outcome_.upgraded = true;
+  client_.begin_body_tunnel();
+  client_.begin(view, {}, false);
+  upstream_->input.take(upstream_->parser.head_bytes());
+  std::string from_upstream(upstream_->input.received());
+  upstream_->input.drop();
+  auto active = [this] { client_.tunnel_active(options_.request_limit); };
+  active();
+  const auto bytes = co_await run_body_tunnel(client_, upstream_->stream, std::move(from_upstream), active);
+  outcome_.request_bytes += bytes.to_upstream;
+  outcome_.response_bytes += bytes.to_client;
+  co_return Step();
+}
+
 awaitable<Relay::Step> Relay::switch_protocols() {
   if (!websocket_ || !upstream_->parser.websocket_upgrade())
     co_return upstream_failure({Errc::corrupt, "the upstream switched protocols without being asked"});
   std::string from_client;
   forward_response_fields(upstream_->parser, upstream_->head_text(), upstream_->fields);
+  if (client_.wants_body_tunnel()) co_return co_await begin_body_tunnel();
   upstream_->fields.push_back({"Upgrade", "websocket"});
   ResponseView view{.status = 101, .reason = reason_phrase(101), .fields = upstream_->fields, .has_date = true};
   outcome_.status = 101;

@@ -54,6 +54,11 @@ awaitable<void> Http2Relay::run() {
     co_await answer_loop(client_, outcome_);
     co_return;
   }
+  if (client_.wants_body_tunnel()) {
+    outcome_.error = Error(Errc::unsupported, "a port named h2c takes no WebSocket");
+    co_await answer_relay_failure(client_, outcome_);
+    co_return;
+  }
   bool done = co_await attempt();
   if (!done && may_retry()) {
     client_.release();

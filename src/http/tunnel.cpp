@@ -38,7 +38,83 @@ awaitable<void> copy(Direction& way) {
   way.to.interrupt(ECONNABORTED);
 }
 
+struct BodyTunnel {
+  WireExchange& client;
+  Stream& upstream;
+  std::string first;
+  std::function<void()>& active;
+  TunnelBytes bytes{};
+
+  void cut() {
+    client.cut();
+    upstream.interrupt(ECONNABORTED);
+  }
+};
+
+awaitable<bool> copy_up(BodyTunnel& tunnel) {
+  auto& [client, upstream, first, active, bytes] = tunnel;
+  while (true) {
+    const auto slice = client.buffered_body();
+    if (slice.empty() && client.body_finished()) {
+      upstream.shutdown_send();
+      co_return false;
+    }
+    if (slice.empty()) {
+      auto filled = co_await client.fill_body();
+      if (filled) continue;
+      tunnel.cut();
+      co_return false;
+    }
+    active();
+    const auto sent = co_await upstream.write_all(slice);
+    bytes.to_upstream += sent.bytes;
+    if (!sent.ok()) {
+      tunnel.cut();
+      co_return false;
+    }
+    client.consume_body(slice.size());
+  }
+}
+
+/// What the upstream sends is asked for no faster than the client takes it.
+awaitable<bool> copy_down(BodyTunnel& tunnel) {
+  auto& [client, upstream, first, active, bytes] = tunnel;
+  const auto buffer = std::make_unique_for_overwrite<char[]>(buffer_bytes);
+  std::string_view piece = first;
+  while (true) {
+    if (!piece.empty()) client.put(piece, false);
+    bytes.to_client += piece.size();
+    if (client.needs_flush()) {
+      auto flushed = co_await client.flush();
+      if (!flushed) break;
+    }
+    const auto got = co_await upstream.read_some({buffer.get(), buffer_bytes});
+    if (!got.ok()) break;
+    active();
+    if (got.ended()) {
+      client.put({}, true);
+      auto flushed = co_await client.flush();
+      if (flushed) co_return false;
+      break;
+    }
+    piece = {buffer.get(), got.bytes};
+  }
+  tunnel.cut();
+  co_return false;
+}
+
 }  // namespace
+
+awaitable<TunnelBytes> run_body_tunnel(WireExchange& client, Stream& upstream, std::string from_upstream,
+                                       std::function<void()> active) {
+  BodyTunnel tunnel{client, upstream, std::move(from_upstream), active};
+  auto up = copy_up(tunnel);
+  auto down = copy_down(tunnel);
+  const auto end = co_await run_together(std::move(up), std::move(down));
+  for (const auto& error : {end.first_error, end.second_error})
+    if (error) std::rethrow_exception(error);
+  co_return tunnel.bytes;
+}
 
 awaitable<TunnelBytes> run_tunnel(Stream& client, Stream& upstream, std::string from_client, std::string from_upstream,
                                   std::function<void()> active) {

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "stream.hpp"
+#include "wire_exchange.hpp"
 
 namespace wick::http {
 
@@ -17,5 +18,10 @@ struct TunnelBytes {
 /// are what was received before the tunnel began. 32 KB are held a direction.
 awaitable<TunnelBytes> run_tunnel(Stream& client, Stream& upstream, std::string from_client, std::string from_upstream,
                                   std::function<void()> active);
+
+/// The same with a client whose side of it runs in the bodies of its exchange, after begin_body_tunnel(): the end of
+/// one is a half-close, a stream that is reset an error.
+awaitable<TunnelBytes> run_body_tunnel(WireExchange& client, Stream& upstream, std::string from_upstream,
+                                       std::function<void()> active);
 
 }  // namespace wick::http

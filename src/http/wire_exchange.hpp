@@ -71,6 +71,10 @@ class WireExchange : public Exchange {
   virtual bool wants_websocket() const = 0;
   /// The raw connection once a 101 was put, with the bytes that came after the request. nullptr where there is none.
   virtual Stream* tunnel(std::string& already_received) = 0;
+  /// A tunnel is wanted that runs in the bodies of request and answer: WebSocket over HTTP/2 (RFC 8441). Any 2xx begins
+  /// it, so none may be put but after begin_body_tunnel(); until then the request has no body.
+  virtual bool wants_body_tunnel() const { return false; }
+  virtual void begin_body_tunnel() {}
   /// Counts as activity on a tunnel: moves its idle limit.
   virtual void tunnel_active(Duration idle_limit) = 0;
 

@@ -13,6 +13,43 @@ import threading
 
 from fixture import DaemonTest, eventually, main
 
+EXTENDED_CONNECT = """
+const http2 = require('http2');
+const [origin, host] = process.argv.slice(1);
+const session = http2.connect(origin, { rejectUnauthorized: false, servername: host });
+const ask = (path, protocol, more) => session.request({ ':method': 'CONNECT', ':protocol': protocol, ':scheme': origin.split(':')[0],
+  ':authority': host, ':path': path, 'sec-websocket-version': '13', ...more }, { endStream: false });
+const status = (stream) => new Promise((resolve, reject) => {
+  stream.once('response', (head) => resolve(head[':status']));
+  stream.once('error', reject);
+});
+const collect = (stream) => new Promise((resolve) => {
+  let text = '';
+  stream.on('data', (bytes) => { text += bytes; });
+  stream.on('end', () => resolve(text));
+});
+const echo = async (text) => {
+  const stream = ask('/echo', 'websocket');
+  const code = await status(stream);
+  const back = collect(stream);
+  stream.end(text);
+  return [code, await back === text];
+};
+session.once('remoteSettings', async (settings) => {
+  if (!settings.enableConnectProtocol) return console.log('not offered'), session.destroy();
+  const all = await Promise.all(Array.from({ length: 20 }, (_, i) => echo('socket ' + i)));
+  const big = ask('/echo', 'websocket');
+  await status(big);
+  const back = collect(big);
+  big.end(Buffer.alloc(1 << 20, 'x'));
+  const refused = ask('/', 'websocket'), other = ask('/echo', 'other');
+  const codes = await Promise.all([status(refused), status(other)]);
+  const get = await status(session.request({ ':path': '/', ':authority': host }));
+  console.log(all[0][0], all.filter(([code, same]) => code === 200 && same).length + ' of 20 echo,', (await back).length + ' bytes came back;',
+    codes.join('; ') + ';', 'GET', get);
+  session.destroy();
+});
+"""
 CERTIFICATES = tempfile.mkdtemp(prefix="wick-tls-")
 os.chmod(CERTIFICATES, 0o755)
 
@@ -91,6 +128,15 @@ class TlsTest(DaemonTest):
                               "-H", f":authority: hello.default.localhost:{self.port}"], capture_output=True, text=True).stdout
         self.assertIn("20000 succeeded, 0 failed, 0 errored, 0 timeout", out)
         self.assertIn("20000 2xx", out)
+
+    def test_websockets_run_in_streams_of_one_http2_connection(self):
+        if not shutil.which("node"):
+            print("SKIP: no node", file=sys.stderr)
+            self.skipTest("no node")
+        for origin in (f"https://127.0.0.1:{self.port}", f"http://{self.wick.listen}"):
+            done = subprocess.run(["node", "-e", EXTENDED_CONNECT, origin, "hello.default.localhost"], capture_output=True, text=True,
+                                  timeout=60, check=False)
+            self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "200 20 of 20 echo, 1048576 bytes came back; 502; 501; GET 200\n", ""))
 
     def test_large_bodies_pass_both_ways_over_tls(self):
         blob = os.path.join(self.folder, "blob")

@@ -7,6 +7,7 @@
 #include <limits>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -141,6 +142,29 @@ class Http2Client {
     allowance_ = 0;
   }
 
+  /// A request whose body goes on until say_last().
+  std::int32_t open(const Lines& lines) {
+    open_ = true;
+    const auto stream = send(lines, std::string());
+    open_ = false;
+    kept_open_.insert(stream);
+    talk();
+    return stream;
+  }
+  void say(std::int32_t stream, std::string_view text) {
+    bodies_[stream] += text;
+    nghttp2_session_resume_data(session_, stream);
+    talk();
+  }
+  void say_last(std::int32_t stream, std::string_view text = {}) {
+    kept_open_.erase(stream);
+    say(stream, text);
+  }
+  void reset(std::int32_t stream) {
+    nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, stream, NGHTTP2_CANCEL);
+    talk();
+  }
+
   std::map<std::int32_t, Answer> answers;
   bool deaf = false;
 
@@ -150,11 +174,12 @@ class Http2Client {
     auto& self = *static_cast<Http2Client*>(source->ptr);
     auto& body = self.bodies_[stream];
     const auto given = std::min({size, body.size(), self.allowance_});
-    if (given == 0 && !body.empty()) return NGHTTP2_ERR_DEFERRED;
+    const bool open = self.open_ || self.kept_open_.contains(stream);
+    if (given == 0 && (open || !body.empty())) return NGHTTP2_ERR_DEFERRED;
     self.allowance_ -= given;
     std::memcpy(into, body.data(), given);
     body.erase(0, given);
-    if (body.empty()) *flags |= NGHTTP2_DATA_FLAG_EOF;
+    if (body.empty() && !open) *flags |= NGHTTP2_DATA_FLAG_EOF;
     return static_cast<ssize_t>(given);
   }
 
@@ -162,6 +187,8 @@ class Http2Client {
   Wire wire_;
   nghttp2_session* session_ = nullptr;
   std::map<std::int32_t, std::string> bodies_;
+  std::set<std::int32_t> kept_open_;
+  bool open_ = false;
   std::string unsent_;
   std::size_t allowance_ = std::numeric_limits<std::size_t>::max();
 };
