@@ -159,7 +159,7 @@ awaitable<Result<Fd>> GitHost::body_to_file(http::Exchange& exchange, std::strin
   std::uint64_t total = 0;
   std::string chunk(git_chunk_bytes, '\0');
   while (true) {
-    auto got = co_await exchange.read_some(chunk);
+    auto got = co_await exchange.read_full(chunk);
     if (!got) co_return fail(std::move(got.error()));
     if (*got == 0) break;
     total += *got;

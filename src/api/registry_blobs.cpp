@@ -234,7 +234,7 @@ awaitable<std::optional<Registry::Refusal>> Registry::receive(http::Exchange& ex
   if (chunk_range && announced && *announced != chunk_range->size()) co_return refuse(wrong_size(*announced));
   std::string chunk(std::min<std::uint64_t>(blob_chunk_bytes, announced.value_or(blob_chunk_bytes)) + 1, '\0');
   while (true) {
-    auto got = co_await exchange.read_some(chunk);
+    auto got = co_await exchange.read_full(chunk);
     if (!got) co_return refuse(upload_failure(got.error()));  // what came stays: the client may go on there
     if (*got == 0) break;
     auto write = [&] { return writing->write(std::string_view(chunk).substr(0, *got)); };

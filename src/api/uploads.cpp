@@ -49,7 +49,7 @@ awaitable<Result<Digest>> receive(const Doors& doors, http::Exchange& exchange, 
   std::uint64_t total = 0;
   std::string chunk(chunk_bytes, '\0');
   while (true) {
-    auto count = co_await exchange.read_some(chunk);
+    auto count = co_await exchange.read_full(chunk);
     if (!count) co_return fail(std::move(count.error()));
     if (*count == 0) break;
     total += *count;

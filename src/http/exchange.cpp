@@ -7,6 +7,17 @@
 
 namespace wick::http {
 
+awaitable<Result<std::size_t>> Exchange::read_full(std::span<char> into) {
+  std::size_t filled = 0;
+  while (filled < into.size()) {
+    auto got = co_await read_some(into.subspan(filled));
+    if (!got && filled == 0) co_return got;
+    if (!got || *got == 0) break;
+    filled += *got;
+  }
+  co_return filled;
+}
+
 awaitable<Result<std::string>> Exchange::read_all(std::size_t bytes_max) {
   std::string body;
   std::array<char, 16 << 10> buffer;

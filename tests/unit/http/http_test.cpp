@@ -54,3 +54,34 @@ TEST_CASE("a request through server, relay and instance comes back") {
   };
   run_on(loop, talk());
 }
+
+TEST_CASE("read_full gives full pieces of a body that came in small ones, what is left, then its end") {
+  asio::io_context loop(1);
+  SteadyClock clock;
+  std::vector<std::size_t> sizes;
+  Handler count = [&](Exchange& exchange) -> awaitable<void> {
+    std::string piece(100'000, '\0');
+    while (true) {
+      auto got = co_await exchange.read_full(piece);
+      REQUIRE(got);
+      sizes.push_back(*got);
+      if (*got == 0) break;
+    }
+    co_await respond_text(exchange, 200, "counted");
+  };
+  Server server(loop.get_executor(), clock, {}, count);
+  auto listener = listen_on("127.0.0.1:0");
+  REQUIRE(listener);
+  Upstream client(loop.get_executor(), clock, connect_to(loop.get_executor(), bound_address(*listener)));
+  server.listen(std::move(*listener));
+  auto talk = [&]() -> awaitable<void> {
+    Request request{.head = {.method = "POST", .target = "/", .authority = "v.test"},
+                    .body = std::string(250'000, 'b')};
+    auto response = co_await call(client, clock, std::move(request), 5s);
+    REQUIRE(response);
+    CHECK(response->head.status == 200);
+    co_await server.stop(1s);
+  };
+  run_on(loop, talk());
+  CHECK(sizes == std::vector<std::size_t>{100'000, 100'000, 50'000, 0});
+}
