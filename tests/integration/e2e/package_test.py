@@ -30,6 +30,8 @@ CMD ["/server"]
 """
 READY_LIMIT = 60.0
 UPGRADES = int(os.environ.get("WICK_UPGRADES", "3"))
+WEBSOCKETS = 100
+STREAMS = 10
 
 
 def skip(why):
@@ -139,7 +141,7 @@ class PackageTest(unittest.TestCase):
             shutil.copy(package, cls.machine.share)
         project = cls.machine.share / "hello"
         project.mkdir()
-        run("cc", "-O2", "-static", "-o", project / "server", TOP / "tests/bench/upstream.c")
+        run("cc", "-O2", "-static", "-pthread", "-o", project / "server", TOP / "tests/support/server.c")
         shutil.copy("/bin/busybox", project / "busybox")
         (project / "Dockerfile").write_text(DOCKERFILE)
 
@@ -158,6 +160,25 @@ class PackageTest(unittest.TestCase):
     def answers(self):
         return self.machine.call("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-H", "Host: hello.localhost", "http://127.0.0.1/") == "200"
 
+    def open_flows(self):
+        """Connections into the machine that go on, from a process of their own."""
+        flows = subprocess.Popen(["nsenter", "-t", str(self.machine.init), "-n", sys.executable, TOP / "tests/support/flows.py", "127.0.0.1:80",
+                                  "127.0.0.1:443", "hello.default.localhost", str(WEBSOCKETS), str(STREAMS)],
+                                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+        def end():
+            if flows.poll() is None:
+                flows.communicate()
+
+        self.addCleanup(end)
+        self.assertEqual(flows.stdout.readline(), "ok\n")
+        return flows
+
+    def look_at(self, flows, what):
+        flows.stdin.write(what + "\n")
+        flows.stdin.flush()
+        self.assertEqual(flows.stdout.readline(), "ok\n")
+
     def test_1_lintian_has_nothing_to_say(self):
         done = subprocess.run(["lintian", "--pedantic", "--allow-root", str(self.first)], capture_output=True, text=True, check=False)
         self.assertEqual(done.stdout, "")
@@ -175,28 +196,35 @@ class PackageTest(unittest.TestCase):
         self.assertIn("wick", self.in_the_machine("man -w wick 2>/dev/null || ls /usr/share/man/man1/wick.1.gz"))
 
     def test_3_it_builds_serves_and_keeps_secrets(self):
-        self.in_the_machine("cd /io/hello && wick deploy --json")
+        self.in_the_machine("cd /io/hello && wick deploy --max 1 --json")
         self.assertTrue(self.answers())
         self.assertEqual(self.in_the_machine("curl -s -k -o /dev/null -w '%{http_code}' --resolve hello.default.localhost:443:127.0.0.1 "
                                              "https://hello.default.localhost/"), "200")
         self.assertIn("secret app set", self.in_the_machine("printf s3cret | wick secret set app PASSWORD=@-"))
         self.assertEqual(self.in_the_machine("wick exec hello -- /bin/busybox cat /built-by"), "0\n")
 
-    def test_4_an_upgrade_under_load_loses_no_request_and_no_instance(self):
+    def test_4_an_upgrade_under_load_loses_no_request_no_instance_and_nothing_that_flows(self):
         before = self.instance()["pid"]
         load = subprocess.Popen(["nsenter", "-t", str(self.machine.init), "-n", "wrk", "-t1", "-c8", f"-d{4 * UPGRADES}s", "-H", "Host: hello.localhost",
                                  "http://127.0.0.1/"], stdout=subprocess.PIPE, text=True)
+        flows = self.open_flows()
         daemon = self.machine.property("wick.service", "MainPID")
         for number in range(UPGRADES):
             self.install(self.first if number % 2 else self.second)
             now = self.machine.property("wick.service", "MainPID")
             self.assertNotEqual(now, daemon)
             daemon = now
+            self.look_at(flows, f"upgrade {number}")
         output = load.communicate()[0]
+        # What serves and its guard, and the front that was there when they were opened.
+        self.assertEqual(len(self.machine.call("pgrep", "-u", "wick").split()), 3)
+        self.assertEqual(sum(each["inFlight"] for each in self.services()["hello"]["instances"]), WEBSOCKETS + STREAMS)
+        flows.communicate()
+        eventually("nothing lingers", lambda: len(self.machine.call("pgrep", "-u", "wick").split()) == 2, READY_LIMIT)
         self.assertRegex(output, r"[0-9]+ requests in")
         self.assertNotIn("Socket errors", output)
         self.assertNotIn("Non-2xx", output)
-        self.assertEqual(self.instance()["pid"], before)
+        self.assertIn(before, [each["pid"] for each in self.services()["hello"]["instances"]])
         self.assertIn("0.1.1" if UPGRADES % 2 else "0.1.0", self.in_the_machine("dpkg-query -W wick"))
 
     def test_5_killed_or_stuck_it_is_back_and_the_instance_goes_on(self):
@@ -215,6 +243,11 @@ class PackageTest(unittest.TestCase):
 
     def test_6_removed_nothing_runs_and_what_was_kept_is_taken_up_again(self):
         instance = self.instance()["id"]
+        # A front of before an upgrade that still relays goes too.
+        flows = self.open_flows()
+        self.in_the_machine("systemctl restart wick")
+        self.look_at(flows, "restarted")
+        self.assertEqual(len(self.machine.call("pgrep", "-u", "wick").split()), 3)
         self.in_the_machine("dpkg --remove wick 2>&1")
         # The groups of version 1 are the host's, where other daemons may have some: only this one is ours.
         self.assertEqual(self.in_the_machine(f"find /sys/fs/cgroup -type d -name {instance}"), "")
