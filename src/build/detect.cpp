@@ -162,13 +162,28 @@ class Evaluation {
   }
 
   Result<std::string> line_of(const ConditionalText& line) const {
-    if (line.embed.empty()) return fill(line.text) + "\n";
+    if (line.embed.empty()) {
+      const auto filled = fill(line.text);
+      const auto title = title_of(line.text);
+      return (title.empty() || filled == "RUN " + title ? "" : "# " + title + "\n") + filled + "\n";
+    }
     const auto file = recipe_.files.find(line.embed);
     if (file == recipe_.files.end())
       return fail(Errc::not_found, fmt::format("builder {}: there is no file {} beside it", recipe_.name, line.embed));
     const auto& text = file->second;
     return fmt::format("COPY <<'{}' {}\n{}{}{}\n", embed_end, fill(line.text), text, text.ends_with('\n') ? "" : "\n",
                        embed_end);
+  }
+
+  /// What a RUN does, without its flags and asides; empty for other lines and for what is not one line.
+  std::string title_of(std::string text) const {
+    if (!text.starts_with("RUN ")) return {};
+    for (const auto& aside : recipe_.asides)
+      if (const auto at = text.find("{" + aside + "}"); at != std::string::npos) text.erase(at, aside.size() + 2);
+    const auto filled = fill(text);
+    auto rest = trim(std::string_view(filled).substr(4));
+    while (rest.starts_with("--")) rest = trim(rest.substr(std::min(rest.find(' '), rest.size())));
+    return rest.contains('\n') ? std::string() : std::string(rest);
   }
 
   std::vector<Detected::Reason> reasons() const {

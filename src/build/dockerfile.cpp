@@ -343,8 +343,13 @@ class Parser {
         if (auto read = directive(line, is_directive); !read) return fail(std::move(read.error()));
         if (is_directive) continue;
       }
-      if (is_comment(line) || trim_both(line).empty()) continue;
+      const auto said = trim_both(line);
+      if (is_comment(line) || said.empty()) {
+        comment_ = said.empty() ? said : trim_both(said.substr(1));
+        continue;
+      }
       if (auto read = instruction(line); !read) return fail(std::move(read.error()));
+      comment_.clear();
     }
     if (file_.instructions.empty())
       return fail(Errc::invalid, fmt::format("{}: the file has no instructions", file_.name),
@@ -384,6 +389,7 @@ class Parser {
   Result<void> instruction(std::string_view line) {
     Instruction out;
     out.line = lines_.number();
+    out.comment = comment_;
     auto part = trim_left(trim_newline(line));
     bool continues = trim_continuation(part, file_.escape);
     if (continues && part.empty()) return {};
@@ -435,6 +441,7 @@ class Parser {
 
   Lines lines_;
   Dockerfile file_;
+  std::string comment_;  // of the line above
   bool in_directives_ = true;
   std::map<std::string, bool, std::less<>> seen_;
 };

@@ -30,6 +30,8 @@ struct Instruction {
   std::vector<Heredoc> heredocs;
   std::vector<Instruction> inner;  // of ONBUILD: exactly one
   std::string text;                // as written, continued lines joined
+  std::string comment;             // the comment on the line above
+  std::string title;               // what people are shown in place of `text`; empty: that
   int line = 0;                    // 1-based
   int last_line = 0;
 

@@ -208,6 +208,8 @@ awaitable<Result<Engine::Instructions>> Engine::instructions_of_builder(Context&
   warnings_.insert(warnings_.end(), detected.warnings.begin(), detected.warnings.end());
   auto parsed = parse_dockerfile(detected.dockerfile, fmt::format("builder {}", detected.name));
   if (!parsed) co_return fail(std::move(parsed.error()));
+  for (auto& instruction : parsed->instructions)
+    if (instruction.keyword == "run" && !instruction.comment.empty()) instruction.title = "RUN " + instruction.comment;
   detected_ = detected.title;
   by_builder_ = true;
   co_return Instructions{.file = std::move(*parsed), .title = detected.title};

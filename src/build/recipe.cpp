@@ -49,7 +49,8 @@ void check_keys(const YAML::Node& node, std::initializer_list<std::string_view> 
 class RecipeReader {
  public:
   Recipe read(const YAML::Node& top) {
-    check_keys(top, {"name", "title", "detect", "ignore", "values", "needs", "tells", "warnings", "dockerfile"});
+    check_keys(top,
+               {"name", "title", "detect", "ignore", "values", "needs", "tells", "asides", "warnings", "dockerfile"});
     Recipe out;
     for (const char* key : {"name", "title", "detect", "dockerfile"})
       if (!top[key]) wrong(top, fmt::format("'{}' is missing", key));
@@ -72,6 +73,8 @@ class RecipeReader {
     for (const auto& item : top["needs"]) out.needs.emplace_back(name_of(item.first), item.second.as<std::string>());
     if (top["tells"])
       for (const auto& item : top["tells"]) out.tells.push_back(name_of(item));
+    if (top["asides"])
+      for (const auto& item : top["asides"]) out.asides.push_back(name_of(item));
     for (const auto& item : top["warnings"]) out.warnings.push_back(text_of(item, "text"));
     for (const auto& item : top["dockerfile"]) out.dockerfile.push_back(line_of(item));
     return out;

@@ -24,10 +24,11 @@
 //                   path. Known from the start: only_debian and only_registry, what `wick serve --bases` says.
 //   needs           name → what to say when the value is empty
 //   tells           names of values that --explain shows, with where they come from
+//   asides          names of values that a step does for itself: they are left out where the step is named
 //   warnings        {when:, unless:, text:}
 //   dockerfile      lines; {when:, unless:, line:}; {when:, unless:, embed: FILE, to: PATH}: a file that lies beside
-//   the
-//                   builder (or in runtime/function)
+//                   the builder (or in runtime/function). Where a RUN has asides or flags, the comment above it says
+//                   what it does without them: people are shown that.
 #pragma once
 
 #include <filesystem>
@@ -77,6 +78,7 @@ struct Recipe {
   std::vector<std::pair<std::string, std::vector<ValueSource>>> values;
   std::vector<std::pair<std::string, std::string>> needs;
   std::vector<std::string> tells;
+  std::vector<std::string> asides;
   std::vector<ConditionalText> warnings;
   std::vector<ConditionalText> dockerfile;
   std::map<std::string, std::string> files;  // what `embed` names, name → text

@@ -263,7 +263,7 @@ Result<void> StageReader::read(StageState& state, StagePlan& out) {
 Result<void> StageReader::one(const Instruction& at, StageState& state, StagePlan& out) {
   const auto& keyword = at.keyword;
   auto& config = state.config;
-  Step step{.text = printable(at.text, 200), .created_by = at.text, .line = at.line};
+  Step step{.text = printable(at.title.empty() ? at.text : at.title, 200), .created_by = at.text, .line = at.line};
 
   const auto command_line = [&] {
     if (at.json) return at.arguments;

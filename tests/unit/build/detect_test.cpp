@@ -234,6 +234,20 @@ TEST_CASE("a builder of one's own may embed a file, and says so when it is not t
   CHECK(missing.error().what() == "builder x: there is no file b.txt beside it");
 }
 
+TEST_CASE("a step is named by what it does, without its mounts and what it does for itself") {
+  const auto recipes = recipes_of(
+      "name: x\ntitle: X\ndetect: {any: [a]}\nvalues:\n  cache: [{write: '--mount=type=cache,target=/c'}]\n"
+      "  trust: [{write: 'trap true EXIT;'}]\nasides: [trust]\ndockerfile:\n- FROM scratch\n"
+      "- 'RUN {cache} {trust} make all'\n- RUN make test\n");
+  const auto detected = detect_of(recipes, {{"a", ""}});
+  REQUIRE(detected);
+  CHECK(detected->dockerfile ==
+        "FROM scratch\n# make all\nRUN --mount=type=cache,target=/c trap true EXIT; make all\nRUN make test\n");
+  const auto parsed = parse_dockerfile(detected->dockerfile).value();
+  CHECK(parsed.instructions.at(1).comment == "make all");
+  CHECK(parsed.instructions.at(2).comment.empty());
+}
+
 TEST_CASE("the plan is explained as a Dockerfile with its reasons") {
   const auto detected = detect_in(projects / "node-yarn-classic");
   REQUIRE(detected);
