@@ -34,8 +34,8 @@ class Exchange {
   /// The next body bytes; 0 at the end of the body. Sends "100 Continue" first where the client waits for it.
   /// Errors: invalid (framing), too_large, timed_out (client too slow), unavailable (client gone).
   virtual awaitable<Result<std::size_t>> read_some(std::span<char> into) = 0;
-  /// read_some() until `into` is full or the body ends, so that many pieces on the wire are one write to disk. What came
-  /// before an error is returned; the next call tells the error.
+  /// read_some() until `into` is full or the body ends, so that many pieces on the wire are one write to disk. What
+  /// came before an error is returned; the next call tells the error.
   awaitable<Result<std::size_t>> read_full(std::span<char> into);
   /// The whole body. Errors: as read_some; too_large past `bytes_max`.
   awaitable<Result<std::string>> read_all(std::size_t bytes_max);
