@@ -1,5 +1,7 @@
 #include "api/representation.hpp"
 
+#include <boost/json/serialize.hpp>
+
 #include <fmt/format.h>
 
 #include <boost/json/serialize.hpp>
