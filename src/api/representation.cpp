@@ -1,7 +1,5 @@
 #include "api/representation.hpp"
 
-#include <boost/json/serialize.hpp>
-
 #include <fmt/format.h>
 
 #include <boost/json/serialize.hpp>
