@@ -1,6 +1,7 @@
 // Everything that runs, as the runner knows it.
 //
-// Which verb is allowed when is life.hpp's; this file does what the verbs say.
+// Which verb is allowed when is life.hpp's. What the verbs do is in instance_lifetime.cpp (from nothing, and back),
+// instance_rungs.cpp (parked, running, frozen) and instances.cpp (the rest).
 //
 // 1. An id is in the table from the first moment of prepare() to the last of remove(); a failure inside prepare(),
 //    park(), start() or thaw() gives everything back before it is answered.
