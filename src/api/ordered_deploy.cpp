@@ -264,4 +264,21 @@ awaitable<std::expected<DeployedService, FailedDeploy>> follow_deploy(const Door
   co_return done;
 }
 
+std::string run_of_commit(const Doors& doors, const std::string& name_space, const std::string& service,
+                          const std::string& commit) {
+  std::string newest, found;
+  for (const auto& run : doors.objects.list(model::build_run_kind().resource(), name_space)) {
+    if (commit.empty() || model::text_at(*run, {"metadata", "labels", "wick.dev/service"}) != service) continue;
+    const auto created = model::text_at(*run, {"metadata", "creationTimestamp"});
+    if (created < newest) continue;
+    if (created > newest) found.clear();
+    newest = created;
+    const auto built = model::text_at(*run, {"status", "commit"});
+    const auto asked = model::text_at(*run, {"metadata", "annotations", "wick.dev/source-commit"});
+    const bool failed = model::find_condition(*run, "Succeeded").status == model::Truth::no;
+    if (!failed && (built.empty() ? asked : built) == commit) found = model::text_at(*run, {"metadata", "name"});
+  }
+  return found;
+}
+
 }  // namespace wick::api

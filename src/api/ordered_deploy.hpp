@@ -46,6 +46,11 @@ using OnLine = std::function<awaitable<void>(std::string)>;
 awaitable<std::expected<DeployedService, FailedDeploy>> follow_deploy(const Doors& doors, OrderedDeploy deploy,
                                                                       OnLine on_line);
 
+/// The name of a run of this commit that has not failed, where the service has none that is newer (times have seconds);
+/// "" for none.
+std::string run_of_commit(const Doors& doors, const std::string& name_space, const std::string& service,
+                          const std::string& commit);
+
 /// One line of a build's log as people read it: `build      [1/2] RUN make                          3.1 s`.
 std::string progress_line(const json::object& event);
 std::string step_line(std::string_view step, std::string_view text, std::string_view elapsed = {});

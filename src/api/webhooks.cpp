@@ -155,24 +155,6 @@ class Webhooks {
     return ++counted.count <= deliveries_a_minute_max;
   }
 
-  /// A run of this commit that has not failed, where the service has none that is newer (times have seconds).
-  std::string run_of_commit(const std::string& name_space, const std::string& service,
-                            const std::string& commit) const {
-    std::string newest, found;
-    for (const auto& run : doors_.objects.list(model::build_run_kind().resource(), name_space)) {
-      if (commit.empty() || model::text_at(*run, {"metadata", "labels", "wick.dev/service"}) != service) continue;
-      const auto created = model::text_at(*run, {"metadata", "creationTimestamp"});
-      if (created < newest) continue;
-      if (created > newest) found.clear();
-      newest = created;
-      const auto built = model::text_at(*run, {"status", "commit"});
-      const auto asked = model::text_at(*run, {"metadata", "annotations", "wick.dev/source-commit"});
-      const bool failed = model::find_condition(*run, "Succeeded").status == model::Truth::no;
-      if (!failed && (built.empty() ? asked : built) == commit) found = model::text_at(*run, {"metadata", "name"});
-    }
-    return found;
-  }
-
   awaitable<HookAnswer> ring(HookAddress address, Hook hook, PushEvent push) {
     if (!doors_.objects.find({model::service_kind().resource(), address.name_space, hook.service}))
       co_return refused(409, fmt::format("the service {} was removed; so should be this webhook: wick webhook rm {}",
@@ -190,7 +172,7 @@ class Webhooks {
     if (counts.empty() && !push.ref.starts_with("refs/heads/"))
       co_return refused(200, fmt::format("ignored: {} is no branch", printable(push.ref, 200)));
     if (push.deletes) co_return refused(200, "ignored: the branch was deleted");
-    if (auto run = run_of_commit(address.name_space, hook.service, push.commit); !run.empty())
+    if (auto run = run_of_commit(doors_, address.name_space, hook.service, push.commit); !run.empty())
       co_return HookAnswer{.message = fmt::format("ignored: {} was built already", push.commit.substr(0, 12)),
                            .run = run,
                            .commit = push.commit};

@@ -32,10 +32,12 @@
 #include "app/open_acme.hpp"
 #include "app/proxy_loops.hpp"
 #include "wick/api/api.hpp"
+#include "wick/api/followed_branches.hpp"
 #include "wick/api/webhooks.hpp"
 #include "wick/base/log.hpp"
 #include "wick/base/text.hpp"
 #include "wick/build/build.hpp"
+#include "wick/build/git_look.hpp"
 #include "wick/container/launcher.hpp"
 #include "wick/container/runner_process.hpp"
 #include "wick/control/control.hpp"
@@ -59,6 +61,7 @@ fs::path front_folder(const Config& config) { return config.state / "front"; }
 
 namespace {
 
+constexpr milliseconds branch_look_limit{60'000};       // a server that names its refs slower is asked again later
 constexpr auto drain_limit = std::chrono::seconds(75);  // trust-and-ux.md 10.5: requests in flight get so long to end
 // One that takes over waits so long for answers to begin. Who takes longer goes on beside it, as what flows does.
 constexpr auto settle_limit = std::chrono::seconds(2);
@@ -220,6 +223,7 @@ class Front {
   std::unique_ptr<http::Server> edge_server_;
   std::unique_ptr<http::Server> events_server_;
   std::shared_ptr<api::Webhooks> webhooks_;
+  std::unique_ptr<api::FollowedBranches> followed_;
   std::unique_ptr<http::Server> api_server_;
   std::string listen_address_;
   std::string https_address_;
@@ -523,6 +527,10 @@ awaitable<Result<void>> Front::start() {
   auto api = api::make_api(api_doors());
   if (!api) co_return fail(std::move(api.error()).within("control.db"));
   webhooks_ = api::make_webhooks(api_doors());
+  followed_ = std::make_unique<api::FollowedBranches>(api_doors(), [this](build::GitSource source) {
+    return build::look_at_branch(clock_, std::move(source), folders_.work, branch_look_limit);
+  });
+  tasks_.spawn("followed branches", followed_->run());
   api_server_ = std::make_unique<http::Server>(executor_, clock_, http::ServerLimits{},
                                                api::answering_webhooks(webhooks_, std::move(*api)));
   const auto limits = http::share_of(config_.limits, loops());

@@ -12,6 +12,7 @@
 #include "git_tree.hpp"
 #include "patterns.hpp"
 #include "wick/base/text.hpp"
+#include "wick/build/git_look.hpp"
 #include "wick/os/child_process.hpp"
 #include "wick/os/deadline.hpp"
 #include "wick/os/files.hpp"
@@ -143,6 +144,31 @@ awaitable<Result<std::unique_ptr<Fetched>>> fetch(Clock& clock, WorkerPool& work
     co_return fail(std::move(fetched.error()));
   }
   co_return std::move(out);
+}
+
+awaitable<Result<std::string>> look_at_branch(Clock& clock, GitSource source, std::filesystem::path work,
+                                              milliseconds limit) {
+  if (auto checked = check_git_url(source.url, source.allow_local); !checked)
+    co_return fail(std::move(checked.error()));
+  auto holder = TemporaryFolder::make(work, "look-");
+  if (!holder) co_return fail(std::move(holder.error()));
+  const auto repository = holder->path() / "objects";
+  if (auto made = make_folders(repository, 0700); !made) co_return fail(std::move(made.error()));
+  auto credentials = readable(source.credentials);
+  if (!credentials) co_return fail(std::move(credentials.error()));
+  std::vector<std::string> argv{"/proc/self/exe", "helper",   "fetch",    "git-look", holder->path() / "source",
+                                repository,       source.url, source.ref, "0"};
+  if (source.allow_local) argv.emplace_back("--allow-local");
+  Fetched out{.holder = std::move(*holder), .folder = {}};
+  const auto nobody = [](const std::string&) {};
+  try {
+    auto child = run_child(std::move(argv), std::move(*credentials), true, out, nobody);
+    auto looked = co_await with_deadline(clock, limit, std::move(child));
+    if (!looked) co_return fail(std::move(looked.error()));
+  } catch (const DeadlineExceeded&) {
+    co_return fail(Errc::timed_out, fmt::format("the server did not answer within {} s", limit.count() / 1000));
+  }
+  co_return out.commit;
 }
 
 }  // namespace wick::build

@@ -8,6 +8,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -51,14 +52,19 @@ Result<void> make_home(const std::filesystem::path& home, const std::string& kno
   return write_file(home / ".ssh" / "known_hosts", known_hosts, 0600);
 }
 
-Result<void> fetch_repository(const std::string& folder, GitFetch request) {
+enum class GitWork { fetch, look };
+Result<void> fetch_repository(const std::string& folder, GitFetch request, GitWork work) {
   const auto bytes = read_all(STDIN_FILENO, credentials_bytes_max);
   if (!bytes) return fail(bytes.error());
   auto credentials = from_wire(*bytes);
   if (!credentials) return fail(std::move(credentials.error()));
   request.credentials = std::move(*credentials);
-  auto writer = TreeWriter::open(folder, request.bytes_max);
-  if (!writer) return fail(std::move(writer.error()));
+  std::optional<TreeWriter> tree;
+  if (work == GitWork::fetch) {
+    auto writer = TreeWriter::open(folder, request.bytes_max);
+    if (!writer) return fail(std::move(writer.error()));
+    tree.emplace(std::move(*writer));
+  }
   // The tree is written through descriptors, which Landlock checks by path all the same: both folders have one parent
   // of ours.
   Confinement confinement{.writable = std::filesystem::path(folder).parent_path()};
@@ -66,7 +72,7 @@ Result<void> fetch_repository(const std::string& folder, GitFetch request) {
   if (request.allow_local && request.url.starts_with('/')) confinement.readable = request.url;
   if (auto confined = confine(confinement); !confined) return confined;
   if (auto made = make_home(confinement.writable / "home", request.credentials.known_hosts); !made) return made;
-  auto commit = fetch_git(request, *writer, say);
+  auto commit = tree ? fetch_git(request, *tree, say) : look_at_git(request);
   if (!commit) return fail(std::move(commit.error()));
   say(*commit);
   return {};
@@ -134,14 +140,17 @@ Result<void> run(const std::vector<std::string>& arguments) {
   if (arguments.size() > 4 && arguments[1] == "git-run")
     return become_git(arguments[2], arguments[3] == "gzip", {arguments.begin() + 4, arguments.end()});
   const bool git = arguments.size() == 7 || (arguments.size() == 8 && arguments[7] == "--allow-local");
-  if (git && arguments[1] == "git" && number(6))
-    return fetch_repository(arguments[2], {.url = arguments[4],
-                                           .ref = arguments[5],
-                                           .bytes_max = *number(6),
-                                           .allow_local = arguments.size() == 8,
-                                           .repository = arguments[3]});
+  if (git && (arguments[1] == "git" || arguments[1] == "git-look") && number(6))
+    return fetch_repository(arguments[2],
+                            {.url = arguments[4],
+                             .ref = arguments[5],
+                             .bytes_max = *number(6),
+                             .allow_local = arguments.size() == 8,
+                             .repository = arguments[3]},
+                            arguments[1] == "git" ? GitWork::fetch : GitWork::look);
   return fail(Errc::invalid,
-              "usage: fetch git FOLDER REPOSITORY URL REF BYTES_MAX [--allow-local] | fetch archive FOLDER BYTES_MAX | "
+              "usage: fetch git|git-look FOLDER REPOSITORY URL REF BYTES_MAX [--allow-local] | fetch archive FOLDER "
+              "BYTES_MAX | "
               "fetch git-run REPOSITORY plain|gzip ARGUMENT… | "
               "fetch images FOLDER NAME | fetch registry-resolve | fetch registry-pull FOLDER | fetch registry-push "
               "FOLDER NAME");

@@ -64,8 +64,17 @@ bool is_ref_name(std::string_view ref) {
 
 class Fetcher {
  public:
-  Fetcher(const GitFetch& request, TreeWriter& writer, const OnFetchEvent& on_event)
+  /// Without a `writer` nothing is fetched: look() tells where the ref is.
+  Fetcher(const GitFetch& request, TreeWriter* writer, const OnFetchEvent& on_event)
       : request_(request), writer_(writer), on_event_(on_event) {}
+
+  Result<FetchedCommit> look() {
+    if (!is_ref_name(request_.ref))
+      return fail(Errc::invalid, fmt::format("'{}' is no name of a branch or tag", printable(request_.ref)));
+    auto id = is_local() ? find_local() : find_remote();
+    if (!id) return fail(std::move(id.error()));
+    return FetchedCommit{.id = git_oid_tostr_s(&*id)};
+  }
 
   Result<FetchedCommit> run() {
     if (!is_ref_name(request_.ref))
@@ -197,7 +206,8 @@ class Fetcher {
       refspec = fmt::format("+{}:refs/wick/fetched", name);
     }
     // A commit is only sent as part of a branch or tag (libgit2 cannot ask for one by its id): take all of them.
-    if (!wanted && !is_commit_id(request_.ref)) return unknown_ref(names);
+    if (!wanted && (!is_commit_id(request_.ref) || !writer_)) return unknown_ref(names);
+    if (!writer_) return *wanted;
     std::vector<std::string> texts;
     if (wanted) {
       texts = {refspec};
@@ -316,7 +326,7 @@ class Fetcher {
         if (git_tree_lookup(&raw, repository_.get(), id) != 0)
           return fail(Errc::corrupt, fmt::format("{}: {}", printable(path), last_words()));
         const Tree tree(raw);
-        if (auto made = writer_.folder(path); !made) return made;
+        if (auto made = writer_->folder(path); !made) return made;
         return write_tree(raw, path, depth + 1);
       }
       case GIT_FILEMODE_COMMIT:
@@ -330,14 +340,14 @@ class Fetcher {
       return fail(Errc::corrupt, fmt::format("{}: {}", printable(path), last_words()));
     const Blob blob(raw);
     const std::string_view content(static_cast<const char*>(git_blob_rawcontent(raw)), git_blob_rawsize(raw));
-    if (git_tree_entry_filemode(entry) == GIT_FILEMODE_LINK) return writer_.symlink(path, std::string(content));
+    if (git_tree_entry_filemode(entry) == GIT_FILEMODE_LINK) return writer_->symlink(path, std::string(content));
     if (content.size() < pointer_bytes_max && content.starts_with("version https://git-lfs"))
       on_event_(FetchWarning{fmt::format("{} is a pointer of git-lfs; its content was not fetched", printable(path))});
-    return writer_.file(path, git_tree_entry_filemode(entry) == GIT_FILEMODE_BLOB_EXECUTABLE, content);
+    return writer_->file(path, git_tree_entry_filemode(entry) == GIT_FILEMODE_BLOB_EXECUTABLE, content);
   }
 
   const GitFetch& request_;
-  TreeWriter& writer_;
+  TreeWriter* writer_;
   const OnFetchEvent& on_event_;
   Repository repository_;
   std::optional<Error> refused_;  // why we went no further, when it was us
@@ -396,15 +406,32 @@ GitHost git_host(const std::string& url) {
   return out;
 }
 
+namespace {
+
+/// libgit2, with no configuration but ours.
+struct Library {
+  Library() {
+    git_libgit2_init();
+    for (const int level :
+         {GIT_CONFIG_LEVEL_SYSTEM, GIT_CONFIG_LEVEL_XDG, GIT_CONFIG_LEVEL_GLOBAL, GIT_CONFIG_LEVEL_PROGRAMDATA})
+      git_libgit2_opts(GIT_OPT_SET_SEARCH_PATH, level, "");
+  }
+  ~Library() { git_libgit2_shutdown(); }
+};
+
+}  // namespace
+
 Result<FetchedCommit> fetch_git(const GitFetch& request, TreeWriter& writer, const OnFetchEvent& on_event) {
   if (auto checked = check_git_url(request.url, request.allow_local); !checked) return fail(std::move(checked.error()));
-  git_libgit2_init();
-  for (const int level :
-       {GIT_CONFIG_LEVEL_SYSTEM, GIT_CONFIG_LEVEL_XDG, GIT_CONFIG_LEVEL_GLOBAL, GIT_CONFIG_LEVEL_PROGRAMDATA})
-    git_libgit2_opts(GIT_OPT_SET_SEARCH_PATH, level, "");
-  auto fetched = Fetcher(request, writer, on_event).run();
-  git_libgit2_shutdown();
-  return fetched;
+  const Library library;
+  return Fetcher(request, &writer, on_event).run();
+}
+
+Result<FetchedCommit> look_at_git(const GitFetch& request) {
+  if (auto checked = check_git_url(request.url, request.allow_local); !checked) return fail(std::move(checked.error()));
+  const Library library;
+  const OnFetchEvent nobody = [](const FetchEvent&) {};
+  return Fetcher(request, nullptr, nobody).look();
 }
 
 }  // namespace wick::build

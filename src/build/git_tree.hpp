@@ -40,4 +40,7 @@ using OnFetchEvent = std::function<void(const FetchEvent&)>;
 /// too_large, unavailable.
 Result<FetchedCommit> fetch_git(const GitFetch& request, TreeWriter& writer, const OnFetchEvent& on_event);
 
+/// Where the ref is now, and nothing more; a ref that is empty is the remote's HEAD. Errors: as fetch_git's.
+Result<FetchedCommit> look_at_git(const GitFetch& request);
+
 }  // namespace wick::build

@@ -38,27 +38,6 @@ Result<model::BuildSpec> spec_of(World& world, const model::BuildRun& run, const
   return *spec;
 }
 
-/// What the Secret of a repository holds, by the types that Shipwright and Tekton read (ssh-auth, basic-auth).
-Result<build::GitCredentials> credentials_of(World& world, const std::string& name_space, const std::string& name) {
-  if (name.empty()) return build::GitCredentials{};
-  const auto secret = world.objects().find(key_of(model::secret_kind(), name_space, name));
-  if (!secret)
-    return fail(
-        Errc::not_found, fmt::format("secrets \"{}\" not found", name),
-        fmt::format("wick secret set {} ssh-privatekey=@FILE known_hosts=@FILE, or username=… password=@FILE", name));
-  const auto value = [&](std::string_view key) {
-    return base64_decode(model::text_at(*secret, {"data", key})).value_or(std::string());
-  };
-  build::GitCredentials credentials{.username = value("username"),
-                                    .password = value("password"),
-                                    .ssh_private_key = value("ssh-privatekey"),
-                                    .known_hosts = value("known_hosts")};
-  if (credentials.password.empty() && credentials.ssh_private_key.empty())
-    return fail(Errc::invalid, fmt::format("secret {} has neither password nor ssh-privatekey", name),
-                "both are looked for by these names");
-  return credentials;
-}
-
 Result<build::BuildRequest> request_of(World& world, const std::string& name_space, const model::BuildSpec& spec,
                                        const model::BuildRun& run) {
   build::BuildRequest request{.subpath = spec.context_dir,
@@ -71,7 +50,7 @@ Result<build::BuildRequest> request_of(World& world, const std::string& name_spa
                               .reference = spec.output_image,
                               .limit = spec.timeout};
   if (spec.source == model::BuildSpec::Source::git) {
-    auto credentials = credentials_of(world, name_space, spec.git_secret);
+    auto credentials = git_credentials(world.objects(), name_space, spec.git_secret);
     if (!credentials) return fail(std::move(credentials.error()));
     request.source = build::GitSource{.url = spec.git_url,
                                       .ref = spec.git_revision,
@@ -207,6 +186,27 @@ awaitable<void> collect_finished(World& world, std::string name_space) {
 }
 
 }  // namespace
+
+Result<build::GitCredentials> git_credentials(const store::Objects& objects, const std::string& name_space,
+                                              const std::string& name) {
+  if (name.empty()) return build::GitCredentials{};
+  const auto secret = objects.find(key_of(model::secret_kind(), name_space, name));
+  if (!secret)
+    return fail(
+        Errc::not_found, fmt::format("secrets \"{}\" not found", name),
+        fmt::format("wick secret set {} ssh-privatekey=@FILE known_hosts=@FILE, or username=… password=@FILE", name));
+  const auto value = [&](std::string_view key) {
+    return base64_decode(model::text_at(*secret, {"data", key})).value_or(std::string());
+  };
+  build::GitCredentials credentials{.username = value("username"),
+                                    .password = value("password"),
+                                    .ssh_private_key = value("ssh-privatekey"),
+                                    .known_hosts = value("known_hosts")};
+  if (credentials.password.empty() && credentials.ssh_private_key.empty())
+    return fail(Errc::invalid, fmt::format("secret {} has neither password nor ssh-privatekey", name),
+                "both are looked for by these names");
+  return credentials;
+}
 
 BuildRunReconciler::BuildRunReconciler(World& world)
     : world_(world),

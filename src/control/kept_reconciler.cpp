@@ -31,10 +31,17 @@ awaitable<Result<void>> reconcile_kept(World& world, const model::Kind& kind, Ob
                                       kind.kind == "ContainerSource"
                                           ? " Run the container as a Service, and give it K_SINK with a SinkBinding."
                                           : ""));
-  if (kind.kind == "Build")  // Shipwright's word for a Build that BuildRuns may name; admission has checked the rest
-    status = {{"registered", "True"}, {"reason", "Succeeded"}, {"message", "all validations succeeded"}};
-  else
+  if (kind.kind == "Build") {
+    // Shipwright's word for a Build that BuildRuns may name; admission has checked the rest. What is said of its branch
+    // (wick.dev/follow) stays.
+    if (const auto* before = object->if_contains("status"); before && before->is_object())
+      status = before->get_object();
+    status["registered"] = "True";
+    status["reason"] = "Succeeded";
+    status["message"] = "all validations succeeded";
+  } else {
     status = {{"observedGeneration", generation_of(*object)}, {"conditions", conditions.to_json()}};
+  }
   auto written = co_await world.objects().update_status(std::move(key), std::move(status));
   if (!written && written.error().code() != Errc::not_found) co_return fail(std::move(written.error()));
   co_return Result<void>();

@@ -21,6 +21,7 @@ status
   registered
   reason
   message
+  commit                     | What wick.dev/follow saw and acted upon last.
 )",
                           "How an image is made from source.");
 }

@@ -57,6 +57,11 @@ struct RegistryDoors {
 std::vector<std::string> docker_configs(const store::Objects& objects, const std::string& name_space,
                                         const std::vector<std::string>& secrets);
 
+/// What the Secret of a repository holds, by the types that Shipwright and Tekton read (ssh-auth, basic-auth); nothing
+/// for no name. Errors: not_found, invalid.
+Result<build::GitCredentials> git_credentials(const store::Objects& objects, const std::string& name_space,
+                                              const std::string& name);
+
 /// What the names of services ask of TLS; every name in lower case.
 struct HttpsHosts {
   std::set<std::string, std::less<>> outside;     // all names that clients outside the box use

@@ -105,6 +105,8 @@ class CommandLine {
     sub.add_option("source", options->source, "folder, GIT_URL[#ref] or image (default: this folder)");
     add_build_flags(sub, *options);
     add_detach_flag(sub, *options);
+    sub.add_flag("--follow{1m}", options->follow,
+                 "look at the git URL's branch from now on and deploy what comes: --follow=30s, --follow=off");
     add_service_flags(sub, options);
   }
 
@@ -531,6 +533,13 @@ class CommandLine {
                           [name, branch](Session& session) { return git_branch_of(session, *name, *branch); });
     choosing.add_option("service", *name, "name of the service")->required();
     choosing.add_option("branch", *branch, "the branch (default: show it)");
+    auto followed = std::make_shared<std::string>();
+    auto interval = std::make_shared<std::string>();
+    auto& following =
+        verb(git, "follow", "Show or set how often the branch that a service was deployed from is looked at",
+             [followed, interval](Session& session) { return git_follow_of(session, *followed, *interval); });
+    following.add_option("service", *followed, "name of the service")->required();
+    following.add_option("interval", *interval, "such as 1m, at least 5s; off ends it (default: show it)");
   }
 
   void add_webhooks() {

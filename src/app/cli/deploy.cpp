@@ -8,6 +8,7 @@
 
 #include "app/cli/build_secrets.hpp"
 #include "app/cli/folder.hpp"
+#include "app/cli/git_build.hpp"
 #include "app/cli/plan.hpp"
 #include "app/cli/public_url.hpp"
 #include "app/cli/watch.hpp"
@@ -353,6 +354,9 @@ Outcome<void> deploy(Session& session, DeployOptions options) {
   auto source = parse_source(options.source);
   if (!source) return stop_with(std::move(source.error()));
   if (auto allowed = check_local(*source, options); !allowed) return allowed;
+  if (!options.follow.empty() && !std::holds_alternative<GitUrlSource>(*source))
+    return stop_with(usage_problem("only the branch of a git URL can be followed",
+                                   "wick deploy https://host/name.git#main --follow; for a folder: wick dev"));
   if (options.explain) return show_plan(session, *source, options.build);
   auto name = service_name(*source, options);
   if (!name) return stop_with(std::move(name.error()));
@@ -364,6 +368,9 @@ Outcome<void> deploy(Session& session, DeployOptions options) {
                                    "wick build takes a folder or a git URL"));
   auto done = deploy_any(session, progress, *name, *source, options);
   if (!done && session.json) progress.document("failed", json_of(done.error()));
+  // A deploy that failed is followed too: the next push may mend it.
+  if (!options.follow.empty() && (done || done.error().exit == ExitCode::not_ready))
+    if (auto followed = follow_last_deploy(session, *name, options.follow); !followed) return followed;
   if (!done) return stop_with(std::move(done.error()));
   if (session.json || done->revision.empty()) return {};
   session.terminal.result(done->url);

@@ -18,6 +18,7 @@ struct DeployOptions {
   BuildSettings build;
   ServiceSettings service;
   bool detach = false;
+  std::string follow;  // how often the branch is looked at from then on; "off"; empty: as it was
   bool build_only = false;
   bool explain = false;  // print the plan instead (show_plan)
   milliseconds ready_limit{10 * 60'000};

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 
+#include "app/cli/git_build.hpp"
 #include "app/cli/source.hpp"
 #include "app/cli/verbs.hpp"
 #include "wick/base/text.hpp"
@@ -148,6 +149,33 @@ Outcome<void> git_branch_of(Session& session, const std::string& name, const std
   auto written = session.client.merge_patch(service_path(session.name_space, name), patch);
   if (!written) return stop_with(std::move(written.error()));
   session.terminal.result(fmt::format("{} deploys {}", name, branch));
+  return {};
+}
+
+Outcome<void> git_follow_of(Session& session, const std::string& name, const std::string& interval) {
+  if (!interval.empty()) {
+    if (auto set = follow_last_deploy(session, name, interval); !set) return set;
+    session.terminal.result(interval == "off" ? fmt::format("{} follows no branch", name)
+                                              : fmt::format("{} follows its branch every {}", name, interval));
+    return {};
+  }
+  auto build = session.client.find(resource_path("shipwright.io/v1beta1", session.name_space, "builds", name));
+  if (!build) return stop_with(std::move(build.error()));
+  const auto every = *build ? text_at(**build, "/metadata/annotations/wick.dev~1follow") : std::string();
+  const auto* followed = *build ? condition_of(**build, "Followed") : nullptr;
+  if (session.json) {
+    print_document(session, json::object{{"interval", every},
+                                         {"commit", *build ? text_at(**build, "/status/commit") : std::string()},
+                                         {"followed", followed ? text_at(*followed, "/status") : std::string()},
+                                         {"message", followed ? text_at(*followed, "/message") : std::string()}});
+    return {};
+  }
+  if (every.empty()) {
+    session.terminal.result(fmt::format("{} follows no branch", name));
+    return {};
+  }
+  session.terminal.result(fmt::format("every {}  {}  {}", every, followed ? text_at(*followed, "/reason") : "Waiting",
+                                      followed ? safe_line(text_at(*followed, "/message")) : ""));
   return {};
 }
 

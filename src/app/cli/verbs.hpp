@@ -123,6 +123,8 @@ struct GitRemoteOptions {
 Outcome<void> git_remote_of(Session& session, GitRemoteOptions options);
 /// Shows or sets the branch whose pushes are deployed.
 Outcome<void> git_branch_of(Session& session, const std::string& name, const std::string& branch);
+/// Shows or sets how often the branch that a service was deployed from is looked at; "off" ends it.
+Outcome<void> git_follow_of(Session& session, const std::string& name, const std::string& interval);
 
 struct WebhookOptions {
   std::string service;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <boost/json/array.hpp>
 
+#include "app/cli/git_build.hpp"
 #include "app/cli/public_url.hpp"
 #include "app/cli/verbs.hpp"
 #include "wick/base/text.hpp"
@@ -17,60 +18,8 @@ constexpr std::string_view webhook_path = "/.well-known/wick/webhooks/";
 constexpr std::size_t name_bytes = 10;
 constexpr std::size_t secret_bytes = 32;
 
-std::string builds_path(const Session& session, std::string_view name = {}) {
-  return resource_path("shipwright.io/v1beta1", session.name_space, "builds", name);
-}
-
 std::string value_of(const json::value& secret, std::string_view key) {
   return base64_decode(text_at(secret, fmt::format("/data/{}", key))).value_or("");
-}
-
-struct BuildToRing {
-  std::string name;
-  std::string url;
-  std::string branch;
-};
-
-Problem no_git_source(const std::string& service) {
-  return {.exit = ExitCode::refused,
-          .what = fmt::format("{} was not deployed from a git URL", service),
-          .slug = "E_CONFLICT",
-          .because = "a webhook only rings: what is fetched, a Build or the last deploy says",
-          .last_output = {},
-          .notes = {},
-          .hint = fmt::format("wick deploy GIT_URL --name {} first; git push needs no webhook: wick git remote {}",
-                              service, service)};
-}
-
-/// The Build of the service's name; made of its last deploy from git where there is none.
-Outcome<BuildToRing> build_of(Session& session, const std::string& service) {
-  const auto told = [](const json::value& build) {
-    return BuildToRing{.name = text_at(build, "/metadata/name"),
-                       .url = text_at(build, "/spec/source/git/url"),
-                       .branch = text_at(build, "/spec/source/git/revision")};
-  };
-  auto known = session.client.find(builds_path(session, service));
-  if (!known) return stop_with(std::move(known.error()));
-  if (*known && text_at(**known, "/spec/source/git/url").empty()) return stop_with(no_git_source(service));
-  if (*known) return told(**known);
-  auto runs = session.client.get(build_run_path(session.name_space));
-  if (!runs) return stop_with(std::move(runs.error()));
-  const json::value* newest = nullptr;
-  for (const auto& run : array_at(*runs, "/items")) {
-    if (text_at(run, "/metadata/labels/wick.dev~1service") != service) continue;
-    if (text_at(run, "/spec/build/spec/source/git/url").empty()) continue;
-    if (!newest || text_at(run, "/metadata/creationTimestamp") >= text_at(*newest, "/metadata/creationTimestamp"))
-      newest = &run;
-  }
-  if (!newest) return stop_with(no_git_source(service));
-  const json::object build{
-      {"apiVersion", "shipwright.io/v1beta1"},
-      {"kind", "Build"},
-      {"metadata", {{"name", service}, {"namespace", session.name_space}, {"labels", {{"wick.dev/service", service}}}}},
-      {"spec", *find_at(*newest, "/spec/build/spec")}};
-  auto made = session.client.post(builds_path(session), build);
-  if (!made) return stop_with(std::move(made.error()).within("no Build was made of the last deploy"));
-  return told(*made);
 }
 
 Outcome<std::vector<json::value>> webhooks_in(Session& session) {
@@ -94,14 +43,14 @@ std::string url_of_webhook(Session& session, const std::string& service, const s
 Outcome<void> add_webhook(Session& session, const WebhookOptions& options) {
   auto service = session.client.get(service_path(session.name_space, options.service));
   if (!service) return stop_with(std::move(service.error()).within("no webhook was added"));
-  auto build = build_of(session, options.service);
+  auto build = git_build_of(session, options.service);
   if (!build) return stop_with(std::move(build.error()));
   const auto name = "webhook-" + random_hex(name_bytes);
   const auto secret = random_hex(secret_bytes);
   json::object data{{"secret", base64_encode(secret)},
                     {"provider", base64_encode(options.provider)},
                     {"service", base64_encode(options.service)},
-                    {"build", base64_encode(build->name)}};
+                    {"build", base64_encode(text_at(*build, "/metadata/name"))}};
   if (!options.branch.empty()) data["branch"] = base64_encode(options.branch);
   const json::object hook{
       {"apiVersion", "v1"},
@@ -113,14 +62,15 @@ Outcome<void> add_webhook(Session& session, const WebhookOptions& options) {
   auto made = session.client.post(resource_path("v1", session.name_space, "secrets"), hook);
   if (!made) return stop_with(std::move(made.error()).within("no webhook was added"));
   const auto url = url_of_webhook(session, options.service, name);
-  const auto branch = !options.branch.empty() ? options.branch : build->branch;
+  const auto branch = !options.branch.empty() ? options.branch : text_at(*build, "/spec/source/git/revision");
+  const auto repository = text_at(*build, "/spec/source/git/url");
   if (session.json) {
     print_document(session, json::object{{"name", name},
                                          {"service", options.service},
                                          {"provider", options.provider},
                                          {"url", url},
                                          {"secret", secret},
-                                         {"repository", build->url},
+                                         {"repository", repository},
                                          {"branch", branch}});
     return {};
   }
@@ -129,7 +79,7 @@ Outcome<void> add_webhook(Session& session, const WebhookOptions& options) {
   session.terminal.say(
       fmt::format("pushes to {} of {} are deployed. The secret is shown this once; at the forge: "
                   "content type application/json, push events.",
-                  branch.empty() ? "the default branch" : branch, safe_line(build->url)));
+                  branch.empty() ? "the default branch" : branch, safe_line(repository)));
   return {};
 }
 

@@ -1,4 +1,4 @@
-"""Webhooks: what each forge sends deploys what was pushed, and nothing else does."""
+"""Pushes elsewhere: webhooks of each forge, and branches that are looked at, deploy what was pushed; nothing else does."""
 import hashlib
 import hmac
 import http.client
@@ -228,6 +228,53 @@ class Webhook(DaemonTest):
         status, answer = self.deliver(hook, self.push(self.commit(copy, "2\n")))
         self.assertEqual(status, 409)
         self.assertIn("the service removed was removed", answer["message"])
+
+    def follow_state(self, name):
+        return json.loads(self.wick.cli("git", "follow", name, "--json").stdout)
+
+    def serves(self, name, revision):
+        eventually(f"{revision} serves", lambda: self.objects("services")[name]["status"].get("latestReadyRevisionName") == revision)
+
+    def test_a_followed_branch_is_deployed_when_it_moves(self):
+        copy = self.deployed("followed")
+        self.wick.cli("deploy", f"{self.url}/followed.git#main", "--name", "followed", "--follow=5s")
+        first = self.git(copy, "rev-parse", "HEAD")
+        eventually("the branch was looked at", lambda: self.follow_state("followed")["commit"] == first)
+        before = len(self.runs("followed"))
+        commit = self.commit(copy, "2\n")
+        self.serves("followed", "followed-00002")
+        eventually("the commit is shown", lambda: self.follow_state("followed")["commit"] == commit)
+        self.assertEqual(len(self.runs("followed")), before + 1)
+        self.assertIn(commit, self.wick.cli("git", "follow", "followed").stdout)
+        self.assertEqual(self.wick.cli("git", "follow", "followed", "off").stdout, "followed follows no branch\n")
+        self.assertEqual(self.wick.cli("git", "follow", "followed").stdout, "followed follows no branch\n")
+
+    def test_a_look_that_fails_is_said_and_tried_again(self):
+        copy = self.deployed("unseen")
+        self.wick.cli("git", "follow", "unseen", "5s")
+        eventually("the branch was looked at", lambda: self.follow_state("unseen")["followed"] == "True")
+        bare = os.path.join(self.repositories, "unseen.git")
+        os.rename(bare, bare + "-away")
+        said = eventually("the failure is shown", lambda: self.follow_state("unseen")["followed"] == "False" and
+                          self.follow_state("unseen")["message"])
+        self.assertIn("there is no repository at", said)
+        self.assertIn("the next look is in", said)
+        os.rename(bare + "-away", bare)
+        commit = self.commit(copy, "2\n")
+        eventually("it is followed again", lambda: self.follow_state("unseen")["commit"] == commit)
+        self.serves("unseen", "unseen-00002")
+
+    def test_what_cannot_be_followed_is_refused(self):
+        folder = self.project("plain", **{"Dockerfile": PROGRAM})
+        refused = self.wick.cli("deploy", folder, "--follow", check=False)
+        self.assertEqual(refused.returncode, 2)
+        self.assertIn("only the branch of a git URL can be followed", refused.stderr)
+        self.deploy_static("uploaded")
+        refused = self.wick.cli("git", "follow", "uploaded", "1m", check=False)
+        self.assertEqual(refused.returncode, 7)
+        self.deployed("often")
+        self.wick.cli("git", "follow", "often", "1s")
+        eventually("the interval is refused", lambda: "at least 5 s" in self.follow_state("often")["message"])
 
 
 if __name__ == "__main__":

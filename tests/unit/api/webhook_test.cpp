@@ -2,6 +2,8 @@
 
 #include <catch2/catch.hpp>
 
+#include "wick/api/followed_branches.hpp"
+
 namespace wick::api {
 namespace {
 
@@ -99,6 +101,16 @@ TEST_CASE("the memory of deliveries is bounded, and the oldest go") {
   for (std::size_t i = 0; i <= SeenDeliveries::kept_max; ++i) CHECK(seen.note("h", std::to_string(i), WallTime{}));
   CHECK_FALSE(seen.note("h", std::to_string(SeenDeliveries::kept_max), WallTime{}));
   CHECK(seen.note("h", "0", WallTime{}));
+}
+
+TEST_CASE("a look that failed is tried again after twice the time, and after an hour at most") {
+  using std::chrono::milliseconds;
+  CHECK(pause_after(milliseconds(60'000), 0) == milliseconds(60'000));
+  CHECK(pause_after(milliseconds(60'000), 1) == milliseconds(120'000));
+  CHECK(pause_after(milliseconds(60'000), 3) == milliseconds(480'000));
+  CHECK(pause_after(milliseconds(60'000), 100) == follow_pause_max);
+  CHECK(pause_after(milliseconds(1), 0) == follow_interval_min);
+  CHECK(pause_after(milliseconds(24 * 3'600'000), 5) == milliseconds(24 * 3'600'000));
 }
 
 }  // namespace wick::api
