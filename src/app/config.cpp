@@ -6,6 +6,7 @@
 #include <array>
 #include <cstdlib>
 #include <functional>
+#include <ranges>
 
 #include "wick/base/text.hpp"
 #include "wick/base/time.hpp"
@@ -82,6 +83,23 @@ Result<void> set_on_stop(Config& config, std::string_view text) {
   if (text != "stop" && text != "keep")
     return fail(Errc::invalid, fmt::format("expected stop or keep, found '{}'", printable(text)));
   config.on_stop = text == "keep" ? OnStop::keep : OnStop::stop;
+  return {};
+}
+
+/// Several are separated by ';'.
+Result<void> add_listeners(Config& config, std::string_view text) {
+  for (const auto entry : split(text, ';')) {
+    const auto words = split(trim(entry), ',');
+    MoreListening listening{.address = std::string(words.front())};
+    for (const auto word : words | std::views::drop(1)) {
+      if (word != "https" && word != "proxy-protocol")
+        return fail(Errc::invalid, fmt::format("expected ADDR[,https][,proxy-protocol], found '{}'", printable(word)));
+      (word == "https" ? listening.https : listening.proxy_header) = true;
+    }
+    if (listening.address.empty())
+      return fail(Errc::invalid, fmt::format("expected ADDR[,https][,proxy-protocol], found '{}'", printable(entry)));
+    config.also_listen.push_back(std::move(listening));
+  }
   return {};
 }
 
@@ -194,6 +212,10 @@ const std::vector<Flag>& flags() {
       {"listen", "ADDR", "where requests come in (default 127.0.0.1:8080)", store(&Config::listen)},
       {"https-listen", "ADDR", "where requests come in over TLS, e.g. 0.0.0.0:443 (default none)",
        store(&Config::https_listen)},
+      {"also-listen", "ADDR[,https][,proxy-protocol]",
+       "one more for services, e.g. [::]:80, unix:/run/wick/edge.sock or 10.0.0.1:8443,https,proxy-protocol; may be "
+       "repeated",
+       add_listeners},
       {"tls-certificates", "DIR",
        "NAME.crt beside NAME.key, looked at again as they change; other names get one of the box's own authority "
        "(default /etc/wick/tls)",
@@ -215,6 +237,16 @@ const std::vector<Flag>& flags() {
       {"acme-ca", "FILE", "PEM of what vouches for the authority's own server (default what the machine trusts)",
        [](Config& config, std::string_view text) -> Result<void> {
          config.acme.authority = text;
+         return {};
+       }},
+      {"acme-eab-id", "ID", "the account that the authority gave you (external account binding); with --acme-eab-key",
+       [](Config& config, std::string_view text) -> Result<void> {
+         config.acme.external_account = text;
+         return {};
+       }},
+      {"acme-eab-key", "FILE", "its HMAC key, as the authority gives it out (base64url)",
+       [](Config& config, std::string_view text) -> Result<void> {
+         config.acme.external_account_key = text;
          return {};
        }},
       {"acme-challenge", "TYPE,…",
@@ -254,8 +286,8 @@ const std::vector<Flag>& flags() {
        set_linger},
       {"loops", "N", "threads that answer requests (default: one a core)", set_loops},
       {"limit", "NAME=N,…", "limits of the edge: " + http::limit_names(), set_limits},
-      {"trusted-proxies", "NET,…", "whose Forwarded and X-Forwarded-* are taken, e.g. 10.0.0.0/8 (default nobody's)",
-       set_trusted_proxies},
+      {"trusted-proxies", "NET,…",
+       "whose Forwarded and X-Forwarded-* are taken, e.g. 10.0.0.0/8,unix (default nobody's)", set_trusted_proxies},
       {"proxy-protocol", "",
        "the trusted proxies alone connect, and begin with a header of the PROXY protocol (1 or 2)",
        turn_on(&Config::proxy_header)},
@@ -358,6 +390,9 @@ Result<Config> parse_config(int argc, char** argv) {
     if (auto set = flag->set(config, value); !set)
       return fail(std::move(set.error()).within(fmt::format("--{}", flag->name)));
   }
+  if (config.acme.external_account.empty() != config.acme.external_account_key.empty())
+    return fail(Errc::invalid, "--acme-eab-id and --acme-eab-key belong together",
+                "the authority gives out both: an id, and a key for FILE");
   if (config.acme.directory == AcmeSettings::lets_encrypt && !config.acme.agrees_to_terms && role == "serve")
     return fail(Errc::invalid, "--acme needs --acme-agree-tos: Let's Encrypt asks for it",
                 "read the terms at https://letsencrypt.org/repository/ first");

@@ -27,16 +27,26 @@ struct AcmeSettings {
   std::string directory;  // empty: off
   std::string email;
   bool agrees_to_terms = false;
-  std::filesystem::path authority;      // PEM, trusted besides the machine's own
-  std::vector<std::string> challenges;  // empty: http-01 and tls-alpn-01; with a hook dns-01
-  std::string hook;                     // sets records for dns-01
+  std::filesystem::path authority;  // PEM, trusted besides the machine's own
+  std::string external_account;     // what the authority calls an account that it has given out; empty: none …
+  std::filesystem::path external_account_key;  // … and its key, base64url
+  std::vector<std::string> challenges;         // empty: http-01 and tls-alpn-01; with a hook dns-01
+  std::string hook;                            // sets records for dns-01
+};
+
+/// One more listener for requests to services.
+struct MoreListening {
+  std::string address;
+  bool https = false;
+  bool proxy_header = false;  // of the PROXY protocol
 };
 
 struct Config {
   std::filesystem::path state = "/var/lib/wick";
   std::filesystem::path run = "/run/wick";
   std::string listen = "127.0.0.1:8080";
-  std::string https_listen;                                  // empty: https is not spoken
+  std::string https_listen;  // empty: https is not spoken
+  std::vector<MoreListening> also_listen;
   std::filesystem::path tls_certificates = "/etc/wick/tls";  // NAME.crt and NAME.key; see https.hpp
   std::string events_listen = "127.0.0.1:8081";
   std::string api_listen;            // loopback only; empty: 127.0.0.1:6443 where that is free, else a port that is

@@ -65,8 +65,9 @@ constexpr milliseconds branch_look_limit{60'000};       // a server that names i
 constexpr auto drain_limit = std::chrono::seconds(75);  // trust-and-ux.md 10.5: requests in flight get so long to end
 // One that takes over waits so long for answers to begin. Who takes longer goes on beside it, as what flows does.
 constexpr auto settle_limit = std::chrono::seconds(2);
-constexpr auto look_again = std::chrono::milliseconds(50);    // while something is waited for that tells nobody
-constexpr auto count_again = std::chrono::milliseconds(250);  // how late others know what is in flight here
+constexpr auto watchers_limit = std::chrono::milliseconds(500);  // who watches the API asks the next one again
+constexpr auto look_again = std::chrono::milliseconds(50);       // while something is waited for that tells nobody
+constexpr auto count_again = std::chrono::milliseconds(250);     // how late others know what is in flight here
 
 std::size_t cores() { return static_cast<std::size_t>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN))); }
 
@@ -542,6 +543,14 @@ awaitable<Result<void>> Front::start() {
   doors.push_back({.listener = std::move(sockets_.http), .how = {}});
   if (sockets_.https) doors.push_back({.listener = std::move(sockets_.https), .how = https_->edge()});
   for (auto& door : doors) door.how.proxy_header = config_.proxy_header;
+  for (auto& more : sockets_.more) {
+    auto how = more.https ? https_->edge() : http::Listening{};
+    how.proxy_header = more.proxy_header;
+    log::info("also listening", {{"listen", http::bound_address(more.fd)},
+                                 {"https", more.https ? "yes" : "no"},
+                                 {"proxyProtocol", more.proxy_header ? "yes" : "no"}});
+    doors.push_back({.listener = std::move(more.fd), .how = std::move(how)});
+  }
   proxy_loops_ = std::make_unique<ProxyLoops>(
       loops() - 1, *edge_server_, doors, limits, config_.trusted_proxies,
       [this](Executor loop, Clock& clock) { return before_services(serving_->handler_on(loop, clock)); });
@@ -648,16 +657,13 @@ awaitable<void> Front::follow_earlier(RequestCounts counted) {
 
 /// Everything is given up but connections in which something flows. False where requests are in the way of that.
 awaitable<bool> Front::hand_over() {
-  auto inside = keep_value(gateway_->leave(settle_limit), false);
-  auto edge = [](Front* front) -> awaitable<bool> {
-    auto main = keep_value(front->edge_server_->leave(settle_limit), false);
-    auto others = keep_value(front->proxy_loops_->leave(settle_limit), false);
-    co_await run_together(std::move(main), std::move(others));
-    co_return false;
-  };
-  auto outside = edge(this);
-  co_await run_together(std::move(outside), std::move(inside));
-  co_await events_server_->stop(drain_limit);
+  TaskGroup leaving(executor_);
+  leaving.spawn("edge leaves", edge_server_->leave(settle_limit));
+  leaving.spawn("proxy loops leave", proxy_loops_->leave(settle_limit));
+  leaving.spawn("gateway leaves", gateway_->leave(settle_limit));
+  leaving.spawn("events stop", events_server_->stop(drain_limit));
+  leaving.spawn("api stops", api_server_->stop(watchers_limit));
+  co_await leaving.join();
   const auto until = clock_.now() + drain_limit;
   while (serving_->queued() > 0 && clock_.now() < until) co_await clock_.sleep(look_again);
   while (events_in_flight_ > 0 && clock_.now() < until) co_await clock_.sleep(look_again);
@@ -668,7 +674,6 @@ awaitable<bool> Front::hand_over() {
 
 awaitable<void> Front::give_up() {
   co_await eventing_->stop();
-  co_await api_server_->stop(std::chrono::seconds(2));
   co_await control_->stop();
   co_await serving_->leave();
   co_await launcher_->stop();

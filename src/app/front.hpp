@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include "app/config.hpp"
 #include "wick/os/fd.hpp"
@@ -19,7 +20,13 @@ struct FrontSockets {
   Fd api_tcp;     // may be empty
   Fd runner;      // connected to the runner
   Fd access_log;  // empty where none is wanted
-  Fd guard;       // the line to it (guard.hpp); empty where there is none
+  struct More {
+    Fd fd;
+    bool https = false;
+    bool proxy_header = false;
+  };
+  std::vector<More> more;  // for services, beside `http` and `https`
+  Fd guard;                // the line to it (guard.hpp); empty where there is none
 };
 
 /// Runs until SIGTERM or SIGINT, then drains. The exit code of the process.

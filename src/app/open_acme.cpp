@@ -9,8 +9,10 @@ Result<std::unique_ptr<acme::Acme>> open_acme(const AcmeSettings& settings, cons
   acme::AcmeOptions options{.folder = folder,
                             .issuing = {.session = {.directory = settings.directory,
                                                     .email = settings.email,
-                                                    .agrees_to_terms = settings.agrees_to_terms}},
+                                                    .agrees_to_terms = settings.agrees_to_terms,
+                                                    .external_account = {.id = settings.external_account, .key = {}}}},
                             .authority = settings.authority,
+                            .external_account_key = settings.external_account_key,
                             .hook = settings.hook};
   if (!settings.challenges.empty())
     options.issuing.challenges = settings.challenges;

@@ -8,6 +8,7 @@
 
 #include <csignal>
 #include <cstdio>
+#include <map>
 
 #include "app/complain.hpp"
 #include "app/config.hpp"
@@ -71,10 +72,27 @@ Result<void> open_api_tcp(const Config& config, Fd& socket) {
   return {};
 }
 
+constexpr std::string_view more_name = "also-";  // and its place in the configuration
+
+/// Whoever is on this machine may send requests to services, over TCP as well.
+Result<void> open_to_all(const std::string& address) {
+  constexpr std::string_view prefix = "unix:";
+  if (address.starts_with(prefix) && ::chmod(address.c_str() + prefix.size(), 0666) != 0)
+    return fail(system_error("chmod " + address, errno));
+  return {};
+}
+
 Result<FrontSockets> open_sockets(const Config& config) {
   FrontSockets sockets;
+  std::map<std::string, Fd> more;  // of the process that we were before an upgrade
   for (auto& passed : take_passed_sockets()) {
-    if (passed.name == "http")
+    // A socket unit with several ListenStream= gives them one name.
+    const bool https = passed.name == "https";
+    if (passed.name.starts_with(more_name))
+      more.emplace(passed.name, std::move(passed.fd));
+    else if ((https && sockets.https) || (passed.name == "http" && sockets.http))
+      sockets.more.push_back({.fd = std::move(passed.fd), .https = https, .proxy_header = config.proxy_header});
+    else if (passed.name == "http")
       sockets.http = std::move(passed.fd);
     else if (passed.name == "events")
       sockets.events = std::move(passed.fd);
@@ -106,6 +124,18 @@ Result<FrontSockets> open_sockets(const Config& config) {
   if (auto opened = open(sockets.api, "unix:" + config.api_socket().string(), "--run"); !opened)
     return fail(std::move(opened.error()));
   if (auto opened = open_api_tcp(config, sockets.api_tcp); !opened) return fail(std::move(opened.error()));
+  for (std::size_t i = 0; i < config.also_listen.size(); ++i) {
+    const auto& wanted = config.also_listen[i];
+    Fd fd = std::move(more[fmt::format("{}{}", more_name, i)]);
+    if (auto opened = open(fd, wanted.address, "--also-listen"); !opened) return fail(std::move(opened.error()));
+    if (auto opened = open_to_all(wanted.address); !opened) return fail(std::move(opened.error()));
+    sockets.more.insert(sockets.more.begin() + static_cast<std::ptrdiff_t>(i),
+                        {.fd = std::move(fd), .https = wanted.https, .proxy_header = wanted.proxy_header});
+    if (wanted.https && !sockets.https)
+      return fail(Errc::invalid, "--also-listen: https is spoken nowhere else",
+                  "give one address with --https-listen: its port is what redirects and URLs name");
+  }
+  if (auto opened = open_to_all(config.listen); !opened) return fail(std::move(opened.error()));
   return sockets;
 }
 
@@ -155,16 +185,21 @@ Result<Fd> connect_runner(const std::string& path) {
   return socket;
 }
 
-std::vector<Listener> listeners_of(const FrontSockets& sockets) {
+/// `configured`: so many of the further ones are not systemd's.
+std::vector<Listener> listeners_of(const FrontSockets& sockets, std::size_t configured) {
   std::vector<Listener> listeners;
-  const auto add = [&](const char* name, const Fd& fd) {
-    if (fd) listeners.push_back({name, &fd});
+  const auto add = [&](std::string name, const Fd& fd) {
+    if (fd) listeners.push_back({std::move(name), &fd});
   };
   add("http", sockets.http);
   add("events", sockets.events);
   add("https", sockets.https);
   add("api", sockets.api);
   add("api-tcp", sockets.api_tcp);
+  for (std::size_t i = 0; i < sockets.more.size(); ++i) {
+    const auto& more = sockets.more[i];
+    add(i < configured ? fmt::format("{}{}", more_name, i) : more.https ? "https" : "http", more.fd);
+  }
   return listeners;
 }
 
@@ -191,7 +226,9 @@ Result<int> serve(const Config& config, const std::string& program, std::vector<
   if (config.linger.count() > 0) {
     auto forked = fork_guarded();
     if (!forked) return fail(std::move(forked.error()));
-    if (forked->front != 0) return guard(std::move(*forked), program, std::move(arguments), listeners_of(*sockets));
+    if (forked->front != 0)
+      return guard(std::move(*forked), program, std::move(arguments),
+                   listeners_of(*sockets, config.also_listen.size()));
     sockets->guard = std::move(forked->line);
     guarding = forked->guard;
   }

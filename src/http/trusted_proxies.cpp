@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 
+#include <algorithm>
 #include <cstring>
 #include <string>
 
@@ -9,6 +10,13 @@
 #include "wick/base/text.hpp"
 
 namespace wick::http {
+
+namespace {
+
+constexpr std::string_view unix_peer = "unix";  // what a server calls who connects to a unix socket
+constexpr int bits_of_unix = -1;
+
+}  // namespace
 
 bool TrustedProxies::parse_address(std::string_view text, Address& address) {
   const std::string terminated(text.substr(0, INET6_ADDRSTRLEN));
@@ -21,6 +29,10 @@ Result<TrustedProxies> TrustedProxies::parse(std::string_view text) {
   TrustedProxies proxies;
   std::string wrong;
   for_each_element(text, [&](std::string_view element) {
+    if (element == unix_peer) {
+      proxies.networks_.push_back({.address = {}, .bits = bits_of_unix});
+      return;
+    }
     const auto slash = element.find('/');
     Network network{};
     const bool is_address = parse_address(element.substr(0, slash), network.address);
@@ -37,14 +49,18 @@ Result<TrustedProxies> TrustedProxies::parse(std::string_view text) {
     proxies.networks_.push_back(network);
   });
   if (!wrong.empty())
-    return fail(Errc::invalid, "expected addresses or networks such as 10.0.0.0/8, found '" + printable(wrong) + "'");
+    return fail(Errc::invalid,
+                "expected addresses, networks such as 10.0.0.0/8, or unix, found '" + printable(wrong) + "'");
   return proxies;
 }
 
 bool TrustedProxies::contains(std::string_view address) const {
   Address peer;
+  if (address == unix_peer)
+    return std::ranges::any_of(networks_, [](const Network& each) { return each.bits == bits_of_unix; });
   if (networks_.empty() || !parse_address(address, peer)) return false;
   for (const auto& network : networks_) {
+    if (network.bits == bits_of_unix) continue;
     const auto whole = static_cast<std::size_t>(network.bits / 8);
     if (std::memcmp(peer.data(), network.address.data(), whole) != 0) continue;
     const int rest = network.bits % 8;

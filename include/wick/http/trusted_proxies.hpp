@@ -13,10 +13,11 @@ namespace wick::http {
 
 class TrustedProxies {
  public:
-  /// Addresses and networks, comma-separated: "10.0.0.0/8, ::1, 192.0.2.7". An empty text trusts nobody.
+  /// Addresses and networks, comma-separated, and "unix" for whoever may open a unix socket of ours:
+  /// "10.0.0.0/8, ::1, 192.0.2.7, unix". An empty text trusts nobody.
   /// Errors: invalid, naming the element.
   static Result<TrustedProxies> parse(std::string_view text);
-  /// `address` as Exchange::peer() gives it. "unix" is never one of them.
+  /// `address` as Exchange::peer() gives it.
   bool contains(std::string_view address) const;
   bool empty() const { return networks_.empty(); }
 

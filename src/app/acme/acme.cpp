@@ -1,5 +1,7 @@
 #include "app/acme/acme.hpp"
 
+#include "app/acme/key.hpp"
+#include "wick/base/text.hpp"
 #include "wick/os/files.hpp"
 
 namespace wick::app::acme {
@@ -7,6 +9,7 @@ namespace wick::app::acme {
 namespace {
 
 constexpr std::size_t authority_bytes_max = 1 << 20;
+constexpr std::size_t external_key_bytes_max = 4 << 10;
 
 IssuerDoors issuer_doors(AcmeDoors& doors, Transport& transport, Challenges& challenges) {
   return {.executor = doors.executor,
@@ -21,6 +24,16 @@ IssuerDoors issuer_doors(AcmeDoors& doors, Transport& transport, Challenges& cha
           .look_up = std::move(doors.look_up)};
 }
 
+/// What the authority gave out beside the account's name.
+Result<std::string> read_external_key(const std::filesystem::path& file) {
+  auto text = read_file(file, external_key_bytes_max);
+  if (!text) return fail(std::move(text.error()).hint("the user wick runs as must be able to read it"));
+  auto key = base64url_decode(trim(*text));
+  if (!key || key->empty())
+    return fail(Errc::invalid, file.string() + ": expected one line of base64url, as the authority gives it out");
+  return std::move(*key);
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Acme>> Acme::open(AcmeDoors doors, AcmeOptions options) {
@@ -30,6 +43,11 @@ Result<std::unique_ptr<Acme>> Acme::open(AcmeDoors doors, AcmeOptions options) {
     if (!pem)
       return fail(std::move(pem.error()).within("--acme-ca").hint("the user wick runs as must be able to read it"));
     authority = std::move(*pem);
+  }
+  if (!options.external_account_key.empty()) {
+    auto key = read_external_key(options.external_account_key);
+    if (!key) return fail(std::move(key.error()).within("--acme-eab-key"));
+    options.issuing.session.external_account.key = std::move(*key);
   }
   auto transport = Transport::open(doors.executor, doors.clock, authority);
   if (!transport) return fail(std::move(transport.error()).within("--acme-ca " + options.authority.string()));

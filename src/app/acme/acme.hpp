@@ -12,8 +12,9 @@ namespace wick::app::acme {
 struct AcmeOptions {
   std::filesystem::path folder;
   Issuer::Settings issuing;
-  std::filesystem::path authority;  // PEM, trusted besides the machine's own; may be empty
-  std::string hook;                 // see Challenges
+  std::filesystem::path authority;             // PEM, trusted besides the machine's own; may be empty
+  std::filesystem::path external_account_key;  // base64url, one line; with issuing.session.external_account.id
+  std::string hook;                            // see Challenges
 };
 
 struct AcmeDoors {

@@ -26,7 +26,8 @@ Issuer::Issuer(IssuerDoors doors, Settings settings, Store store)
     : doors_(std::move(doors)),
       settings_(std::move(settings)),
       store_(std::move(store)),
-      bell_(doors_.executor, asio::steady_timer::time_point::max()) {}
+      bell_(doors_.executor, asio::steady_timer::time_point::max()),
+      attending_(doors_.executor) {}
 
 void Issuer::want(std::map<std::string, std::string> hosts) {
   bool shown_changed = false;
@@ -97,8 +98,10 @@ WallTime Issuer::due(const std::string& name, const Host& host) const {
 
 std::optional<std::pair<WallTime, std::string>> Issuer::next() const {
   std::optional<std::pair<WallTime, std::string>> first;
-  for (const auto& [name, host] : hosts_)
+  for (const auto& [name, host] : hosts_) {
+    if (attended_.contains(name)) continue;
     if (const auto when = due(name, host); !first || when < first->first) first.emplace(when, name);
+  }
   return first;
 }
 
@@ -112,16 +115,35 @@ awaitable<bool> Issuer::wait_for_bell() {
   co_return true;
 }
 
+/// Each proof is of its own, but an account is asked for once, and who wrote a hook did not expect two at a time.
+std::size_t Issuer::at_once() const {
+  return store_.account().empty() || std::ranges::count(settings_.challenges, "dns-01") > 0 ? 1 : at_once_max;
+}
+
 awaitable<void> Issuer::run() {
+  std::exception_ptr end;
+  try {
+    co_await attend_as_due();
+  } catch (...) {
+    end = std::current_exception();
+  }
+  co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+  co_await attending_.stop();
+  std::rethrow_exception(end);
+}
+
+awaitable<void> Issuer::attend_as_due() {
   while (true) {
     const auto first = next();
     const auto now = doors_.clock.wall();
-    if (first && first->first <= now) {
-      co_await attend(first->second);
+    const bool free = attended_.empty() || attended_.size() < at_once();
+    if (first && first->first <= now && free) {
+      attended_.insert(first->second);
+      attending_.spawn("certificate of " + first->second, attend(first->second));
       continue;
     }
     Duration pause = look_interval;
-    if (first) pause = std::min(pause, std::chrono::duration_cast<Duration>(first->first - now) + turn);
+    if (first && free) pause = std::min(pause, std::chrono::duration_cast<Duration>(first->first - now) + turn);
     try {
       auto rung = wait_for_bell();
       co_await with_deadline(doors_.clock, pause, std::move(rung));
@@ -131,6 +153,15 @@ awaitable<void> Issuer::run() {
 }
 
 awaitable<void> Issuer::attend(std::string name) {
+  struct Attended {
+    Issuer& issuer;
+    const std::string& name;
+    ~Attended() {
+      issuer.attended_.erase(name);
+      issuer.rung_ = true;
+      issuer.bell_.cancel();
+    }
+  } const attended{*this, name};
   const auto asked = hosts_.at(name).asked;
   const auto by = hosts_.at(name).attempts.by;
   const auto& types = settings_.challenges;

@@ -8,14 +8,16 @@
 //   ready    → ready      (attend() at renewal_time(), or it failed and the old one is still good)
 //   ready    → failed     (the clock: it expired)
 //   any      → unwanted   (want(): files stay, for a name that comes back)
-// Invariants: 1. one name is attended to at a time; 2. what is shown is on disk first, where that is possible; 3. a
-// certificate that is good is shown whatever fails.
+// Invariants: 1. a name is attended to by one task at a time, and at most at_once_max names are (one, until there is an
+// account, and where a program of the box's owner sets records); 2. what is shown is on disk first, where that is
+// possible; 3. a certificate that is good is shown whatever fails.
 #pragma once
 
 #include <boost/asio/steady_timer.hpp>
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -23,6 +25,7 @@
 #include "app/acme/session.hpp"
 #include "app/acme/store.hpp"
 #include "wick/base/metrics.hpp"
+#include "wick/os/task_group.hpp"
 #include "wick/os/worker.hpp"
 
 namespace wick::app::acme {
@@ -63,6 +66,8 @@ class Issuer {
   /// Until it is cancelled.
   awaitable<void> run();
 
+  static constexpr std::size_t at_once_max = 4;
+
  private:
   struct Host {
     std::string asked;
@@ -71,7 +76,10 @@ class Issuer {
     Attempts attempts;
   };
   WallTime due(const std::string& name, const Host& host) const;
+  /// Of the names that nobody attends to.
   std::optional<std::pair<WallTime, std::string>> next() const;
+  std::size_t at_once() const;
+  awaitable<void> attend_as_due();
   awaitable<void> attend(std::string name);
   awaitable<Outcome<Issued>> ask(const std::string& name, const std::string& by);
   awaitable<void> keep(const std::string& name, Issued issued);
@@ -84,8 +92,10 @@ class Issuer {
   Settings settings_;
   Store store_;
   std::map<std::string, Host> hosts_;
+  std::set<std::string> attended_;
   asio::steady_timer bell_;
   bool rung_ = false;
+  TaskGroup attending_;
 };
 
 }  // namespace wick::app::acme

@@ -2,6 +2,7 @@
 
 #include <openssl/core_names.h>
 #include <openssl/err.h>
+#include <openssl/hmac.h>
 #include <openssl/pem.h>
 #include <openssl/sha.h>
 
@@ -91,6 +92,28 @@ std::string base64url(std::string_view bytes) {
   while (text.ends_with('=')) text.pop_back();
   for (char& c : text) c = c == '+' ? '-' : c == '/' ? '_' : c;
   return text;
+}
+
+std::optional<std::string> base64url_decode(std::string_view text) {
+  std::string standard(text);
+  while (standard.ends_with('=')) standard.pop_back();
+  for (char& c : standard) {
+    if (c == '+' || c == '/' || c == '=') return std::nullopt;
+    c = c == '-' ? '+' : c == '_' ? '/' : c;
+  }
+  while (standard.size() % 4 != 0) standard += '=';
+  return base64_decode(standard);
+}
+
+std::string mac_jws(std::string_view header, std::string_view payload, std::string_view key) {
+  const auto first = base64url(header), second = base64url(payload);
+  const auto input = first + "." + second;
+  unsigned char mac[EVP_MAX_MD_SIZE];
+  unsigned size = 0;
+  HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()), reinterpret_cast<const unsigned char*>(input.data()),
+       input.size(), mac, &size);
+  return boost::json::serialize(boost::json::object{
+      {"protected", first}, {"payload", second}, {"signature", base64url({reinterpret_cast<const char*>(mac), size})}});
 }
 
 std::string sha256(std::string_view bytes) {

@@ -1,6 +1,7 @@
 // The key of an account with a certificate authority, and what it signs: JWS (RFC 7515) with ES256 (RFC 7518 3.4).
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -10,9 +11,14 @@ namespace wick::app::acme {
 
 /// RFC 4648 5, without padding, as RFC 7515 2 wants it.
 std::string base64url(std::string_view bytes);
+/// The same back; nullopt where it is none. Padding is not asked for.
+std::optional<std::string> base64url_decode(std::string_view text);
 std::string sha256(std::string_view bytes);
 /// RFC 7638 3: of a key whose members are in order and without spaces.
 std::string jwk_thumbprint(std::string_view jwk);
+
+/// A JWS in flattened JSON over a protected header, which is JSON, by HMAC with SHA-256 (RFC 7518 3.2).
+std::string mac_jws(std::string_view header, std::string_view payload, std::string_view key);
 
 /// ECDSA on P-256; a value, cheap to copy.
 class AccountKey {

@@ -142,16 +142,21 @@ awaitable<Outcome<Session::Answer>> Session::post(std::string url, std::string p
 
 awaitable<Outcome<void>> Session::enter_account() {
   if (!account_.empty()) co_return Outcome<void>{};
-  if (directory_->wants_external_account)
+  const auto& external = options_.external_account;
+  if (directory_->wants_external_account && external.id.empty())
     co_return refused(Error(Errc::unsupported,
                             "the authority takes only accounts that it has given out itself "
                             "(external account binding)")
-                          .hint("another authority: --acme-directory"));
+                          .hint("--acme-eab-id and --acme-eab-key with what it gave you"));
   if (!directory_->terms.empty() && !options_.agrees_to_terms)
     co_return refused(Error(Errc::denied, "the authority's terms of service are not agreed to: " + directory_->terms)
                           .hint("read them, then --acme-agree-tos"));
   json::object account{{"termsOfServiceAgreed", options_.agrees_to_terms}};
   if (!options_.email.empty()) account["contact"] = {"mailto:" + options_.email};
+  if (!external.id.empty()) {
+    const json::object header{{"alg", "HS256"}, {"kid", external.id}, {"url", directory_->new_account}};
+    account["externalAccountBinding"] = json::parse(mac_jws(json::serialize(header), key_.jwk(), external.key));
+  }
   auto answer = co_await post(directory_->new_account, json::serialize(account));
   if (!answer) co_return pass_on(answer);
   if (!answer->location.starts_with("https://"))

@@ -70,6 +70,10 @@ class Session {
     std::string directory;
     std::string email;  // may be empty
     bool agrees_to_terms = false;
+    struct ExternalAccount {  // RFC 8555 7.3.4
+      std::string id;         // empty: none
+      std::string key;        // the bytes
+    } external_account{};
     milliseconds poll_first{1'000};  // doubled up to poll_max where the server does not say
     milliseconds poll_max{15'000};
     milliseconds poll_limit{5 * 60'000};  // for a validation, and for the certificate

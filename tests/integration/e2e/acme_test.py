@@ -54,11 +54,13 @@ class Authority:
         self.directory = f"https://{address(self.port)}/dir"
         self.log = os.path.join(DIRECTORY, f"pebble-{self.port}.log")
 
-    def start(self, validity=None, **faults):
+    def start(self, validity=None, accounts=None, **faults):
         config = {"listenAddress": address(self.port), "managementListenAddress": address(self.management), "certificate": self.ca,
                   "privateKey": self.key, "httpPort": self.http_port, "tlsPort": self.tls_port}
         if validity:
             config["certificateValidityPeriod"] = validity
+        if accounts:
+            config.update(externalAccountBindingRequired=True, externalAccountMACKeys=accounts)
         file = os.path.join(DIRECTORY, f"pebble-{self.port}.json")
         pathlib.Path(file).write_text(json.dumps({"pebble": config}))
         faults = {f"PEBBLE_{name}": str(value) for name, value in {"VA_NOSLEEP": 1, "WFE_NONCEREJECT": 0, "AUTHZREUSE": 0, **faults}.items()}
@@ -303,6 +305,34 @@ class Http01Test(AcmeTest):
         self.assertEqual(self.wick.cli("domain", "ls").stdout, "")
         here = add("here.example.test")
         self.assertEqual((here.returncode, here.stdout), (0, "https://here.example.test\n"), here.stderr)
+
+
+class ExternalAccountTest(AcmeTest):
+    account = {"kid-1": "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"}
+
+    @classmethod
+    def setUpClass(cls):
+        cls.key = os.path.join(DIRECTORY, "eab.key")
+        pathlib.Path(cls.key).write_text(cls.account["kid-1"] + "\n")
+        cls.extra = ("--acme-eab-id", "kid-1", "--acme-eab-key", cls.key)
+        super().setUpClass()
+
+    def test_an_account_that_the_authority_gave_out_is_used(self):
+        self.authority.stop()
+        self.authority.start(accounts=self.account)
+        self.assertEqual(self.add("bound.example.test").stdout, "https://bound.example.test\n")
+        self.assertIn("hello from", self.get("bound.example.test"))
+
+    def test_the_key_of_another_account_is_refused_in_the_authoritys_words(self):
+        for file in self.kept("account.url"):
+            file.unlink()
+        self.authority.stop()
+        self.authority.start(accounts={"kid-1": "AAAA" + self.account["kid-1"][4:]})
+        self.wick.kill()
+        self.wick.start()
+        refused = self.add("unbound.example.test", check=False)
+        self.assertEqual(refused.returncode, 5, refused.stderr)
+        self.assertIn("external account binding JWS verification error", refused.stderr)
 
 
 class TlsAlpn01Test(AcmeTest):

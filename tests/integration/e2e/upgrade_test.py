@@ -8,6 +8,8 @@ import pathlib
 import re
 import shutil
 import signal
+import socket
+import ssl
 import subprocess
 import tempfile
 import time
@@ -118,6 +120,68 @@ class Upgrade(DaemonTest):
         front = fronts(wick.process.pid)[0]
         self.assertEqual(wick.stop(), 0)
         self.assertFalse(os.path.exists(f"/proc/{front}"))
+
+    def test_5_several_listeners_have_their_own_policy_and_stay_through_an_upgrade(self):
+        folder = tempfile.mkdtemp(prefix="wick-e2e-listen-")
+        self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
+        os.chmod(folder, 0o755)
+        edge = os.path.join(folder, "edge.sock")
+        wick = Daemon(flags=("--linger", "10m", "--https-listen", "127.0.0.1:0", "--trusted-proxies", "127.0.0.1,unix",
+                             "--also-listen", f"unix:{edge}", "--also-listen", "127.0.0.1:0,proxy-protocol",
+                             "--also-listen", "[::1]:0,https,proxy-protocol"))
+        self.addCleanup(wick.close)
+        wick.start()
+        also = re.findall(r"also listening\W+listen=(\S+)", wick.log_text())
+        header = b"PROXY TCP4 192.0.2.9 192.0.2.1 4711 80\r\n"
+
+        def answer(address, first=b"", tls=False):
+            """Status and the words of the box about a host that nobody serves."""
+            if address.startswith("unix:"):
+                connection = socket.socket(socket.AF_UNIX)
+                connection.connect(address.removeprefix("unix:"))
+            else:
+                host, _, port = address.rpartition(":")
+                connection = socket.create_connection((host.strip("[]"), int(port)), timeout=30)
+            with connection:
+                connection.sendall(first)
+                if tls:
+                    context = ssl.create_default_context()
+                    context.check_hostname = False
+                    context.verify_mode = ssl.CERT_NONE
+                    connection = context.wrap_socket(connection, server_hostname="nobody.localhost")
+                connection.sendall(b"GET / HTTP/1.1\r\nHost: nobody.localhost\r\nConnection: close\r\n\r\n")
+                with contextlib.suppress(ConnectionError):
+                    return b"".join(iter(lambda: connection.recv(65536), b""))[:12]
+                return b""
+
+        def check():
+            self.assertEqual(answer(wick.listen), b"HTTP/1.1 404")
+            self.assertEqual(answer(also[0]), b"HTTP/1.1 404")
+            self.assertEqual(answer(also[1], header), b"HTTP/1.1 404")
+            self.assertEqual(answer(also[1]), b"")
+            self.assertEqual(answer(wick.listen, header), b"HTTP/1.1 400")
+
+        self.assertEqual(also[0], f"unix:{edge}")
+        check()
+        # ::1 is no trusted proxy: nothing is answered there.
+        self.assertEqual(answer(also[2], header), b"")
+        wick.process.send_signal(signal.SIGUSR2)
+        eventually("the next daemon serves", lambda: len(re.findall(r"\bserving\b.*listen=", wick.log_text())) == 2, SETTLE_LIMIT)
+        check()
+        self.assertEqual(re.findall(r"also listening\W+listen=(\S+)", wick.log_text())[3:], also)
+
+    def test_6_what_cannot_be_meant_is_told(self):
+        os.chmod(self.folder, 0o755)
+        for flags, words in ((("--also-listen", "127.0.0.1:0,tls"), "--also-listen: expected ADDR[,https][,proxy-protocol], found 'tls'"),
+                             (("--also-listen", ",https"), "--also-listen: expected ADDR[,https][,proxy-protocol], found ',https'"),
+                             (("--also-listen", "127.0.0.1:0,https"), "--also-listen: https is spoken nowhere else"),
+                             (("--linger", "long"), "--linger: expected a time like 90s, 10m or 1h, found 'long'"),
+                             (("--acme-eab-id", "kid-1"), "--acme-eab-id and --acme-eab-key belong together")):
+            done = subprocess.run([WICK, "serve", "--state", os.path.join(self.folder, "none"), "--run", os.path.join(self.folder, "none"),
+                                   "--listen", "127.0.0.1:0", "--events-listen", "127.0.0.1:0", *flags],
+                                  capture_output=True, text=True, check=False, timeout=30)
+            self.assertEqual(done.returncode, 2, done.stderr)
+            self.assertIn(words, done.stderr)
 
 
 if __name__ == "__main__":

@@ -256,3 +256,37 @@ TEST_CASE("a name that goes while its certificate is on the way leaves nothing b
   CHECK(f.shown.empty());
   CHECK(f.issuer.state("shop.test").kind == Kind::unwanted);
 }
+
+TEST_CASE("several names are attended to at once, the first one before them: it brings the account") {
+  World world;
+  IssuerFixture f(world.loop, world.clock, world.authority, world.folder.path());
+  world.authority.polls_before_valid = 3;
+  std::map<std::string, std::string> hosts;
+  for (int i = 0; i < 7; ++i) hosts.emplace("n" + std::to_string(i) + ".test", "");
+  f.issuer.want(hosts);
+  f.settle();
+  CHECK(world.authority.orders == 1);
+  f.await_kind("n0.test", Kind::ready);
+  CHECK(world.authority.accounts == 1);
+  CHECK(world.authority.orders == 1 + static_cast<int>(Issuer::at_once_max));
+  for (const auto& [name, asked] : hosts) f.await_kind(name, Kind::ready);
+  CHECK(world.authority.orders == 7);
+  CHECK(world.authority.accounts == 1);
+}
+
+TEST_CASE("names that a program sets records for are attended to one after the other") {
+  World world;
+  {
+    IssuerFixture before(world.loop, world.clock, world.authority, world.folder.path());
+    before.issuer.want({{"first.test", ""}});
+    before.await_kind("first.test", Kind::ready);
+  }
+  IssuerFixture f(world.loop, world.clock, world.authority, world.folder.path(), {"http-01", "dns-01"});
+  world.authority.polls_before_valid = 3;
+  const int orders = world.authority.orders;
+  f.issuer.want({{"a.test", ""}, {"b.test", ""}});
+  f.settle();
+  CHECK(world.authority.orders == orders + 1);
+  f.await_kind("a.test", Kind::ready);
+  f.await_kind("b.test", Kind::ready);
+}

@@ -121,3 +121,20 @@ TEST_CASE("the certificate of a TLS-ALPN-01 challenge is for the name and holds 
   CHECK(made->not_before() < now);
   CHECK(made->not_after() > now);
 }
+
+TEST_CASE("a MAC is the one of RFC 7515 A.1") {
+  const auto key =
+      base64url_decode("AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow");
+  REQUIRE(key);
+  const auto jws = mac_jws("{\"typ\":\"JWT\",\r\n \"alg\":\"HS256\"}",
+                           "{\"iss\":\"joe\",\r\n \"exp\":1300819380,\r\n \"http://example.com/is_root\":true}", *key);
+  CHECK(boost::json::parse(jws).at("signature").as_string() == "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk");
+}
+
+TEST_CASE("base64url is read with and without padding, and nothing else is") {
+  CHECK(base64url_decode("_-8") == "\xff\xef");
+  CHECK(base64url_decode("_-8=") == "\xff\xef");
+  CHECK_FALSE(base64url_decode("/+8"));
+  CHECK_FALSE(base64url_decode("a"));
+  CHECK_FALSE(base64url_decode("a b c"));
+}

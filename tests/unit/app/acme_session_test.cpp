@@ -179,6 +179,26 @@ TEST_CASE("terms that nobody agreed to and accounts from elsewhere are refused b
   CHECK(f.authority.accounts == 0);
 }
 
+TEST_CASE("an account that the authority gave out is bound to the key by its own") {
+  SessionFixture f;
+  f.authority.wants_external_account = true;
+  f.options.external_account = {.id = "kid-1", .key = "a key of the authority's"};
+  SECTION("the right one") {
+    f.authority.external_key = "a key of the authority's";
+    REQUIRE(f.issue());
+    CHECK(f.authority.external_account == "kid-1");
+    REQUIRE(f.issue());
+    CHECK(f.authority.accounts == 1);
+  }
+  SECTION("another") {
+    f.authority.external_key = "another";
+    const auto failed = f.issue();
+    CHECK(failed.error().kind == Failure::Kind::refused);
+    CHECK(failed.error().error.message().contains("unauthorized: the binding is not ours"));
+    CHECK(f.authority.accounts == 0);
+  }
+}
+
 TEST_CASE("a proof that cannot be shown ends the attempt with its reason") {
   SessionFixture f;
   f.cannot_show = Error(Errc::denied, "the hook ended with exit 1");

@@ -101,6 +101,8 @@ awaitable<Result<http::Response>> FakeAuthority::answer(std::string url, http::R
   const auto payload = payload_text.empty() ? json::object{} : json::parse(payload_text).as_object();
   if (path == "account") {
     if (!payload.at("termsOfServiceAgreed").as_bool()) co_return problem(403, "userActionRequired", "terms");
+    if (wants_external_account && !is_bound(payload, jwk))
+      co_return problem(403, "unauthorized", "the binding is not ours");
     if (payload.contains("contact")) contact = payload.at("contact").as_array().at(0).as_string();
     const auto made = base + "account/" + std::to_string(++accounts);
     keys_[made] = jwk;
@@ -108,6 +110,19 @@ awaitable<Result<http::Response>> FakeAuthority::answer(std::string url, http::R
   }
   if (account.empty()) co_return problem(400, "malformed", "no kid");
   co_return resource(path, payload, jwk);
+}
+
+/// RFC 8555 7.3.4.
+bool FakeAuthority::is_bound(const json::object& payload, const std::string& jwk) {
+  const auto* binding = payload.if_contains("externalAccountBinding");
+  if (!binding) return false;
+  const auto& jws = binding->as_object();
+  const auto header = from_base64url(member(jws, "protected"));
+  const auto fields = json::parse(header).as_object();
+  external_account = member(fields, "kid");
+  return member(fields, "alg") == "HS256" && member(fields, "url") == base + "account" && !fields.contains("nonce") &&
+         json::parse(from_base64url(member(jws, "payload"))) == json::parse(jwk) &&
+         mac_jws(header, from_base64url(member(jws, "payload")), external_key) == json::serialize(jws);
 }
 
 http::Response FakeAuthority::resource(const std::string& path, const json::object& payload,

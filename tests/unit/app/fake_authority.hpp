@@ -45,6 +45,7 @@ class FakeAuthority {
   int polls_before_issued = 0;  // of an order
   bool authorizations_are_valid = false;
   bool wants_external_account = false;
+  std::string external_key;
   bool certificate_is_for_another = false;
   bool answers_nonsense = false;
   bool refuses_finalize = false;
@@ -57,7 +58,7 @@ class FakeAuthority {
   // What it saw.
   int calls = 0, orders = 0, accounts = 0, issued = 0;
   std::vector<std::string> proven_by;
-  std::string contact, user_agent;
+  std::string contact, user_agent, external_account;
   void forget_accounts() { keys_.clear(); }
 
  private:
@@ -67,6 +68,7 @@ class FakeAuthority {
   };
   awaitable<Result<http::Response>> answer(std::string url, http::Request request);
   http::Response respond(int status, const boost::json::value& body, std::string location = {});
+  bool is_bound(const boost::json::object& payload, const std::string& jwk);
   http::Response problem(int status, const std::string& type, const std::string& detail);
   http::Response resource(const std::string& path, const boost::json::object& payload, const std::string& account_key);
   http::Response make_order(const boost::json::object& payload);

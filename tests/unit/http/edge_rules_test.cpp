@@ -51,6 +51,12 @@ TEST_CASE("trusted proxies are addresses and networks of both families") {
   for (const auto* out : {"11.0.0.1", "192.0.2.8", "2001:db8:8000::1", "::2", "unix", ""})
     CHECK_FALSE(proxies->contains(out));
   CHECK(TrustedProxies::parse("")->empty());
+  CHECK_FALSE(proxies->contains("unix"));
+  const auto local = TrustedProxies::parse("unix, 10.0.0.0/8");
+  REQUIRE(local);
+  CHECK(local->contains("unix"));
+  CHECK(local->contains("10.1.2.3"));
+  CHECK_FALSE(local->contains("127.0.0.1"));
   CHECK(TrustedProxies::parse("0.0.0.0/0")->contains("203.0.113.9"));
   for (const auto* bad : {"10.0.0.0/33", "10.0.0", "a", "10.0.0.0/", "::/129", "10.0.0.0/-1"}) {
     const auto refused = TrustedProxies::parse(bad);
