@@ -33,6 +33,7 @@ class Connection final : public WireExchange {
   void check_limits(TimePoint now);
   /// Between requests, with nothing received of the next.
   bool idle() const { return idle_ && !http2_; }
+  bool speaks_http2() const { return http2_ != nullptr; }
   /// In a tunnel, or in an answer that has begun (over HTTP/2: in all of them).
   bool flows() const;
   void interrupt(int error) { stream_.interrupt(error); }

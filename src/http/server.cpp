@@ -191,7 +191,9 @@ class Server::Impl {
   bool is_expecting() const { return member_ && state_.group->open(*member_) > state_.connections.size(); }
 
   awaitable<void> none_idle() {
-    while (is_expecting() || std::ranges::any_of(state_.connections, &Connection::idle))
+    // Over HTTP/2 requests may be under way that were sent before the client heard that it should ask no more.
+    const auto may_ask = [](const Connection* connection) { return connection->idle() || connection->speaks_http2(); };
+    while (is_expecting() || std::ranges::any_of(state_.connections, may_ask))
       co_await state_.changed.async_wait(asio::as_tuple(use_awaitable));
   }
 

@@ -309,6 +309,42 @@ TEST_CASE("an idle connection is told to go, a server that stops lets streams en
   CHECK(stopped);
 }
 
+TEST_CASE("a server that leaves says so twice; streams that flow go on, and none that comes later is answered") {
+  HttpFixture f;
+  int handled = 0;
+  asio::steady_timer end(f.loop, asio::steady_timer::time_point::max());
+  f.serve([&](Exchange& exchange) -> awaitable<void> {
+    ++handled;
+    co_await exchange.start({.status = 200});
+    co_await exchange.write("begun ");
+    if (exchange.head().target == "/flows") co_await end.async_wait(asio::as_tuple(use_awaitable));
+    co_await exchange.write("done");
+    co_await exchange.finish();
+  });
+  Http2Client client(f);
+  const auto flowing = client.send(Http2Client::get("/flows"));
+  CHECK(client.answers[flowing].body == "begun ");
+  bool left = false;
+  asio::co_spawn(f.loop, f.server->leave(std::chrono::seconds(2)), [&](std::exception_ptr) { left = true; });
+  f.clock.advance(100ms);
+  // It has not heard yet: what it asks now was promised an answer.
+  CHECK(client.ask(Http2Client::get("/crossing")).body == "begun done");
+  f.clock.advance(300ms);
+  CHECK(left);
+  nghttp2_submit_ping(client.session(), NGHTTP2_FLAG_NONE, nullptr);
+  client.talk();
+  CHECK(client.answers[flowing].body == "begun ");
+  CHECK_FALSE(client.answers[flowing].closed);
+  end.cancel();
+  f.settle();
+  client.talk();
+  CHECK(client.answers[flowing].body == "begun done");
+  f.clock.advance(1s);
+  client.talk();
+  CHECK(client.closed());
+  CHECK(handled == 2);
+}
+
 TEST_CASE("floods end the connection: resets, pings, settings, more streams than allowed") {
   HttpFixture f;
   int asked = 0;
