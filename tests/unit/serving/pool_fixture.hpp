@@ -15,6 +15,13 @@
 
 namespace wick::serving {
 
+/// Goes to zero 6 to 8 s after the last request once the proxy has been in the path for the grace of 30 s.
+inline RevisionSpec quick() {
+  RevisionSpec spec;
+  spec.scaling.stable_window = 6s;
+  return spec;
+}
+
 struct PoolFixture {
   explicit PoolFixture(RevisionSpec spec = {}, PoolOptions options = {}) {
     log::set_level(log::Level::error);
