@@ -106,7 +106,7 @@ awaitable<void> publish_event(const Doors& doors, http::Exchange& exchange, std:
   const bool there = co_await broker_exists(doors, exchange, name_space, name);
   if (!there) co_return;
   Retargeted event(exchange, fmt::format("/{}/{}", name_space, name));
-  const auto ingress = doors.eventing.ingress();
+  const auto ingress = doors.eventing.ingress({.kind = eventing::Sender::Kind::operating});
   co_await ingress(event);
 }
 

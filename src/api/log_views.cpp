@@ -80,6 +80,8 @@ class ServiceLogs {
  private:
   std::vector<std::string> revisions() const {
     std::vector<std::string> names;
+    if (!doors_.objects.find({model::service_kind().resource(), name_space_, name_}))
+      return control::owners_beside_services(doors_.objects, name_space_, name_);
     for (const auto& revision : doors_.objects.list(model::revision_kind().resource(), name_space_)) {
       if (model::text_at(*revision, {"metadata", "labels", model::names::service}) != name_) continue;
       if (failed_ && model::find_condition(*revision, "Ready").status != model::Truth::no) continue;
@@ -135,7 +137,8 @@ class ServiceLogs {
 }  // namespace
 
 awaitable<void> service_log(const Doors& doors, http::Exchange& exchange, std::string name_space, std::string name) {
-  if (!doors.objects.find({model::service_kind().resource(), name_space, name})) {
+  if (!doors.objects.find({model::service_kind().resource(), name_space, name}) &&
+      !control::runs_beside_services(doors.objects, name_space, name)) {
     co_await respond_error(exchange, Error(Errc::not_found, "not found"), Subject::of(model::service_kind(), name));
     co_return;
   }

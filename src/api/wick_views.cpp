@@ -104,6 +104,7 @@ std::vector<Route> wick_routes(const Doors& doors) {
       {"GET", "/apis/wick.dev/v1/namespaces/{ns}/brokers/{name}/log", Scope::read, named(list_events)},
       {"GET", "/apis/wick.dev/v1/namespaces/{ns}/events/{name}", Scope::read, named(why_event)},
       {"POST", "/apis/wick.dev/v1/namespaces/{ns}/triggers/{name}/replay", Scope::deploy, named(replay_events)},
+      {"POST", "/apis/wick.dev/v1/namespaces/{ns}/sendertokens", Scope::deploy, in_namespace(make_sender_token)},
       {"GET", "/apis/wick.dev/v1/namespaces/{ns}/deadletters", Scope::read, in_namespace(list_dead_letters)},
       {"POST", "/apis/wick.dev/v1/namespaces/{ns}/deadletters/retry", Scope::deploy, settle("retry")},
       {"POST", "/apis/wick.dev/v1/namespaces/{ns}/deadletters/purge", Scope::deploy, settle("purge")},

@@ -34,6 +34,8 @@ awaitable<void> why_event(const Doors& doors, http::Exchange& exchange, std::str
 /// POST namespaces/NS/triggers/NAME/replay?first=&last=: positions of the log once more.
 awaitable<void> replay_events(const Doors& doors, http::Exchange& exchange, std::string name_space,
                               std::string trigger);
+/// POST namespaces/NS/sendertokens: {"serviceAccount", "audience", "ttlSeconds"}.
+awaitable<void> make_sender_token(const Doors& doors, http::Exchange& exchange, std::string name_space);
 /// GET namespaces/NS/deadletters?count=.
 awaitable<void> list_dead_letters(const Doors& doors, http::Exchange& exchange, std::string name_space);
 /// POST namespaces/NS/deadletters/retry and /purge?trigger=&position=: all of a trigger, or one.

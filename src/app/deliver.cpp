@@ -33,14 +33,15 @@ Result<std::shared_ptr<http::Upstream>> Deliverer::upstream_for(const std::strin
 }
 
 /// By a cluster name, which no name server outside knows.
-awaitable<Result<http::Response>> Deliverer::deliver_inside(std::string host, http::Request request,
+awaitable<Result<http::Response>> Deliverer::deliver_inside(std::string host, http::Request request, std::string sender,
                                                             milliseconds limit) {
   if (serving_.serves(host)) {
     const auto labels = split(host, '.');
     co_return co_await serving_.call(std::string(labels[1]), std::string(labels[0]), std::move(request), limit);
   }
   const auto target = request.head.target;
-  auto answer = co_await accept_(std::move(request));
+  eventing::Sender from{.kind = eventing::Sender::Kind::inside, .subject = std::move(sender)};
+  auto answer = co_await accept_(std::move(request), std::move(from));
   if (answer) co_return std::move(*answer);
   // As if the name were known and nothing listened there: it may come yet.
   co_return fail(Errc::unavailable, fmt::format("no service, broker or channel is at http://{}{}", printable(host, 200),
@@ -65,7 +66,7 @@ awaitable<Result<http::Response>> Deliverer::deliver(eventing::Destination desti
   request.head.target = std::string(url->encoded_target());
   if (request.head.target.empty() || request.head.target.front() != '/') request.head.target.insert(0, "/");
   if (const auto host = std::string(url->encoded_host()); host.ends_with(".svc.cluster.local"))
-    co_return co_await deliver_inside(host, std::move(request), limit);
+    co_return co_await deliver_inside(host, std::move(request), std::move(destination.sender), limit);
   const std::string port = url->has_port() ? std::string(url->port()) : secure ? "443" : "80";
   const auto upstream = upstream_for(std::string(url->encoded_host()), port, secure);
   if (!upstream) co_return fail(upstream.error());

@@ -19,7 +19,7 @@ class Deliverer {
  public:
   static constexpr std::size_t hosts_max = 64;
   /// eventing::Eventing::accept.
-  using Accept = std::function<awaitable<std::optional<http::Response>>(http::Request)>;
+  using Accept = std::function<awaitable<std::optional<http::Response>>(http::Request, eventing::Sender)>;
 
   Deliverer(Executor executor, Clock& clock, serving::Serving& serving, Accept accept)
       : executor_(executor), clock_(clock), serving_(serving), accept_(std::move(accept)) {}
@@ -32,7 +32,8 @@ class Deliverer {
     std::string address;                       // with the scheme
     std::shared_ptr<http::Upstream> upstream;  // shared with calls in flight, which may outlive its place in the list
   };
-  awaitable<Result<http::Response>> deliver_inside(std::string host, http::Request request, milliseconds limit);
+  awaitable<Result<http::Response>> deliver_inside(std::string host, http::Request request, std::string sender,
+                                                   milliseconds limit);
   Result<std::shared_ptr<http::Upstream>> upstream_for(const std::string& host, const std::string& port, bool secure);
 
   Executor executor_;

@@ -182,12 +182,14 @@ class Front {
   awaitable<void> follow_earlier(RequestCounts counted);
   awaitable<void> count_events(const http::Handler& take, http::Exchange& exchange);
   fs::path drain_folder() const { return front_folder(config_) / "drains"; }
+  bool ends_instances() const { return config_.on_stop == OnStop::stop && !runner_lost_ && !hands_over_; }
   std::size_t loops() const { return config_.loops > 0 ? config_.loops : cores(); }
   awaitable<Result<std::vector<container::RunnerLauncher::Adopted>>> adopt();
   awaitable<std::expected<build::BuiltImage, build::BuildFailure>> build_image(build::BuildRequest request,
                                                                                build::OnProgress progress);
   awaitable<std::expected<build::BuiltImage, build::BuildFailure>> build_once(build::BuildRequest request,
                                                                               build::OnProgress progress);
+  awaitable<void> events_inside(std::string owner, http::Exchange& exchange);
   awaitable<void> listen_inside(std::vector<container::InstanceId> instances);
   model::AdmissionPolicy admission_policy() const;
   api::Doors api_doors();
@@ -307,20 +309,22 @@ Result<void> Front::build(std::shared_ptr<const store::Vault> vault) {
       .box = box_limits(),
       .access_log = std::move(sockets_.access_log)};
   serving_ = std::make_unique<serving::Serving>(executor_, clock_, *launcher_, metrics_, std::move(serving_options));
-  deliverer_ = std::make_unique<Deliverer>(
-      executor_, clock_, *serving_, [this](http::Request request) { return eventing_->accept(std::move(request)); });
+  deliverer_ =
+      std::make_unique<Deliverer>(executor_, clock_, *serving_, [this](http::Request request, eventing::Sender sender) {
+        return eventing_->accept(std::move(request), std::move(sender));
+      });
   eventing_ = std::make_unique<eventing::Eventing>(
       executor_, clock_, *event_database_, metrics_,
       [this](eventing::Destination destination, http::Request request, milliseconds limit) {
         return deliverer_->deliver(std::move(destination), std::move(request), limit);
       },
       eventing::Eventing::Limits{});
-  Gateway::Doors doors{
-      .services = serving_->handler(),
-      .events = [this, take = eventing_->ingress()](http::Exchange& exchange) { return count_events(take, exchange); },
-      .serves = [this](std::string_view host) { return serving_->serves(host); },
-      .takes_events = [this](std::string_view host) { return eventing_->serves(host); },
-      .owner_of = [this](const container::InstanceId& id) { return launcher_->owner_of(id); }};
+  Gateway::Doors doors{.services = serving_->handler(),
+                       .events = [this](std::string owner,
+                                        http::Exchange& exchange) { return events_inside(std::move(owner), exchange); },
+                       .serves = [this](std::string_view host) { return serving_->serves(host); },
+                       .takes_events = [this](std::string_view host) { return eventing_->serves(host); },
+                       .owner_of = [this](const container::InstanceId& id) { return launcher_->owner_of(id); }};
   gateway_ = std::make_unique<Gateway>(executor_, clock_, std::move(doors));
   runner_->on_inside([this](const container::InstanceId& id, const EgressPolicy& egress,
                             container::Inside inside) { gateway_->open(id, egress, std::move(inside)); },
@@ -354,6 +358,7 @@ Result<void> Front::build(std::shared_ptr<const store::Vault> vault) {
                        if (!image) co_return fail(std::move(image.error()));
                        co_return Result<void>{};
                      }}};
+  collaborators.launcher = launcher_.get();
   if (auto built = build_acme(); !built) return fail(std::move(built.error()).within("ACME"));
   if (acme_)
     collaborators.issued_certificate = [this](const std::string& host) {
@@ -365,7 +370,8 @@ Result<void> Front::build(std::shared_ptr<const store::Vault> vault) {
                                   .events_address = events_address_,
                                   .uploads = folders_.uploads,
                                   .build_logs = folders_.build_logs,
-                                  .admission = admission_policy()};
+                                  .admission = admission_policy(),
+                                  .stop_instances = [this] { return ends_instances(); }};
   control_ = std::make_unique<control::Control>(std::move(collaborators), std::move(options));
   if (acme_)
     https_->tell_uncertified(
@@ -438,6 +444,12 @@ awaitable<Result<std::vector<container::RunnerLauncher::Adopted>>> Front::adopt(
   for (const auto& found : *adopted) instances.push_back(found.instance->id());
   co_await listen_inside(std::move(instances));
   co_return adopted;
+}
+
+awaitable<void> Front::events_inside(std::string owner, http::Exchange& exchange) {
+  eventing::Sender sender{.kind = eventing::Sender::Kind::inside, .subject = control::sender_of(*objects_, owner)};
+  const auto handler = eventing_->ingress(std::move(sender));
+  co_await count_events(handler, exchange);
 }
 
 awaitable<void> Front::listen_inside(std::vector<container::InstanceId> instances) {
@@ -611,8 +623,7 @@ awaitable<void> Front::stop() {
     co_await linger();
   else
     co_await drain();
-  const bool ends_instances = config_.on_stop == OnStop::stop && !runner_lost_ && !hands_over_;
-  co_await serving_->stop(ends_instances);
+  co_await serving_->stop(ends_instances());
   if (proxy_loops_) proxy_loops_->end();
   co_await launcher_->stop();
   co_await gateway_->stop();

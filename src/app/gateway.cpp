@@ -82,7 +82,9 @@ void Gateway::open(const container::InstanceId& id, const EgressPolicy& egress, 
   if (tasks_.closed()) return;
   const auto owner = doors_.owner_of(id);
   const std::string name_space = owner ? owner->substr(0, owner->find('/')) : std::string();
-  auto handler = [this, name_space](http::Exchange& exchange) { return handle(name_space, exchange); };
+  auto handler = [this, whose = owner.value_or(std::string())](http::Exchange& exchange) {
+    return handle(whose, exchange);
+  };
   auto inhabitant = std::make_shared<Inhabitant>(executor_, clock_, std::move(handler));
   inhabitant->server.listen(std::move(inside.http));
   const container::NameServer::Caller caller{.name_space = name_space,
@@ -137,12 +139,13 @@ awaitable<void> Gateway::stop() {
   tasks_.close();
 }
 
-awaitable<void> Gateway::handle(std::string name_space, http::Exchange& exchange) {
+awaitable<void> Gateway::handle(std::string owner, http::Exchange& exchange) {
+  const auto name_space = owner.substr(0, owner.find('/'));
   const std::string_view authority = exchange.head().authority;
   const auto host = cluster_host(authority, name_space);
   if (host == broker_host || (!name_space.empty() && doors_.takes_events(host))) {
     Renamed renamed(exchange, host);
-    co_await doors_.events(renamed);
+    co_await doors_.events(std::move(owner), renamed);
   } else if (host.empty() || name_space.empty()) {
     // A name as the world knows it ("hello.default.example.org") is routed like a request from there.
     if (!name_space.empty() && doors_.serves(authority)) {

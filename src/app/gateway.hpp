@@ -23,7 +23,8 @@ class Gateway {
  public:
   struct Doors {
     http::Handler services;  // routes by Host
-    http::Handler events;    // POST /NAMESPACE/BROKER, and POST / at a channel's own host
+    /// POST /NAMESPACE/BROKER, and POST / at a channel's own host; `owner` as owner_of() says.
+    std::function<awaitable<void>(std::string owner, http::Exchange&)> events;
     std::function<bool(std::string_view host)> serves;
     std::function<bool(std::string_view host)> takes_events;  // a channel's host
     /// "namespace/revision"; nothing for a build step, which finds no service.
@@ -47,7 +48,7 @@ class Gateway {
  private:
   class Inhabitant;
   awaitable<void> end(std::shared_ptr<Inhabitant> inhabitant);
-  awaitable<void> handle(std::string name_space, http::Exchange& exchange);
+  awaitable<void> handle(std::string owner, http::Exchange& exchange);
 
   Executor executor_;
   Clock& clock_;

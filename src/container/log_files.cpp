@@ -21,6 +21,8 @@ namespace {
 
 constexpr std::size_t tail_bytes = 64 << 10;
 constexpr std::size_t record_bytes_max = 1 << 20;
+// Of all owners, the oldest go first: a job for every event makes an owner for every event.
+constexpr std::size_t ended_logs_max = 2000;
 
 Result<std::string> read_at(int fd, std::uint64_t offset, std::size_t size) {
   std::string bytes(size, '\0');
@@ -232,13 +234,21 @@ void LogFiles::prune(const Record& one) {
   std::vector<const Record*> ended;
   for (const auto& [id, record] : records_)
     if (record.owner == owner && record.container == container && !record.running) ended.push_back(&record);
-  std::ranges::sort(ended, std::ranges::greater(), &Record::started);
-  for (std::size_t i = options_.keep_ended; i < ended.size(); ++i) {
-    const InstanceId id = ended[i]->id;
-    ::unlink(path_of(id).c_str());
-    ::unlink(record_of(id).c_str());
-    records_.erase(id);
-  }
+  const auto keep_newest = [&](std::size_t count) {
+    std::ranges::sort(ended, std::ranges::greater(), &Record::started);
+    for (std::size_t i = count; i < ended.size(); ++i) {
+      const InstanceId id = ended[i]->id;
+      ::unlink(path_of(id).c_str());
+      ::unlink(record_of(id).c_str());
+      records_.erase(id);
+    }
+  };
+  keep_newest(options_.keep_ended);
+  ended.clear();
+  if (records_.size() <= ended_logs_max) return;
+  for (const auto& [id, record] : records_)
+    if (!record.running && record.waiting.empty()) ended.push_back(&record);
+  keep_newest(ended_logs_max);
 }
 
 std::vector<RunnerLauncher::LogFile> LogFiles::of(std::string_view owner) const {

@@ -7,6 +7,7 @@
 #include <boost/json/serialize.hpp>
 #include <deque>
 
+#include "control/event_access.hpp"
 #include "control/reconcilers.hpp"
 #include "control/sources.hpp"
 #include "wick/base/log.hpp"
@@ -153,7 +154,8 @@ void ApiServerSources::on_change(const model::Kind& kind, const store::Change& c
 
 awaitable<void> ApiServerSources::send_waiting(std::shared_ptr<Watching> watching) {
   while (!watching->waiting.empty()) {
-    auto sent = co_await world_.with.eventing.emit(watching->stream, watching->waiting.front());
+    auto sender = source_sender(model::api_server_source_kind(), watching->key);
+    auto sent = co_await world_.with.eventing.emit(watching->stream, watching->waiting.front(), {}, std::move(sender));
     if (sent || sent.error().code() == Errc::invalid) {
       if (!sent) log::warn("change not told", {{"source", watching->key.name}, {"error", sent.error().what()}});
       watching->waiting.pop_front();
@@ -224,13 +226,13 @@ awaitable<Result<void>> ApiServerSources::reconcile(ObjectKey key) {
                                *object, world_.now());
   conditions.mark_true("Deployed");
   conditions.mark_true("SufficientPermissions");
-  conditions.mark_true("OIDCIdentityCreated", "authentication-oidc feature disabled");
   const bool whole = model::text_at(*object, {"spec", "mode"}) == "Resource";
   json::array attributes;
   for (const auto verb : {"add", "delete", "update"})
     attributes.push_back({{"type", fmt::format("dev.knative.apiserver.{}.{}", whole ? "resource" : "ref", verb)},
                           {"source", api_server}});
   json::object status{{"observedGeneration", generation_of(*object)}, {"ceAttributes", std::move(attributes)}};
+  judge_identity(world_, kind, key, conditions, status);
   const auto sink = co_await connect_sink(world_, kind, key, *object, conditions, status);
   auto next = read(*object, conditions);
   if (next) {

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "control/event_access.hpp"
 #include "control/reconcilers.hpp"
 #include "control/subscribing.hpp"
 #include "wick/base/text.hpp"
@@ -70,6 +71,7 @@ class Subscribed {
                                .subscriber = to_eventing(to, key_.name_space),
                                .delivery = delivery()};
     spec.reply_to = "";
+    spec.subscriber.sender = identity_of(model::subscription_kind(), key_.name_space, key_.name);
     if (subscription_.subscriber && subscription_.reply)
       spec.reply_to = stream_of(*subscription_.reply, key_.name_space)
                           .value_or(key_.name_space + "/" + eventing::reply_stream(key_.name));
@@ -95,6 +97,7 @@ class Subscribed {
                                .filter = {},
                                .subscriber = to_eventing(*subscription_.reply, key_.name_space),
                                .delivery = delivery()};
+    spec.subscriber.sender = identity_of(model::subscription_kind(), key_.name_space, key_.name);
     spec.lenient_replies = true;
     spec.reply_to = "";
     return spec;
@@ -162,26 +165,27 @@ awaitable<Result<void>> reconcile_in_memory_channel(World& world, ObjectKey key)
   const auto object = world.objects().find(key);
   if (!object) {
     world.with.eventing.remove_broker(key.name_space, eventing::channel_stream(key.name));
+    world.with.eventing.remove_access_rules(key.name_space, eventing::channel_stream(key.name));
     co_return Result<void>();
   }
   model::FieldErrors ignored;
   const auto channel = model::decode_channel(*object, ignored);
-  world.with.eventing.set_broker({.name_space = key.name_space,
-                                  .name = eventing::channel_stream(key.name),
-                                  .delivery = to_eventing(channel.delivery.value_or(model::Delivery{}), key.name_space),
-                                  .host = channel_host(key.name_space, key.name)});
   model::Conditions conditions("Ready",
                                {"DispatcherReady", "ServiceReady", "EndpointsReady", "Addressable",
                                 "ChannelServiceReady", "DeadLetterSinkResolved", "EventPoliciesReady"},
                                *object, world.now());
   for (const auto type : {"DispatcherReady", "ServiceReady", "EndpointsReady", "Addressable", "ChannelServiceReady"})
     conditions.mark_true(type);
-  conditions.mark_true("EventPoliciesReady", "DefaultAuthorizationMode",
-                       "Default authz mode is \"Allow-Same-Namespace\"");
   json::object status{{"observedGeneration", generation_of(*object)},
                       {"address", http_address(address_of(model::in_memory_channel_kind(), key.name_space, key.name))},
                       {"subscribers", subscribers_of(world, key.name_space, key.name)}};
   judge_dead_letter(world, channel.delivery, key.name_space, conditions, status);
+  const auto stream = eventing::channel_stream(key.name);
+  judge_policies(world, model::in_memory_channel_kind(), *object, stream, conditions, status);
+  world.with.eventing.set_broker({.name_space = key.name_space,
+                                  .name = stream,
+                                  .delivery = to_eventing(channel.delivery.value_or(model::Delivery{}), key.name_space),
+                                  .host = channel_host(key.name_space, key.name)});
   status["conditions"] = conditions.to_json();
   auto written = co_await write_status(world, std::move(key), std::move(status));
   co_return written;
@@ -247,8 +251,8 @@ awaitable<Result<void>> reconcile_subscription(World& world, ObjectKey key) {
   const auto subscription = model::decode_subscription(*object, ignored);
   model::Conditions conditions("Ready", {"ReferencesResolved", "AddedToChannel", "ChannelReady", "OIDCIdentityCreated"},
                                *object, world.now());
-  conditions.mark_true("OIDCIdentityCreated", "authentication-oidc feature disabled");
   json::object status{{"observedGeneration", generation_of(*object)}};
+  judge_identity(world, model::subscription_kind(), key, conditions, status);
   json::object physical;
   const auto channel_name = backing_channel(world, subscription.channel, key.name_space);
   if (!channel_name) {

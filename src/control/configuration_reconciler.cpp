@@ -3,6 +3,7 @@
 
 #include <set>
 
+#include "control/pod_spec.hpp"
 #include "control/reconcilers.hpp"
 #include "control/revision_gc.hpp"
 #include "wick/base/text.hpp"
@@ -21,14 +22,8 @@ std::string revision_name(const json::object& configuration) {
   return child_name(name_of(configuration), fmt::format("-{:05}", generation_of(configuration)));
 }
 
-/// The number of the range kept with the Configuration; nullopt when it has none yet.
-std::optional<std::uint32_t> id_range_of(const json::object& object) {
-  const auto number = parse_unsigned(model::text_at(object, {"metadata", "annotations", model::names::id_range}));
-  if (!number || *number == 0 || *number >= container::id_ranges_max) return std::nullopt;
-  return static_cast<std::uint32_t>(*number);
-}
-
-/// The next range after the last one given that no Configuration and no Revision has, and no other reconcile is about
+/// The next range after the last one given that no Configuration, Revision, JobSink, Job or ContainerSource
+/// has, and no other reconcile is about
 /// to write down. What was given back is not given again at once.
 Result<std::uint32_t> free_id_range(World& world) {
   constexpr auto first = container::store_id_range + 1;
@@ -56,18 +51,6 @@ class Promise {
   std::set<std::uint32_t>& promised_;
   std::uint32_t range_;
 };
-
-awaitable<Result<ObjectValue>> with_id_range(World& world, ObjectKey key, ObjectValue configuration) {
-  if (id_range_of(*configuration)) co_return configuration;
-  const auto range = free_id_range(world);
-  if (!range) co_return fail(range.error());
-  const Promise promise(world.id_ranges_promised, *range);
-  auto next = *configuration;
-  model::object_at(next, {"metadata", "annotations"})[model::names::id_range] = std::to_string(*range);
-  const auto version = version_of(*configuration);
-  auto updated = co_await world.objects().update(std::move(key), std::move(next), version);
-  co_return updated;
-}
 
 json::object wanted_revision(World& world, const json::object& configuration, const std::string& name) {
   json::object metadata;
@@ -157,6 +140,25 @@ awaitable<void> collect_old(World& world, const json::object& configuration, con
 }
 
 }  // namespace
+
+/// nullopt when it has none yet.
+std::optional<std::uint32_t> id_range_of(const json::object& object) {
+  const auto number = parse_unsigned(model::text_at(object, {"metadata", "annotations", model::names::id_range}));
+  if (!number || *number == 0 || *number >= container::id_ranges_max) return std::nullopt;
+  return static_cast<std::uint32_t>(*number);
+}
+
+awaitable<Result<ObjectValue>> with_id_range(World& world, ObjectKey key, ObjectValue object) {
+  if (id_range_of(*object)) co_return object;
+  const auto range = free_id_range(world);
+  if (!range) co_return fail(range.error());
+  const Promise promise(world.id_ranges_promised, *range);
+  auto next = *object;
+  model::object_at(next, {"metadata", "annotations"})[model::names::id_range] = std::to_string(*range);
+  const auto version = version_of(*object);
+  auto updated = co_await world.objects().update(std::move(key), std::move(next), version);
+  co_return updated;
+}
 
 awaitable<Result<void>> reconcile_configuration(World& world, ObjectKey key) {
   auto configuration = world.objects().find(key);

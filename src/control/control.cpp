@@ -7,7 +7,12 @@
 #include <algorithm>
 
 #include "control/client_hosts.hpp"
+#include "control/container_sources.hpp"
+#include "control/event_access.hpp"
 #include "control/https_hosts.hpp"
+#include "control/job_sinks.hpp"
+#include "control/jobs.hpp"
+#include "control/log_sinks.hpp"
 #include "control/published_routes.hpp"
 #include "control/reconcilers.hpp"
 #include "control/values.hpp"
@@ -53,6 +58,8 @@ class Control::Impl {
         pings_(world_),
         api_server_sources_(world_),
         event_types_(world_),
+        jobs_(world_),
+        container_sources_(world_),
         queue_(collaborators.executor, collaborators.clock, {options.retry_first, options.retry_max},
                [this](ObjectKey key) { return reconcile(std::move(key)); }),
         tasks_(collaborators.executor) {}
@@ -63,15 +70,21 @@ class Control::Impl {
     co_await collect_orphans(world_);
     auto running = co_await still_running();
     co_await restore_revisions(running);
+    adopt_others(running);
+    co_await drop_jobless_events(world_);
+    world_.with.eventing.on_status_request([this](const std::string& target) { return job_status(world_, target); });
     stop_unknown(std::move(running));
     publish_all();
     subscription_ = world_.objects().subscribe([this](const store::Change& change) { on_change(change); });
     world_.with.serving.on_change([this](const serving::RevisionKey& key) {
       queue_.enqueue(key_of(model::revision_kind(), key.name_space, key.name));
     });
-    // Brokers, channels and triggers first and at once: an event that comes with the first connection finds its
-    // triggers.
-    for (const auto* kind : {&model::broker_kind(), &model::in_memory_channel_kind(), &model::trigger_kind(),
+    auto access = co_await configure_access(world_);
+    if (!access) co_return access;
+    // Policies before what they guard; brokers, channels and triggers first and at once: an event that comes with the
+    // first connection finds its triggers.
+    for (const auto* kind : {&model::event_policy_kind(), &model::job_sink_kind(), &integration_sink_kind(),
+                             &model::broker_kind(), &model::in_memory_channel_kind(), &model::trigger_kind(),
                              &model::subscription_kind(), &model::ping_source_kind(), &model::api_server_source_kind()})
       for (const auto& object : world_.objects().list(kind->resource())) {
         auto done = co_await reconcile(key_of(*kind, *object));
@@ -93,6 +106,9 @@ class Control::Impl {
     co_await event_types_.stop();
     co_await pings_.stop();
     co_await api_server_sources_.stop();
+    const bool ends_instances = world_.options.stop_instances && world_.options.stop_instances();
+    co_await container_sources_.stop(ends_instances);
+    co_await jobs_.stop(ends_instances);
     co_await build_runs_.stop();
     co_await tasks_.stop();
   }
@@ -145,6 +161,11 @@ class Control::Impl {
     if (kind == &model::ping_source_kind()) return pings_.reconcile(std::move(key));
     if (kind == &model::api_server_source_kind()) return api_server_sources_.reconcile(std::move(key));
     if (kind == &model::sink_binding_kind()) return reconcile_sink_binding(world_, std::move(key));
+    if (kind == &model::job_sink_kind()) return reconcile_job_sink(world_, std::move(key));
+    if (kind == &integration_sink_kind()) return reconcile_integration_sink(world_, std::move(key));
+    if (kind == &model::job_kind()) return jobs_.reconcile(std::move(key));
+    if (kind == &model::container_source_kind()) return container_sources_.reconcile(std::move(key));
+    if (kind == &model::event_policy_kind()) return reconcile_event_policy(world_, std::move(key));
     if (kind == &model::build_run_kind()) return build_runs_.reconcile(std::move(key));
     if (is_kept_only(*kind)) return reconcile_kept(world_, *kind, std::move(key));
     return nothing();
@@ -179,7 +200,7 @@ class Control::Impl {
     publish(*kind, change);
     queue_.enqueue(change.key);
     api_server_sources_.on_change(*kind, change);
-    if (kind == &model::config_map_kind() && EventTypes::is_flag(change.key)) event_types_.configure();
+    if (kind == &model::config_map_kind() && EventTypes::is_flag(change.key)) features_changed();
     touch_dependents(*kind, change);
     if (kind == &model::secret_kind()) touch_certificates(change.key);
     if (kind == &model::secret_kind() || kind == &model::config_map_kind()) touch_readers(*kind, change.key);
@@ -200,6 +221,40 @@ class Control::Impl {
     for (auto& key : world_.objects().keys_by(index, value)) queue_.enqueue(std::move(key));
   }
 
+  /// Knative's feature flags for events.
+  void features_changed() {
+    event_types_.configure();
+    tasks_.spawn("event access", configure_event_access());
+  }
+
+  awaitable<void> configure_event_access() {
+    auto configured = co_await configure_access(world_);
+    if (!configured) log::error("events are refused", {{"error", configured.error().what()}});
+    for (const auto& kind : model::kinds())
+      if (kind.stored &&
+          (model::is_addressable(kind) || &kind == &model::event_policy_kind() || &kind == &model::trigger_kind() ||
+           &kind == &model::subscription_kind() || kind.group == model::ping_source_kind().group))
+        for (const auto& object : world_.objects().list(kind.resource())) queue_.enqueue(key_of(kind, *object));
+  }
+
+  /// What a policy guards, and the policies that name this object, in whichever namespace.
+  void touch_policies(const model::Kind& kind, const ObjectKey& key) {
+    if (&kind == &model::event_policy_kind()) {
+      for (const auto* guarded :
+           {&model::broker_kind(), &model::in_memory_channel_kind(), &model::job_sink_kind(), &integration_sink_kind()})
+        for (const auto& object : world_.objects().list(guarded->resource(), key.name_space))
+          queue_.enqueue(key_of(*guarded, *object));
+      return;
+    }
+    const bool is_sender = kind.group == model::ping_source_kind().group || &kind == &model::trigger_kind() ||
+                           &kind == &model::subscription_kind();
+    if (!is_sender && !model::is_addressable(kind)) return;
+    for (const auto& policy : world_.objects().list(model::event_policy_kind().resource()))
+      if (model::is_addressable(kind) ? namespace_of(*policy) == key.name_space
+                                      : names(policy->at("spec"), kind.kind, key.name))
+        queue_.enqueue(key_of(model::event_policy_kind(), *policy));
+  }
+
   /// Who else looks at this object: its controller, and whoever refers to it by name.
   void touch_dependents(const model::Kind& kind, const store::Change& change) {
     const auto& key = change.key;
@@ -209,6 +264,7 @@ class Control::Impl {
         if (const auto* owner_kind = model::find_kind_by_name(model::text_at(owner.as_object(), {"apiVersion"}),
                                                               model::text_at(owner.as_object(), {"kind"})))
           queue_.enqueue(key_of(*owner_kind, key.name_space, model::text_at(owner.as_object(), {"name"})));
+    touch_policies(kind, key);
     // A mapping may sit in another namespace than what holds its name.
     if (&kind == &model::service_kind() || &kind == &model::route_kind())
       touch_found(world_.indexes.mappings_by_target, key.name);
@@ -247,9 +303,10 @@ class Control::Impl {
       const auto* spec = object.if_contains("spec");
       return spec && names(*spec, kind.kind, key.name);
     };
-    for (const auto* other : {&model::trigger_kind(), &model::subscription_kind(), &model::broker_kind(),
-                              &model::in_memory_channel_kind(), &model::channel_kind(), &model::ping_source_kind(),
-                              &model::sink_binding_kind(), &model::api_server_source_kind()})
+    for (const auto* other :
+         {&model::trigger_kind(), &model::subscription_kind(), &model::broker_kind(), &model::in_memory_channel_kind(),
+          &model::channel_kind(), &model::ping_source_kind(), &model::sink_binding_kind(),
+          &model::api_server_source_kind(), &model::container_source_kind()})
       touch(*other, named);
   }
 
@@ -291,6 +348,16 @@ class Control::Impl {
         return true;
       });
     }
+  }
+
+  /// What runs beside the revisions.
+  void adopt_others(Running& running) {
+    std::erase_if(running, [&](const container::RunnerLauncher::Adopted& found) {
+      if (!jobs_.adopt(found.owner, found.instance) && !container_sources_.adopt(found.owner, found.instance))
+        return false;
+      log::info("instance adopted", {{"instance", found.instance->id().text()}, {"owner", found.owner}});
+      return true;
+    });
   }
 
   void stop_unknown(Running running) {
@@ -367,6 +434,8 @@ class Control::Impl {
   PingSources pings_;
   ApiServerSources api_server_sources_;
   EventTypes event_types_;
+  Jobs jobs_;
+  ContainerSources container_sources_;
   WorkQueue queue_;
   std::map<ObjectKey, TimePoint> later_;  // bounded by the objects there are
   store::Objects::Subscription subscription_;

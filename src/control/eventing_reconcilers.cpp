@@ -3,6 +3,7 @@
 
 #include <boost/json/parse.hpp>
 
+#include "control/event_access.hpp"
 #include "control/reconcilers.hpp"
 #include "control/subscribing.hpp"
 #include "wick/base/text.hpp"
@@ -62,6 +63,7 @@ awaitable<Result<void>> reconcile_broker(World& world, ObjectKey key) {
   const auto object = world.objects().find(key);
   if (!object) {
     world.with.eventing.remove_broker(key.name_space, key.name);
+    world.with.eventing.remove_access_rules(key.name_space, key.name);
     co_return Result<void>();
   }
   model::FieldErrors ignored;
@@ -71,7 +73,6 @@ awaitable<Result<void>> reconcile_broker(World& world, ObjectKey key) {
   if (const auto window = broker.metadata.annotation("wick.dev/dedup-window"); !window.empty())
     if (const auto length = parse_go_duration(window))
       spec.dedup_window = std::chrono::ceil<std::chrono::seconds>(*length);
-  world.with.eventing.set_broker(std::move(spec));
 
   model::Conditions conditions("Ready",
                                {"IngressReady", "TriggerChannelReady", "FilterReady", "Addressable",
@@ -79,14 +80,14 @@ awaitable<Result<void>> reconcile_broker(World& world, ObjectKey key) {
                                *object, world.now());
   for (const auto type : {"IngressReady", "TriggerChannelReady", "FilterReady", "Addressable"})
     conditions.mark_true(type);
-  conditions.mark_true("EventPoliciesReady", "DefaultAuthorizationMode",
-                       "Default authz mode is \"Allow-Same-Namespace\"");
   json::object status{
       {"observedGeneration", generation_of(*object)},
       {"address",
        {{"name", "http"},
         {"url", fmt::format("http://{}/{}/{}", world.options.events_address, key.name_space, key.name)}}}};
   judge_dead_letter(world, broker.delivery, key.name_space, conditions, status);
+  judge_policies(world, model::broker_kind(), *object, key.name, conditions, status);
+  world.with.eventing.set_broker(std::move(spec));
   status["conditions"] = conditions.to_json();
   auto written = co_await write_status(world, std::move(key), std::move(status));
   co_return written;
@@ -137,6 +138,7 @@ awaitable<Result<void>> reconcile_trigger(World& world, ObjectKey key) {
                                .filter = trigger.filter,
                                .subscriber = to_eventing(trigger.subscriber, key.name_space),
                                .delivery = {}};
+    spec.subscriber.sender = identity_of(model::trigger_kind(), key.name_space, key.name);
     spec.filters = std::move(*filters);
     if (trigger.delivery) spec.delivery = to_eventing(*trigger.delivery, key.name_space);
     // A trigger with a delivery of its own still falls back to the broker's dead letter sink, as Knative's code does.

@@ -48,11 +48,12 @@ std::string scoped(std::string_view name_space, std::string_view name) {
 Indexes::Indexes(store::Objects& objects)
     : by_controller(objects.add_index(
           namespaced_kinds(), [](const json::object& object) { return text_or_none(model::controller_uid(object)); })),
-      by_id_range(objects.add_index({model::configuration_kind().resource(), model::revision_kind().resource()},
-                                    [](const json::object& object) {
-                                      return text_or_none(
-                                          model::text_at(object, {"metadata", "annotations", model::names::id_range}));
-                                    })),
+      by_id_range(objects.add_index(
+          {model::configuration_kind().resource(), model::revision_kind().resource(), model::job_sink_kind().resource(),
+           model::job_kind().resource(), model::container_source_kind().resource()},
+          [](const json::object& object) {
+            return text_or_none(model::text_at(object, {"metadata", "annotations", model::names::id_range}));
+          })),
       revisions_by_configuration(objects.add_index(
           {model::revision_kind().resource()},
           [](const json::object& revision) {

@@ -12,7 +12,7 @@ namespace wick::control {
 
 namespace {
 
-constexpr std::array<std::string_view, 5> kept{"ContainerSource", "JobSink", "EventType", "BuildStrategy", "Build"};
+constexpr std::array<std::string_view, 3> kept{"EventType", "BuildStrategy", "Build"};
 
 }  // namespace
 
@@ -27,10 +27,7 @@ awaitable<Result<void>> reconcile_kept(World& world, const model::Kind& kind, Ob
     conditions.mark_true("Ready");
   else
     conditions.mark_false("Ready", "NotSupported",
-                          fmt::format("This version stores a {} and does not act on it yet.{}", kind.kind,
-                                      kind.kind == "ContainerSource"
-                                          ? " Run the container as a Service, and give it K_SINK with a SinkBinding."
-                                          : ""));
+                          fmt::format("This version stores a {} and does not act on it yet.", kind.kind));
   if (kind.kind == "Build") {
     // Shipwright's word for a Build that BuildRuns may name; admission has checked the rest. What is said of its branch
     // (wick.dev/follow) stays.

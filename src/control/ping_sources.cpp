@@ -6,6 +6,7 @@
 // `one` event for all of them.
 #include <fmt/format.h>
 
+#include "control/event_access.hpp"
 #include "control/reconcilers.hpp"
 #include "control/sources.hpp"
 #include "wick/base/log.hpp"
@@ -82,10 +83,10 @@ awaitable<Result<void>> PingSources::reconcile(ObjectKey key) {
     co_return Result<void>();
   }
   model::Conditions conditions("Ready", {"SinkProvided", "Deployed", "OIDCIdentityCreated"}, *object, world_.now());
-  conditions.mark_true("OIDCIdentityCreated", "authentication-oidc feature disabled");
   json::object status{
       {"observedGeneration", generation_of(*object)},
       {"ceAttributes", json::array{json::object{{"type", ping_type}, {"source", ping_ce_source(key)}}}}};
+  judge_identity(world_, model::ping_source_kind(), key, conditions, status);
   const auto sink = co_await connect_sink(world_, model::ping_source_kind(), key, *object, conditions, status);
   auto ready = co_await run_as_told(key, *object, sink, conditions);
   if (!ready) co_return ready;
@@ -176,8 +177,9 @@ awaitable<bool> PingSources::send(std::shared_ptr<Running> running, WallTime tic
   auto event = running->event;
   event.attributes["id"] = random_uuid();
   event.attributes["time"] = to_rfc3339_nano(world_.now());
-  auto sent =
-      co_await world_.with.eventing.emit(running->stream, std::move(event), eventing::SourceMark{running->uid, tick});
+  auto sender = source_sender(model::ping_source_kind(), running->key);
+  auto sent = co_await world_.with.eventing.emit(running->stream, std::move(event),
+                                                 eventing::SourceMark{running->uid, tick}, std::move(sender));
   if (!sent) log::warn("tick not sent", {{"source", running->key.name}, {"error", sent.error().what()}});
   co_return sent.has_value();
 }

@@ -186,6 +186,8 @@ class EventTypes {
   TaskGroup tasks_;
 };
 
+/// On a Service or Configuration: the SinkBinding whose variables it has.
+inline constexpr std::string_view bound_annotation = "wick.dev/sink-binding";
 awaitable<Result<void>> reconcile_sink_binding(World& world, ObjectKey key);
 /// True when the binding's subject is this object, by name or by its labels.
 bool binds(const json::object& binding, const model::Kind& kind, const json::object& subject);

@@ -9,12 +9,11 @@
 
 #include <algorithm>
 
-#include "control/process.hpp"
+#include "control/pod_spec.hpp"
 #include "control/reconcilers.hpp"
 #include "control/values.hpp"
 #include "wick/base/log.hpp"
 #include "wick/base/text.hpp"
-#include "wick/model/image_reference.hpp"
 #include "wick/model/revision.hpp"
 
 namespace wick::control {
@@ -34,39 +33,6 @@ bool is_passing(std::string_view slug_text) {
 bool may_wait(const json::object& revision, milliseconds limit, WallTime now) {
   const auto created = parse_rfc3339(model::text_at(revision, {"metadata", "creationTimestamp"}));
   return created && now - *created < limit;
-}
-
-/// "hello" may be stored as "hello:latest", and a name pinned to a digest may have moved on: the digest is what counts.
-Result<image::Image> find_image(const image::ContentStore& images, const model::ImageReference& wanted,
-                                const std::string& text) {
-  if (!wanted.digest.empty()) return images.image(wanted.digest);
-  auto found = images.image(std::string_view(text));
-  if (!found && found.error().code() == Errc::not_found && wanted.tag.empty())
-    return images.image(std::string_view(text + ":latest"));
-  return found;
-}
-
-/// "hello@sha256:…" of one of its containers, once the revision has been started; "" before.
-std::string pinned_image(const json::object& revision, std::string_view container) {
-  for (const auto list : {"containerStatuses", "initContainerStatuses"}) {
-    const auto* statuses = model::find_value(revision, {"status", list});
-    if (!statuses || !statuses->is_array()) continue;
-    for (const auto& status : statuses->get_array())
-      if (status.is_object() && model::text_at(status.get_object(), {"name"}) == container)
-        return model::text_at(status.get_object(), {"imageDigest"});
-  }
-  return {};
-}
-
-std::string container_name(const model::Container& container) {
-  return container.name.empty() ? "user-container" : container.name;
-}
-
-std::vector<const model::Container*> all_containers(const model::RevisionSpec& spec) {
-  std::vector<const model::Container*> all{&spec.container};
-  for (const auto* list : {&spec.beside, &spec.init})
-    for (const auto& container : *list) all.push_back(&container);
-  return all;
 }
 
 /// With initial-scale 0 a revision is ready as soon as its image is there; its first request starts it.
@@ -119,11 +85,6 @@ bool failed_for_good(const json::object& revision) {
   return healthy.status == Truth::no && healthy.reason != image_missing && healthy.reason != values_missing;
 }
 
-constexpr std::string_view unable_to_fetch = "Unable to fetch image";
-
-/// Whatever the reason: the next try may find it mended, by a push, a Secret or a cable.
-bool is_fetch_failure(const Error& error) { return error.what().starts_with(unable_to_fetch); }
-
 std::string reason_not_learnt(const Error& error) {
   if (is_fetch_failure(error)) return std::string(image_missing);
   return error.code() == Errc::not_found ? std::string(values_missing) : reason_of(slug(error.code()));
@@ -138,212 +99,6 @@ void mark_active(model::Conditions& conditions, const std::optional<serving::Rev
                          "Requests to the target are being buffered as resources are provisioned.");
   else
     conditions.mark_info("Active", Truth::no, "NoTraffic", "The target is not receiving traffic.");
-}
-
-/// Copies the layers the runner has not unpacked yet out of the content store.
-awaitable<Result<void>> import_layers(World& world, const image::Image& image) {
-  for (const auto& layer : image.config.diff_ids) {
-    auto known = co_await world.with.runner.has_layer(layer);
-    if (!known) co_return fail(std::move(known.error()));
-    if (*known) continue;
-    auto tar = world.with.images.open_blob(layer);
-    if (!tar) co_return fail(std::move(tar.error()).within("layer " + layer.text()));
-    auto imported = co_await world.with.runner.import_layer(layer, std::move(*tar));
-    if (!imported) co_return fail(std::move(imported.error()).within("layer " + layer.text()));
-  }
-  co_return Result<void>();
-}
-
-awaitable<Result<container::UserIds>> resolve_user(World& world, const image::Image& image,
-                                                   const model::Container& wanted) {
-  const auto user = user_of(image.config, wanted);
-  container::UserIds ids;
-  if (!user.empty()) {
-    auto resolved = co_await world.with.runner.resolve_user(image.config.diff_ids, user);
-    if (!resolved) co_return fail(std::move(resolved.error()).within("user"));
-    ids = std::move(*resolved);
-  }
-  if (ids.uid == 0 && wanted.run_as_non_root)
-    co_return fail(Errc::denied, "container has runAsNonRoot and image will run as root",
-                   "add USER to the Dockerfile, or set runAsUser");
-  co_return ids;
-}
-
-/// What a container needs that takes time to get: its image, unpacked, and who it runs as.
-struct Fetched {
-  image::Image image;
-  container::UserIds ids;
-  std::string pinned;  // "repo@sha256:…"
-};
-
-PullPolicy pull_policy_of(const json::object& revision, std::string_view container) {
-  for (const auto list : {"containers", "initContainers"}) {
-    const auto* containers = model::find_value(revision, {"spec", list});
-    if (!containers || !containers->is_array()) continue;
-    for (const auto& one : containers->get_array()) {
-      if (!one.is_object()) continue;
-      const auto name = model::text_at(one.get_object(), {"name"});
-      if (name != container && !(name.empty() && container == "user-container")) continue;
-      const auto policy = model::text_at(one.get_object(), {"imagePullPolicy"});
-      if (policy == "Always") return PullPolicy::always;
-      if (policy == "IfNotPresent") return PullPolicy::if_not_present;
-      if (policy == "Never") return PullPolicy::never;
-    }
-  }
-  return PullPolicy::unset;
-}
-
-/// Writes what the tag means before a byte of it is fetched: whenever it goes on, it is with this image, and no
-/// collection takes it meanwhile.
-awaitable<Result<void>> keep_digest(World& world, const ObjectKey& key, std::string uid, const model::Container& wanted,
-                                    bool is_init, std::string pinned) {
-  const auto object = world.objects().find(key);
-  if (!object || uid_of(*object) != uid) co_return fail(Errc::conflict, "the revision went while it was read");
-  json::object status;
-  if (const auto* before = model::find_value(*object, {"status"}); before && before->is_object())
-    status = before->get_object();
-  auto& list = status[is_init ? "initContainerStatuses" : "containerStatuses"];
-  if (!list.is_array()) list = json::array();
-  const json::object entry{{"name", container_name(wanted)}, {"imageDigest", std::move(pinned)}};
-  const auto same = std::ranges::find_if(list.get_array(), [&](const json::value& one) {
-    return one.is_object() && model::text_at(one.get_object(), {"name"}) == container_name(wanted);
-  });
-  if (same == list.get_array().end())
-    list.get_array().push_back(entry);
-  else
-    *same = entry;
-  model::Conditions conditions("Ready", {"ContainerHealthy", "ResourcesAvailable"}, *object, world.now());
-  conditions.mark_unknown("ContainerHealthy", "Deploying", "Pulling the image.");
-  conditions.mark_unknown("ResourcesAvailable", "Deploying");
-  if (model::find_condition(*object, "Ready").status != Truth::yes) status["conditions"] = conditions.to_json();
-  auto written = co_await world.objects().update_status(key, std::move(status));
-  if (!written) co_return fail(std::move(written.error()));
-  co_return Result<void>();
-}
-
-/// What a fetch needs to know of the revision, whatever the container.
-struct FetchedFor {
-  const ObjectKey& key;
-  const json::object& revision;
-  const model::RevisionSpec& spec;
-  Reach reach;
-};
-
-awaitable<Result<image::Image>> image_in_store(World& world, std::string name) {
-  const auto reference = model::parse_image_reference(name);
-  if (!reference) co_return fail(reference.error());
-  auto read = [&images = world.with.images, wanted = *reference, name] { return find_image(images, wanted, name); };
-  auto image = co_await world.with.workers.run(read);
-  co_return image;
-}
-
-/// The image that `name` pins, from its registry when it is not here; `name` is pinned by then.
-awaitable<Result<image::Image>> find_or_pull(World& world, const FetchedFor& revision, const model::Container& wanted,
-                                             bool is_init, std::string& name) {
-  const auto& doors = world.with.registries;
-  const bool may_pull = doors.pull && revision.reach == Reach::registries;
-  auto reference = model::parse_image_reference(name);
-  if (!reference) co_return fail(reference.error());
-  const auto policy = pull_policy_of(revision.revision, container_name(wanted));
-  auto configs = docker_configs(world.objects(), revision.key.name_space, revision.spec.image_pull_secrets);
-  if (reference->digest.empty() && may_pull) {
-    auto digest = co_await doors.resolve(name, policy, configs);
-    if (!digest) co_return fail(std::move(digest.error()).within("failed to resolve image to digest"));
-    name = fmt::format("{}@{}", reference->repository, digest->text());
-  }
-  auto image = co_await image_in_store(world, name);
-  if (image || image.error().code() != Errc::not_found || !may_pull) co_return image;
-  if (policy == PullPolicy::never)
-    co_return fail(Errc::not_found, "it is not here, and its pull policy is Never",
-                   "wick image pull, or wick image load");
-  if (pinned_image(revision.revision, container_name(wanted)) != name) {
-    auto kept = co_await keep_digest(world, revision.key, uid_of(revision.revision), wanted, is_init, name);
-    if (!kept) co_return fail(std::move(kept.error()));
-  }
-  auto pulled = co_await doors.pull(name, std::move(configs));
-  if (!pulled) co_return fail(std::move(pulled.error()));
-  auto there = co_await image_in_store(world, name);
-  co_return there;
-}
-
-awaitable<Result<Fetched>> fetch(World& world, const FetchedFor& revision, const model::Container& wanted,
-                                 bool is_init) {
-  // The digest is resolved once, when the revision is made.
-  auto name = pinned_image(revision.revision, container_name(wanted));
-  if (name.empty()) name = wanted.image;
-  auto image = co_await find_or_pull(world, revision, wanted, is_init, name);
-  if (!image && image.error().code() == Errc::conflict) co_return fail(std::move(image.error()));
-  if (!image) co_return fail(std::move(image.error()).within(fmt::format("{} \"{}\"", unable_to_fetch, wanted.image)));
-  const auto reference = model::parse_image_reference(name);
-  if (!reference) co_return fail(reference.error());
-  auto imported = co_await import_layers(world, *image);
-  if (!imported) co_return fail(std::move(imported.error()));
-  auto ids = co_await resolve_user(world, *image, wanted);
-  if (!ids) co_return fail(std::move(ids.error()));
-  // As its registry calls it, where it is of one.
-  const auto digest = reference->digest.empty() ? image->digest : reference->digest;
-  auto pinned = fmt::format("{}@{}", reference->repository, digest.text());
-  Fetched fetched{.image = std::move(*image), .ids = std::move(*ids), .pinned = std::move(pinned)};
-  co_return fetched;
-}
-
-/// The first that fails names its container, where there are several.
-awaitable<Result<std::vector<Fetched>>> fetch_all(World& world, FetchedFor revision) {
-  std::vector<Fetched> all;
-  const auto& spec = revision.spec;
-  for (const auto* wanted : all_containers(spec)) {
-    const bool is_init = all.size() > spec.beside.size();
-    auto fetched = co_await fetch(world, revision, *wanted, is_init);
-    if (!fetched && spec.has_several() && !is_fetch_failure(fetched.error()))
-      co_return fail(std::move(fetched.error()).within(fmt::format("container \"{}\"", container_name(*wanted))));
-    if (!fetched) co_return fail(std::move(fetched.error()));
-    all.push_back(std::move(*fetched));
-  }
-  co_return all;
-}
-
-/// Its process, with the values of its variables. Waits for nothing.
-Result<container::Process> process_for(World& world, const ObjectKey& key, model::Container& wanted,
-                                       const Fetched& fetched, const RevisionNames& names, ContainerRole role) {
-  auto variables = resolve_environment(world.objects(), key.name_space, wanted);
-  if (!variables) return fail(std::move(variables.error()));
-  wanted.environment = std::move(*variables);
-  auto process = make_process(fetched.image.config, wanted, names, role);
-  if (!process) return process;
-  process->uid = fetched.ids.uid;
-  process->gid = fetched.ids.gid;
-  process->groups = fetched.ids.groups;
-  return process;
-}
-
-container::Limits limits_for(const model::Container& wanted, const model::Sandbox& sandbox) {
-  auto limits = limits_of(wanted);
-  if (sandbox.tmp_bytes) limits.tmp_bytes = *sandbox.tmp_bytes;
-  if (sandbox.pids) limits.pids = *sandbox.pids;
-  return limits;
-}
-
-/// The containers beside the one that serves; `fetched` has the latter first.
-Result<void> add_companions(World& world, const ObjectKey& key, model::Revision& revision,
-                            const std::vector<Fetched>& fetched, const RevisionNames& names,
-                            container::InstanceSpec& instance) {
-  auto next = fetched.begin() + 1;
-  for (auto [containers, role, into] : {std::tuple{&revision.spec.beside, ContainerRole::beside, &instance.beside},
-                                        {&revision.spec.init, ContainerRole::init, &instance.init}})
-    for (auto& wanted : *containers) {
-      const auto& got = *next++;
-      auto process = process_for(world, key, wanted, got, names, role);
-      if (!process) return fail(std::move(process.error()).within(fmt::format("container \"{}\"", wanted.name)));
-      // Root of its own user namespace, without a capability: what an image without USER expects, and nothing more.
-      into->push_back({.name = wanted.name,
-                       .layers = got.image.config.diff_ids,
-                       .process = std::move(*process),
-                       .limits = limits_for(wanted, revision.sandbox),
-                       .allow_root = got.ids.uid == 0,
-                       .volume_mounts = mounts_of(revision.spec.volumes, wanted),
-                       .message_path = wanted.termination_message_path});
-    }
-  return {};
 }
 
 json::object image_status(const model::Container& container, const Fetched& fetched) {
@@ -575,6 +330,7 @@ std::vector<std::string> images_of_revisions(const store::Objects& objects) {
       if (!image.empty()) images.push_back(std::move(image));
     }
   }
+  for (auto& image : images_of_pods(objects)) images.push_back(std::move(image));
   return images;
 }
 

@@ -11,6 +11,7 @@
 
 #include <boost/json/serialize.hpp>
 
+#include "control/event_access.hpp"
 #include "control/reconcilers.hpp"
 #include "control/sources.hpp"
 #include "wick/base/text.hpp"
@@ -21,7 +22,6 @@ namespace {
 
 using model::Truth;
 
-constexpr std::string_view bound_annotation = "wick.dev/sink-binding";
 constexpr std::string_view sink_variable = "K_SINK";
 constexpr std::string_view overrides_variable = "K_CE_OVERRIDES";
 
@@ -116,8 +116,8 @@ awaitable<Result<void>> reconcile_sink_binding(World& world, ObjectKey key) {
   if (!object) co_return Result<void>();  // its subjects see that it is gone
   model::Conditions conditions("Ready", {"SinkBindingAvailable", "SinkProvided", "OIDCIdentityCreated"}, *object,
                                world.now());
-  conditions.mark_true("OIDCIdentityCreated", "authentication-oidc feature disabled");
   json::object status{{"observedGeneration", generation_of(*object)}};
+  judge_identity(world, model::sink_binding_kind(), key, conditions, status);
   const auto sink = sink_of_binding(world, *object);
   if (sink.problem.empty()) {
     conditions.mark_true("SinkProvided");

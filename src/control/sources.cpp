@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "control/event_access.hpp"
+
 #include "wick/base/text.hpp"
 
 namespace wick::control {
@@ -41,6 +43,7 @@ awaitable<SourceSink> connect_sink(World& world, const model::Kind& kind, const 
                                .filter = {},
                                .subscriber = to_eventing(destination, key.name_space),
                                .delivery = {}};
+    spec.subscriber.sender = identity_of(kind, key.name_space, key.name);
     spec.lenient_replies = true;
     // What happened to an object is told in the order in which it happened.
     if (&kind == &model::api_server_source_kind()) spec.ordering = eventing::TriggerSpec::Ordering::strict;
@@ -63,6 +66,10 @@ void disconnect_sink(World& world, const model::Kind& kind, const ObjectKey& key
   const auto name = eventing::source_stream(kind.kind, key.name);
   world.with.eventing.remove_trigger(key.name_space, name);
   world.with.eventing.remove_broker(key.name_space, name);
+}
+
+eventing::Sender source_sender(const model::Kind& kind, const ObjectKey& key) {
+  return {.kind = eventing::Sender::Kind::inside, .subject = identity_of(kind, key.name_space, key.name), .token = {}};
 }
 
 model::TextMap extensions_of(const json::object& source) {

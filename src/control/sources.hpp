@@ -21,6 +21,8 @@ awaitable<SourceSink> connect_sink(World& world, const model::Kind& kind, const 
 /// The stream of the source's own is forgotten, with what waits in it.
 void disconnect_sink(World& world, const model::Kind& kind, const ObjectKey& key);
 
+/// Who an event of the source is from.
+eventing::Sender source_sender(const model::Kind& kind, const ObjectKey& key);
 /// Required attributes, time, and spec.ceOverrides.
 eventing::CloudEvent source_event(const json::object& source, std::string type, std::string ce_source, WallTime when);
 /// spec.ceOverrides.extensions, in lower case.

@@ -101,6 +101,11 @@ std::string address_of(const model::Kind& kind, const std::string& name_space, c
   if (is_routed(kind)) return local_url(name_space, name);
   if (&kind == &model::broker_kind())
     return fmt::format("http://broker-ingress.knative-eventing.svc.cluster.local/{}/{}", name_space, name);
+  if (kind.group == model::job_sink_kind().group)
+    return fmt::format("http://{}/{}/{}",
+                       eventing::sink_host(&kind == &model::job_sink_kind() ? eventing::SinkKind::job
+                                                                            : eventing::SinkKind::integration),
+                       name_space, name);
   return "http://" + channel_host(name_space, entrance_of(kind, name));
 }
 

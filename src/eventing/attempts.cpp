@@ -72,6 +72,7 @@ awaitable<void> Dispatcher::deliver(TriggerPointer trigger, Attempt attempt) {
     co_return co_await put(trigger, attempt, std::move(row));
   }
   Destination destination = attempt.to_sink() ? *delivery.dead_letter : trigger->spec.subscriber;
+  destination.sender = trigger->spec.subscriber.sender;
   http::Request request = request_for(*trigger, attempt, delivery);
   const TimePoint started = clock_.now();
   auto response =

@@ -4,6 +4,7 @@
 
 #include "dispatcher.hpp"
 #include "explain.hpp"
+#include "gate.hpp"
 #include "ingress.hpp"
 #include "journal.hpp"
 #include "log.hpp"
@@ -19,13 +20,15 @@ class Eventing::Impl {
       : log(executor, clock, database, {.waiting_bytes_max = limits.waiting_bytes_max}),
         journal(limits.records_kept),
         dispatcher(executor, clock, database, log, journal, metrics, std::move(deliver), limits),
-        ingress(clock, log, dispatcher, metrics, limits),
+        gate(clock),
+        ingress(clock, log, dispatcher, gate, metrics, limits),
         database(database),
         clock(clock) {}
 
   Log log;
   Journal journal;
   Dispatcher dispatcher;
+  Gate gate;
   Ingress ingress;
   store::Database& database;
   Clock& clock;
@@ -59,8 +62,37 @@ std::string source_stream(std::string_view kind, std::string_view source) {
   return fmt::format("sources/{}/{}", to_lower(kind), source);
 }
 
-awaitable<Result<void>> Eventing::emit(std::string stream, CloudEvent event, std::optional<SourceMark> mark) {
-  return impl_->ingress.emit(std::move(stream), std::move(event), std::move(mark));
+awaitable<Result<void>> Eventing::emit(std::string stream, CloudEvent event, std::optional<SourceMark> mark,
+                                       Sender sender) {
+  return impl_->ingress.emit(std::move(stream), std::move(event), std::move(mark), std::move(sender));
+}
+
+void Eventing::set_sink(SinkSpec sink) { impl_->ingress.set_sink(std::move(sink)); }
+void Eventing::remove_sink(const std::string& name_space, const std::string& name) {
+  impl_->ingress.remove_sink(name_space + "/" + name);
+}
+void Eventing::on_status_request(std::function<http::Response(const std::string&)> answer) {
+  impl_->ingress.on_status_request(std::move(answer));
+}
+
+void Eventing::set_access(AccessSettings settings) { impl_->gate.set(std::move(settings)); }
+void Eventing::set_access_rules(const std::string& name_space, const std::string& name, AccessRules rules) {
+  impl_->gate.set_rules(name_space + "/" + name, std::move(rules));
+}
+void Eventing::remove_access_rules(const std::string& name_space, const std::string& name) {
+  impl_->gate.remove_rules(name_space + "/" + name);
+}
+
+Result<std::string> Eventing::make_sender_token(std::string subject, std::string audience,
+                                                std::chrono::seconds lifetime) const {
+  const auto& settings = impl_->gate.settings();
+  if (!settings.enabled || settings.token_key.empty())
+    return fail(Errc::unsupported, "senders are not asked who they are: the feature authentication-oidc is disabled",
+                "set authentication-oidc: enabled in the ConfigMap config-features of the namespace knative-eventing");
+  const auto now = impl_->clock.wall();
+  return sign_sender_token(
+      {.subject = std::move(subject), .audience = std::move(audience), .issued = now, .expires = now + lifetime},
+      settings.token_key);
 }
 
 awaitable<Result<void>> Eventing::set_mark(SourceMark mark) {
@@ -79,14 +111,18 @@ awaitable<bool> Eventing::await_trigger(std::string name_space, std::string name
   return impl_->dispatcher.await_trigger(name_space + "/" + name, limit);
 }
 
-bool Eventing::serves(std::string_view host) const { return !impl_->dispatcher.stream_at(host).empty(); }
-
-awaitable<std::optional<http::Response>> Eventing::accept(http::Request request) {
-  return impl_->ingress.accept(std::move(request));
+bool Eventing::serves(std::string_view host) const {
+  return kind_of_sinks_at(host) || !impl_->dispatcher.stream_at(host).empty();
 }
 
-http::Handler Eventing::ingress() {
-  return [impl = impl_.get()](http::Exchange& exchange) { return impl->ingress.handle(exchange); };
+awaitable<std::optional<http::Response>> Eventing::accept(http::Request request, Sender sender) {
+  return impl_->ingress.accept(std::move(request), std::move(sender));
+}
+
+http::Handler Eventing::ingress(Sender sender) {
+  return [impl = impl_.get(), sender = std::move(sender)](http::Exchange& exchange) {
+    return impl->ingress.handle(exchange, sender);
+  };
 }
 
 awaitable<void> Eventing::tail(std::string name_space, std::string broker, std::size_t count,

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "model/kinds.hpp"
 #include "wick/base/text.hpp"
 
 namespace wick::model {
@@ -149,6 +150,10 @@ void check_filter(ObjectReader filter, int depth) {
 
 }  // namespace
 
+void check_filters(ObjectReader& spec) {
+  for (auto& element : spec.objects("filters")) check_filter(std::move(element), 1);
+}
+
 Broker decode_broker(const json::object& object, FieldErrors& errors) {
   ObjectReader root(object, errors);
   Broker broker{.metadata = decode_metadata(root.object("metadata"))};
@@ -173,7 +178,7 @@ Trigger decode_trigger(const json::object& object, FieldErrors& errors) {
     if (!is_attribute_name(name))
       errors.add(fmt::format("Invalid attribute name: \"{}\"", printable(name)), {"spec.filter.attributes"});
   filter.refuse_rest();
-  for (auto& element : spec.objects("filters")) check_filter(std::move(element), 1);
+  check_filters(spec);
   if (const auto* filters = spec.value("filters"); filters && filters->is_array())
     trigger.filters = filters->get_array();
   trigger.subscriber = decode_destination(spec.object("subscriber"), trigger.metadata.name_space);

@@ -30,6 +30,7 @@ status
     audience
   addresses any
   deadLetterSinkUri
+  policies any
 )",
                           "An event hub: send to its address, subscribe with Triggers.");
 }

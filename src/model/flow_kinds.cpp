@@ -33,6 +33,7 @@ status
   channel any
   subscribers any
   deadLetterSinkUri
+  policies any
 )" + std::string(address_lines),
                           "Hands every event to every one of its Subscriptions.");
 }
@@ -53,6 +54,7 @@ spec
 status
   @conditions
   physicalSubscription any
+  auth any
 )",
                           "What a Channel hands its events to.");
 }

@@ -16,7 +16,8 @@ namespace {
 const std::vector<Kind>& table() {
   static const std::vector<Kind> all = [] {
     std::vector<Kind> rows;
-    for (auto* group : {core_kinds, serving_kinds, eventing_kinds, flow_kinds, source_kinds, build_kinds})
+    for (auto* group :
+         {core_kinds, serving_kinds, eventing_kinds, policy_kinds, flow_kinds, source_kinds, job_kinds, build_kinds})
       for (auto& kind : group()) rows.push_back(std::move(kind));
     return rows;
   }();
@@ -105,6 +106,9 @@ WICK_KIND(sink_binding_kind, "sources.knative.dev", "SinkBinding")
 WICK_KIND(container_source_kind, "sources.knative.dev", "ContainerSource")
 WICK_KIND(api_server_source_kind, "sources.knative.dev", "ApiServerSource")
 WICK_KIND(event_type_kind, "eventing.knative.dev", "EventType")
+WICK_KIND(event_policy_kind, "eventing.knative.dev", "EventPolicy")
+WICK_KIND(job_sink_kind, "sinks.knative.dev", "JobSink")
+WICK_KIND(job_kind, "batch", "Job")
 WICK_KIND(build_kind, "shipwright.io", "Build")
 WICK_KIND(build_run_kind, "shipwright.io", "BuildRun")
 #undef WICK_KIND

@@ -13,8 +13,10 @@ namespace wick::model {
 std::vector<Kind> core_kinds();
 std::vector<Kind> serving_kinds();
 std::vector<Kind> eventing_kinds();
+std::vector<Kind> policy_kinds();  // EventPolicy
 std::vector<Kind> flow_kinds();    // messaging.knative.dev and flows.knative.dev
 std::vector<Kind> source_kinds();  // sources.knative.dev and sinks.knative.dev
+std::vector<Kind> job_kinds();
 std::vector<Kind> build_kinds();
 
 /// Outlines are put together from shared parts.
@@ -30,5 +32,12 @@ void check_destination(class ObjectReader reader, std::string_view own_namespace
 /// Of a duck.knative.dev KReference.
 void check_reference(class ObjectReader reader, std::string_view own_namespace);
 void check_delivery(class ObjectReader reader, std::string_view own_namespace);
+/// A PodTemplateSpec that runs by itself: what a Service may say of its containers, one of them, and a restartPolicy.
+void check_pod_template(class ObjectReader reader);
+/// The spec of a batch/v1 Job.
+void check_job_spec(class ObjectReader spec);
+inline constexpr std::int64_t job_seconds_max = 2'147'483'647;  // Kubernetes has them in 32 bits
+/// `filters` of a Trigger or EventPolicy: their shape.
+void check_filters(class ObjectReader& spec);
 
 }  // namespace wick::model

@@ -54,11 +54,15 @@ spec
       containers[] @container
       initContainers[] @container
       volumes[] @volume
+      restartPolicy
       serviceAccountName
+      runtimeClassName
+      enableServiceLinks bool
+      automountServiceAccountToken bool
       imagePullSecrets[]
         name
 )",
-                                         sink_lines, source_status_lines}),
+                                         sink_lines, source_status_lines, "\n  instance\n  restarts int\n"}),
                           "Runs a container that sends events.");
 }
 
@@ -113,8 +117,29 @@ status
     url
     CACerts
     audience
+  policies any
 )",
                           "Runs a job for every event.");
+}
+
+json::object integration_sink_schema() {
+  return resource_outline(R"(
+spec
+  log                        | Every event is a line of the daemon's log.
+    loggerName               | What the line begins with; log-sink where none is given.
+    level                    | INFO, WARN or ERROR.
+    showBody bool            | The data; true where nothing is said.
+    showHeaders bool         | All attributes.
+status
+  @conditions
+  address
+    name
+    url
+    CACerts
+    audience
+  policies any
+)",
+                          "Writes events to a log.");
 }
 
 std::string namespace_of(const json::object& object) { return text_at(object, {"metadata", "namespace"}); }
@@ -204,12 +229,12 @@ void check_container_source(const json::object& object, const json::object*, Fie
   ObjectReader root(object, errors);
   Metadata metadata;
   auto spec = begin(root, metadata);
-  auto pod = spec.object("template").object("spec");
-  auto containers = pod.objects("containers");
-  if (containers.empty()) errors.missing("spec.template.spec.containers");
-  for (auto& container : containers)
-    for (const auto key : {"name", "image"})
-      if (container.text(key).empty()) errors.missing(container.path(key));
+  auto pod = spec.object("template");
+  if (!pod.present()) errors.missing("spec.template.spec.containers");
+  if (pod.present()) check_pod_template(std::move(pod));
+  ObjectReader names(object, errors);
+  for (auto& container : names.object("spec").object("template").object("spec").objects("containers"))
+    if (container.text("name").empty()) errors.missing(container.path("name"));
   check_source(spec, metadata);
 }
 
@@ -263,14 +288,28 @@ void check_job_sink(const json::object& object, const json::object* old, FieldEr
   if (!job.present()) {
     errors.missing(spec.path("job"));
   } else {
-    auto containers = job.object("spec").object("template").object("spec").objects("containers");
-    const auto path = spec.path("job.spec.template.spec.containers");
-    if (containers.empty()) errors.missing(path);
-    for (auto& container : containers)
-      if (container.text("image").empty()) errors.missing(container.path("image"));
+    for (const auto key : {"apiVersion", "kind", "status"}) job.ignore(key);
+    if (auto own = job.object("metadata"); own.present()) decode_metadata(std::move(own));
+    check_job_spec(job.object("spec"));
+    job.refuse_rest();
   }
   spec.refuse_rest();
   if (old) check_immutable(object, *old, {"spec", "job"}, "spec.job", errors);
+}
+
+void check_integration_sink(const json::object& object, const json::object*, FieldErrors& errors) {
+  ObjectReader root(object, errors);
+  Metadata metadata;
+  auto spec = begin(root, metadata);
+  auto log = spec.object("log");
+  if (!log.present()) errors.missing(spec.path("log"));
+  log.text("loggerName");
+  if (const auto level = to_lower(log.text("level"));
+      !level.empty() && level != "info" && level != "warn" && level != "error")
+    errors.invalid_value(printable(level), log.path("level"), "INFO, WARN or ERROR");
+  for (const auto key : {"showBody", "showHeaders"}) log.boolean(key);
+  log.refuse_rest();
+  spec.refuse_rest();
 }
 
 Kind source_row(std::string_view version, std::string_view kind, std::string_view plural, std::string_view singular) {
@@ -320,8 +359,14 @@ std::vector<Kind> source_kinds() {
   job.ducks = {"duck.knative.dev/addressable"};
   job.schema = job_sink_schema;
   job.check = check_job_sink;
-  return {std::move(ping),    std::move(older_ping), std::move(container),
-          std::move(binding), std::move(server),     std::move(job)};
+  auto log = job;
+  log.kind = "IntegrationSink";
+  log.plural = "integrationsinks";
+  log.singular = "integrationsink";
+  log.schema = integration_sink_schema;
+  log.check = check_integration_sink;
+  return {std::move(ping),   std::move(older_ping), std::move(container), std::move(binding),
+          std::move(server), std::move(job),        std::move(log)};
 }
 
 }  // namespace wick::model

@@ -333,7 +333,11 @@ data: {a: "2"}
             ("sources.knative.dev/v1", "SinkBinding", "binding"): f"""{{subject: {{apiVersion: serving.knative.dev/v1, kind: Service,
                 name: worker}}, sink: {channel}}}""",
             ("sources.knative.dev/v1", "ApiServerSource", "changes"): f"""{{mode: Resource, resources: [{{apiVersion: v1, kind: ConfigMap}}],
-                sink: {channel}}}"""}
+                sink: {channel}}}""",
+            ("sources.knative.dev/v1", "ContainerSource", "runs"): f"""{{template: {{spec: {{containers: [{{name: main,
+                image: {self.image()}, resources: {{limits: {{memory: 64Mi}}}}}}]}}}}, sink: {channel}}}""",
+            ("sinks.knative.dev/v1alpha1", "JobSink", "works"): f"""{{job: {{spec: {{backoffLimit: 1, template: {{spec: {{
+                restartPolicy: Never, containers: [{{name: main, image: {self.image()}}}]}}}}}}}}}}"""}
         manifest = "---\n".join(f"apiVersion: {version}\nkind: {kind}\nmetadata: {{name: {name}}}\nspec: {spec}\n"
                                 for (version, kind, name), spec in specs.items())
         self.assertEqual(self.kubectl("apply", "-f", "-", stdin=manifest).count(" created\n"), len(specs))

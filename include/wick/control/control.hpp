@@ -92,6 +92,8 @@ struct ControlOptions {
   milliseconds retry_first{100};  // backoff of a reconciler that failed: doubled up to retry_max
   milliseconds retry_max{30'000};
   model::AdmissionPolicy admission{};  // of the Services that builds make
+  /// Asked by stop(): whether what Jobs and ContainerSources run ends too. Jobs are then run anew at the next start.
+  std::function<bool()> stop_instances{};
 };
 
 /// What the reconcilers act on; all of it outlives the Control.
@@ -114,7 +116,20 @@ struct Collaborators {
   std::function<void(ClientHosts)> show_clients{};
   /// Of a name among `uncertified`; empty where none are got. A change is told with Control::certificate_changed.
   std::function<IssuedCertificate(const std::string& host)> issued_certificate{};
+  /// Runs Jobs and the containers of ContainerSources; without one they wait.
+  container::Launcher* launcher = nullptr;
 };
+
+/// The subject of the events that an instance of `owner` ("namespace/revision") sends: its service account, or the
+/// SinkBinding that its service is bound by.
+std::string sender_of(const store::Objects& objects, std::string_view owner);
+
+/// What runs beside the Services under this name: a ContainerSource, a Job, or the Jobs of a JobSink. Their logs are
+/// those of "namespace/" and each of these; none for a name that is nothing of the kind.
+std::vector<std::string> owners_beside_services(const store::Objects& objects, const std::string& name_space,
+                                                const std::string& name);
+/// True for a ContainerSource, Job or JobSink of this name.
+bool runs_beside_services(const store::Objects& objects, const std::string& name_space, const std::string& name);
 
 /// The images that stored revisions run: by digest where that is known, else by name. For a garbage collection.
 std::vector<std::string> images_of_revisions(const store::Objects& objects);

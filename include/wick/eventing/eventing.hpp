@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "wick/base/metrics.hpp"
+#include "wick/eventing/access.hpp"
 #include "wick/eventing/cloud_event.hpp"
 #include "wick/eventing/filter.hpp"
 #include "wick/http/handler.hpp"
@@ -24,8 +25,9 @@ namespace wick::eventing {
 /// Where an event goes: a Service of ours, or any URL.
 struct Destination {
   std::string name_space;
-  std::string service;  // empty when `url` is set
-  std::string url;      // absolute; with `service` set: a path on it
+  std::string service;      // empty when `url` is set
+  std::string url;          // absolute; with `service` set: a path on it
+  std::string sender = {};  // the subject that an addressable of ours is asked to let in
 };
 
 /// What happens when a subscriber does not take an event (eventing.md 1.3; knative/eventing delivery_types.go).
@@ -87,6 +89,19 @@ std::string reply_stream(std::string_view subscription);  // "replies/NAME"
 
 /// Of what a source sends to a destination that is no stream of ours: "sources/KIND/NAME".
 std::string source_stream(std::string_view kind, std::string_view source);
+
+/// An addressable that takes each event itself, in place of a stream: a JobSink. POST /NAMESPACE/jobsinks/NAME, or
+/// POST /NAMESPACE/NAME at the host of its kind.
+struct SinkSpec {
+  std::string name_space;
+  std::string name;  // as sink_name() gives it
+  /// What is answered; waits for what it promises. Removed meanwhile, it is still called to its end.
+  std::function<awaitable<http::Response>(CloudEvent event, http::Fields fields)> take;
+};
+enum class SinkKind { job, integration };
+std::string sink_name(SinkKind kind, std::string_view name);  // "jobsinks/NAME"
+/// "job-sink.knative-eventing.svc.cluster.local".
+std::string_view sink_host(SinkKind kind);
 
 /// How far a source is, kept in the log with what it sent: after a crash it sends nothing twice.
 struct SourceMark {
@@ -155,20 +170,36 @@ class Eventing {
   /// than `limit` (the disk takes no writes), or when it was removed meanwhile.
   awaitable<bool> await_trigger(std::string name_space, std::string name, milliseconds limit);
 
+  void set_sink(SinkSpec sink);
+  void remove_sink(const std::string& name_space, const std::string& name);
+  /// Answers GET below /namespaces/: where a job that a JobSink started is.
+  void on_status_request(std::function<http::Response(const std::string& target)> answer);
+
+  /// Who may send; off until this is called.
+  void set_access(AccessSettings settings);
+  /// Of a stream or sink, whether it is there already or not.
+  void set_access_rules(const std::string& name_space, const std::string& name, AccessRules rules);
+  void remove_access_rules(const std::string& name_space, const std::string& name);
+  /// A token by which a sender outside the box is `subject` to the addressable of that audience. Errors: unsupported
+  /// while authentication is off.
+  Result<std::string> make_sender_token(std::string subject, std::string audience, std::chrono::seconds lifetime) const;
+
   /// POST /NAMESPACE/BROKER, POST /NAMESPACE/channels/CHANNEL, or POST / at a stream's own host: eventing.md 1.2, codes
-  /// and order of checks; 202 only after the durable commit.
-  http::Handler ingress();
-  /// True when a stream has this host of its own.
+  /// and order of checks; 202 only after the durable commit. Events come from `sender`.
+  http::Handler ingress(Sender sender = {});
+  /// True when a stream has this host of its own, or a kind of sinks.
   bool serves(std::string_view host) const;
   /// The same for a request that is all there: from a delivery whose destination is a stream of ours. nullopt when
   /// neither host nor path names one that is there.
-  awaitable<std::optional<http::Response>> accept(http::Request request);
+  awaitable<std::optional<http::Response>> accept(http::Request request, Sender sender = {});
   /// The last `count` records of a broker, then each new one until cancelled or `on_record` returns false.
   awaitable<void> tail(std::string name_space, std::string broker, std::size_t count,
                        std::function<bool(const EventRecord&)> on_record);
   /// Stores an event in a stream ("namespace/name") as if it had come to the ingress, and the mark with it in the same
-  /// transaction. Errors: not_found (no such stream); invalid; overloaded; what the disk says.
-  awaitable<Result<void>> emit(std::string stream, CloudEvent event, std::optional<SourceMark> mark = {});
+  /// transaction. Errors: not_found (no such stream); denied (`sender` may not); invalid; overloaded; what the disk
+  /// says.
+  awaitable<Result<void>> emit(std::string stream, CloudEvent event, std::optional<SourceMark> mark = {},
+                               Sender sender = {.kind = Sender::Kind::operating});
   awaitable<Result<void>> set_mark(SourceMark mark);
   std::optional<WallTime> mark_of(const std::string& source) const;
   awaitable<Result<void>> forget_mark(std::string source);

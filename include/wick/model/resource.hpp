@@ -99,6 +99,9 @@ const Kind& sink_binding_kind();
 const Kind& container_source_kind();
 const Kind& api_server_source_kind();
 const Kind& event_type_kind();
+const Kind& event_policy_kind();
+const Kind& job_sink_kind();
+const Kind& job_kind();
 const Kind& build_kind();
 const Kind& build_run_kind();
 

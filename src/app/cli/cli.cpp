@@ -52,6 +52,7 @@ class CommandLine {
     add_secrets();
     add_images();
     add_traffic();
+    add_sinks();
     add_events();
     add_channels();
     add_flows();
@@ -329,7 +330,7 @@ class CommandLine {
   }
 
   static constexpr const char* destination_about =
-      "SERVICE, broker:NAME, channel:NAME, sequence:NAME, parallel:NAME or a URL";
+      "SERVICE, broker:NAME, channel:NAME, sequence:NAME, parallel:NAME, jobsink:NAME or a URL";
 
   void add_channels() {
     auto& channel = *app_.add_subcommand("channel", "Channels: every event to every subscription");
@@ -430,7 +431,32 @@ class CommandLine {
         ->required()
         ->type_name("KIND:APIVERSION");
     watching.add_flag("--whole", changes->whole, "send whole objects, not references to them");
+    auto running = std::make_shared<ContainerSourceOptions>();
+    auto& contained = verb(source, "container", "A container that runs always and sends events to K_SINK",
+                           [running](Session& session) { return add_container_source(session, *running); });
+    add_source_options(contained, running->source);
+    add_container_options(contained, running->container);
     add_named(source, "source", list_sources, describe_source, remove_source);
+  }
+
+  void add_container_options(CLI::App& verb, ContainerOptions& options) {
+    verb.add_option("--image", options.image, "what runs")->required()->type_name("IMAGE");
+    add_repeated(verb, "--env", options.environment, "variable of the container")->type_name("K=V");
+    verb.add_option("arguments", options.arguments, "arguments of the container, after --");
+  }
+
+  void add_sinks() {
+    auto& sink = *app_.add_subcommand("sink", "What takes events and is no service");
+    sink.require_subcommand(1);
+    auto job = std::make_shared<JobSinkOptions>();
+    auto& making = verb(sink, "job", "A container for every event, run to its end",
+                        [job](Session& session) { return add_job_sink(session, *job); });
+    making.add_option("name", job->name, "sink")->required();
+    add_container_options(making, job->container);
+    making.add_option("--retries", job->retries, "how often one that fails is tried again (default: 6)")
+        ->check(CLI::NonNegativeNumber);
+    making.add_option("--at-once", job->at_once, "how many run at once (default: 10)")->check(CLI::Range(1, 1000));
+    add_named(sink, "sink", list_sinks, describe_sink, remove_sink);
   }
 
   void add_events() {
@@ -477,6 +503,17 @@ class CommandLine {
         ->check(CLI::NonNegativeNumber)
         ->type_name("N");
     tailing.add_option("--broker", tail->broker, "broker (default: default)")->type_name("NAME");
+    auto shown = std::make_shared<EventTokenOptions>();
+    auto& showing = verb(event, "token", "A token to send with from outside, where senders are asked who they are",
+                         [shown](Session& session) { return make_event_token(session, *shown); });
+    showing.add_option("--to", shown->to, "what it is for")->required()->type_name("DESTINATION");
+    showing.add_option("--as", shown->account, "service account that it stands for (default: default)")
+        ->type_name("NAME");
+    showing
+        .add_option_function<std::string>(
+            "--ttl", [shown](const std::string& text) { shown->lifetime = *parse_go_duration(text); },
+            "how long it is good for (default: 1h)")
+        ->check(duration_check());
     add_stored_events(event);
   }
 

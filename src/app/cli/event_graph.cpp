@@ -114,11 +114,11 @@ Outcome<Graph> read_graph(Session& session) {
     read.push_back(each(kind, [&](const json::value&, const std::string& name) {
       graph.add({.from = fmt::format("{}:{}", kind.word, name), .to = fmt::format("channel:{}{}", name, suffix)});
     }));
-  for (const auto& kind : {ping_wiring, api_server_wiring})
+  for (const auto& kind : {ping_wiring, container_wiring, api_server_wiring})
     read.push_back(each(kind, [&](const json::value& source, const std::string& name) {
       graph.add({.from = fmt::format("{}:{}", kind.word, name),
                  .to = node_of(source, "/spec/sink"),
-                 .by = text_at(source, "/spec/schedule")});
+                 .by = text_at(source, "/spec/schedule") + text_at(source, "/spec/template/spec/containers/0/image")});
     }));
   read.push_back(each(binding_wiring, [&](const json::value& binding, const std::string& name) {
     const auto subject = text_at(binding, "/spec/subject/name");

@@ -8,7 +8,7 @@ namespace wick::app::cli {
 
 namespace {
 
-const std::vector<WiringKind> source_kinds{ping_wiring, binding_wiring, api_server_wiring};
+const std::vector<WiringKind> source_kinds{ping_wiring, binding_wiring, container_wiring, api_server_wiring};
 
 /// spec.sink and spec.ceOverrides.
 Outcome<json::object> source_spec(const SourceOptions& options) {
@@ -32,6 +32,7 @@ std::string shown_what(const json::value& source) {
     return zone.empty() ? schedule : schedule + " " + zone;
   }
   if (const auto name = text_at(source, "/spec/subject/name"); !name.empty()) return name;
+  if (const auto image = text_at(source, "/spec/template/spec/containers/0/image"); !image.empty()) return image;
   if (find_at(source, "/spec/subject/selector")) return "(by labels)";
   std::string kinds;
   for (const auto& resource : array_at(source, "/spec/resources"))
@@ -70,6 +71,17 @@ Outcome<void> add_binding(Session& session, const BindingOptions& options) {
   return create_object(
       session, binding_wiring, new_object(binding_wiring, session, options.source.name, std::move(*spec)),
       fmt::format("binding {}: {} has K_SINK of {}", options.source.name, options.service, options.source.to));
+}
+
+Outcome<void> add_container_source(Session& session, const ContainerSourceOptions& options) {
+  auto spec = source_spec(options.source);
+  if (!spec) return stop_with(std::move(spec.error()));
+  auto pod = pod_template_of(options.container);
+  if (!pod) return stop_with(std::move(pod.error()));
+  (*spec)["template"] = std::move(*pod);
+  return create_object(
+      session, container_wiring, new_object(container_wiring, session, options.source.name, std::move(*spec)),
+      fmt::format("container {}: {} sends to {}", options.source.name, options.container.image, options.source.to));
 }
 
 Outcome<void> add_api_server_source(Session& session, const ApiServerOptions& options) {

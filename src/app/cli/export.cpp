@@ -24,9 +24,9 @@ const std::set<std::string_view> servers_metadata{"uid",
                                                   "deletionGracePeriodSeconds",
                                                   "finalizers"};
 const std::set<std::string_view> servers_annotations{model::names::creator, model::names::last_modifier,
-                                                     model::names::last_applied};
+                                                     model::names::last_applied, model::names::id_range};
 /// Things that happened, or that others make.
-const std::set<std::string_view> not_exported{"BuildRun", "Revision", "Event", "EventType"};
+const std::set<std::string_view> not_exported{"BuildRun", "Revision", "Event", "EventType", "Job"};
 
 bool is_made_by_others(const json::value& object) {
   for (const auto& owner : array_at(object, "/metadata/ownerReferences"))

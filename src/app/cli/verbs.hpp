@@ -225,9 +225,31 @@ struct ApiServerOptions {
   bool whole = false;                  // whole objects, not references to them
 };
 Outcome<void> add_api_server_source(Session& session, const ApiServerOptions& options);
+/// One container that runs by itself: of a source, or for every event of a sink.
+struct ContainerOptions {
+  std::string image;
+  std::vector<std::string> environment;  // "NAME=value"
+  std::vector<std::string> arguments;
+};
+struct ContainerSourceOptions {
+  SourceOptions source;
+  ContainerOptions container;
+};
+Outcome<void> add_container_source(Session& session, const ContainerSourceOptions& options);
 Outcome<void> list_sources(Session& session);
 Outcome<void> describe_source(Session& session, const std::string& name);
 Outcome<void> remove_source(Session& session, const std::string& name);
+
+struct JobSinkOptions {
+  std::string name;
+  ContainerOptions container;
+  int retries = 6;
+  int at_once = 0;  // 0: as many as the daemon's default
+};
+Outcome<void> add_job_sink(Session& session, const JobSinkOptions& options);
+Outcome<void> list_sinks(Session& session);
+Outcome<void> describe_sink(Session& session, const std::string& name);
+Outcome<void> remove_sink(Session& session, const std::string& name);
 
 /// Who sends what to whom, with counts and rates (measured for a second): "text", "dot" or "json".
 Outcome<void> show_event_graph(Session& session, const std::string& output);
@@ -243,6 +265,13 @@ struct SendOptions {
   std::optional<std::string> data;      // "@file" and "@-" read
 };
 Outcome<void> send_event(Session& session, const SendOptions& options);
+
+struct EventTokenOptions {
+  std::string to;
+  std::string account = "default";
+  milliseconds lifetime = std::chrono::hours(1);
+};
+Outcome<void> make_event_token(Session& session, const EventTokenOptions& options);
 
 struct TailOptions {
   std::string broker = "default";

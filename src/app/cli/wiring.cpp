@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <array>
-
 #include "app/cli/read_json.hpp"
 
 namespace wick::app::cli {
@@ -11,14 +9,17 @@ namespace wick::app::cli {
 namespace {
 
 struct DestinationKind {
-  std::string_view prefix, api_version, kind;
+  std::string_view prefix, api_version, kind, plural;
 };
-constexpr std::array<DestinationKind, 6> destination_kinds{{{"ksvc", "serving.knative.dev/v1", "Service"},
-                                                            {"broker", "eventing.knative.dev/v1", "Broker"},
-                                                            {"channel", "messaging.knative.dev/v1", "Channel"},
-                                                            {"sequence", "flows.knative.dev/v1", "Sequence"},
-                                                            {"parallel", "flows.knative.dev/v1", "Parallel"},
-                                                            {"imc", "messaging.knative.dev/v1", "InMemoryChannel"}}};
+constexpr DestinationKind destination_kinds[]{
+    {"ksvc", "serving.knative.dev/v1", "Service", "services"},
+    {"broker", "eventing.knative.dev/v1", "Broker", "brokers"},
+    {"channel", "messaging.knative.dev/v1", "Channel", "channels"},
+    {"sequence", "flows.knative.dev/v1", "Sequence", "sequences"},
+    {"parallel", "flows.knative.dev/v1", "Parallel", "parallels"},
+    {"imc", "messaging.knative.dev/v1", "InMemoryChannel", "inmemorychannels"},
+    {"jobsink", "sinks.knative.dev/v1alpha1", "JobSink", "jobsinks"},
+    {"integrationsink", "sinks.knative.dev/v1alpha1", "IntegrationSink", "integrationsinks"}};
 
 std::string object_path(const Session& session, const WiringKind& kind, std::string_view name = {}) {
   return resource_path(kind.api_version, session.name_space, kind.plural, name);
@@ -36,8 +37,15 @@ Outcome<json::object> destination_of(const std::string& text) {
                            {{"apiVersion", known.api_version},
                             {"kind", known.kind},
                             {"name", colon == std::string::npos ? text : text.substr(colon + 1)}}}};
-  return stop_with(usage_problem(fmt::format("'{}' is no place that takes events", text),
-                                 "SERVICE, broker:NAME, channel:NAME, sequence:NAME, parallel:NAME or a URL"));
+  return stop_with(
+      usage_problem(fmt::format("'{}' is no place that takes events", text),
+                    "SERVICE, broker:NAME, channel:NAME, sequence:NAME, parallel:NAME, jobsink:NAME or a URL"));
+}
+
+std::string_view plural_of_destination(std::string_view kind) {
+  for (const auto& known : destination_kinds)
+    if (known.kind == kind) return known.plural;
+  return {};
 }
 
 std::string shown_destination(const json::value& object, std::string_view pointer) {

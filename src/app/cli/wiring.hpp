@@ -23,12 +23,17 @@ inline constexpr WiringKind sequence_wiring{"sequence", "flows.knative.dev/v1", 
 inline constexpr WiringKind parallel_wiring{"parallel", "flows.knative.dev/v1", "Parallel", "parallels"};
 inline constexpr WiringKind ping_wiring{"ping", "sources.knative.dev/v1", "PingSource", "pingsources"};
 inline constexpr WiringKind binding_wiring{"binding", "sources.knative.dev/v1", "SinkBinding", "sinkbindings"};
+inline constexpr WiringKind container_wiring{"container", "sources.knative.dev/v1", "ContainerSource",
+                                             "containersources"};
+inline constexpr WiringKind job_sink_wiring{"job", "sinks.knative.dev/v1alpha1", "JobSink", "jobsinks"};
 inline constexpr WiringKind api_server_wiring{"apiserver", "sources.knative.dev/v1", "ApiServerSource",
                                               "apiserversources"};
 
 /// A duck.knative.dev Destination as kn writes it: SERVICE (or ksvc:SERVICE), broker:NAME, channel:NAME, sequence:NAME,
-/// parallel:NAME, or a URL. A usage problem for another prefix.
+/// parallel:NAME, jobsink:NAME, or a URL. A usage problem for another prefix.
 Outcome<json::object> destination_of(const std::string& text);
+/// "brokers" of "Broker"; "" for a kind that takes no events.
+std::string_view plural_of_destination(std::string_view kind);
 /// The same back; "" for an absent one.
 std::string shown_destination(const json::value& object, std::string_view pointer);
 
@@ -38,6 +43,10 @@ struct Readiness {
   std::string because;
 };
 Readiness readiness_of(const json::value& object);
+
+/// A pod template of one container. A usage problem for a variable without '='.
+struct ContainerOptions;
+Outcome<json::object> pod_template_of(const ContainerOptions& options);
 
 json::object new_object(const WiringKind& kind, const Session& session, const std::string& name, json::object spec);
 /// Creates it and says `line`.

@@ -107,18 +107,63 @@ TEST_CASE("source makes a PingSource, a SinkBinding and an ApiServerSource") {
   CHECK(daemon.run({"source", "apiserver", "a", "--resource", "Service", "--to", "hello"}).exit == 2);
 }
 
+TEST_CASE("source container and sink job run an image, with its variables and arguments") {
+  FakeDaemon daemon;
+  const std::string sinks_path = "/apis/sinks.knative.dev/v1alpha1/namespaces/default/";
+  take(daemon, sources_path + "containersources");
+  take(daemon, sinks_path + "jobsinks");
+  CHECK(daemon
+            .run({"source", "container", "c", "--image", "poll", "--env", "LEVEL=debug", "--to", "broker:b", "--",
+                  "--every", "5s"})
+            .out == "container c: poll sends to broker:b\n");
+  const auto source = posted(daemon, sources_path + "containersources");
+  CHECK(text_at(source, "/spec/template/spec/containers/0/image") == "poll");
+  CHECK(text_at(source, "/spec/template/spec/containers/0/env/0/value") == "debug");
+  CHECK(text_at(source, "/spec/template/spec/containers/0/args/1") == "5s");
+  CHECK(text_at(source, "/spec/sink/ref/kind") == "Broker");
+  CHECK(daemon.run({"source", "container", "c", "--image", "poll", "--env", "LEVEL", "--to", "b"}).exit == 2);
+  CHECK(daemon.run({"sink", "job", "j", "--image", "work", "--retries", "2", "--at-once", "3"}).out ==
+        "job sink j: work for every event; send to jobsink:j\n");
+  const auto sink = posted(daemon, sinks_path + "jobsinks");
+  CHECK(text_at(sink, "/spec/job/spec/template/spec/restartPolicy") == "Never");
+  CHECK(number_at(sink, "/spec/job/spec/backoffLimit") == 2);
+  CHECK(find_at(sink, "/metadata/annotations")->at("wick.dev/max-in-flight").as_string() == "3");
+  daemon.on("GET " + sinks_path + "jobsinks", 200,
+            R"({"items":[{"metadata":{"name":"j"},"spec":{"job":{"spec":{"template":{"spec":{"containers":[{"image":
+                "work"}]}}}}},"status":{"address":{"url":"http://x/j"},"conditions":[{"type":"Ready","status":"True"}]}}]})");
+  CHECK(daemon.run({"sink", "ls"}).out ==
+        "NAME  KIND  WHAT  URL         READY  BECAUSE\n"
+        "j     job   work  http://x/j  True\n");
+}
+
+TEST_CASE("event token asks for one for the audience of what it is for") {
+  FakeDaemon daemon;
+  const std::string tokens = "/apis/wick.dev/v1/namespaces/default/sendertokens";
+  daemon.on("GET " + eventing_path + "brokers/b", 200, R"({"status":{"address":{"audience":"a/b"}}})");
+  daemon.on("POST " + tokens, 201, R"({"token":"x.y.z","subject":"s","audience":"a/b","expires":"later"})");
+  CHECK(daemon.run({"event", "token", "--to", "broker:b", "--as", "ci", "--ttl", "2h"}).out == "x.y.z\n");
+  const auto wish = posted(daemon, tokens);
+  CHECK(text_at(wish, "/serviceAccount") == "ci");
+  CHECK(text_at(wish, "/audience") == "a/b");
+  CHECK(number_at(wish, "/ttlSeconds") == 7200);
+  const auto nobody = daemon.run({"event", "token", "--to", "hello"});
+  CHECK(nobody.exit == 2);
+  CHECK(nobody.err.find("'hello' asks nobody for a token") != std::string::npos);
+}
+
 TEST_CASE("a name that several sources have needs its kind, one that none has is not found") {
   FakeDaemon daemon;
   const auto missing = R"({"kind":"Status","status":"Failure","reason":"NotFound","code":404,"message":"not found"})";
   daemon.on("GET " + sources_path + "pingsources/x", 200, R"({"metadata":{"name":"x"}})");
   daemon.on("GET " + sources_path + "sinkbindings/x", 200, R"({"metadata":{"name":"x"}})");
   daemon.on("GET " + sources_path + "apiserversources/x", 404, missing);
+  daemon.on("GET " + sources_path + "containersources/x", 404, missing);
   daemon.on("DELETE " + sources_path + "pingsources/x", 200, "{}");
   const auto unclear = daemon.run({"source", "rm", "x"});
   CHECK(unclear.exit == 2);
   CHECK(unclear.err.find("ping/x says which") != std::string::npos);
   CHECK(daemon.run({"source", "rm", "ping/x"}).out == "ping x removed\n");
-  for (const auto* plural : {"pingsources", "sinkbindings", "apiserversources"})
+  for (const auto* plural : {"pingsources", "sinkbindings", "containersources", "apiserversources"})
     daemon.on("GET " + sources_path + plural + "/y", 404, missing);
   CHECK(daemon.run({"source", "show", "y"}).exit == 6);
 }
@@ -132,7 +177,7 @@ TEST_CASE("event graph says who sends what to whom, as text, DOT and JSON") {
   for (const auto* plural : {"inmemorychannels", "subscriptions"})
     daemon.on("GET " + messaging_path + plural, 200, R"({"items":[]})");
   for (const auto* plural : {"sequences", "parallels"}) daemon.on("GET " + flows_path + plural, 200, R"({"items":[]})");
-  for (const auto* plural : {"apiserversources", "sinkbindings"})
+  for (const auto* plural : {"apiserversources", "containersources", "sinkbindings"})
     daemon.on("GET " + sources_path + plural, 200, R"({"items":[]})");
   daemon.on("GET " + sources_path + "pingsources", 200,
             R"({"items":[{"metadata":{"name":"p"},"spec":{"schedule":"@hourly",

@@ -219,6 +219,22 @@ TEST_CASE("a log loses its older half, never its end, and a writer goes on") {
   CHECK(tail_of(folder->path() / "none", 2).empty());
 }
 
+TEST_CASE("of the logs of many owners with one each the oldest ended go") {
+  auto folder = TemporaryFolder::make("/tmp");
+  REQUIRE(folder);
+  LogFiles logs(folder->path(), {});
+  constexpr int most = 2000;
+  for (int i = 0; i < most + 2; ++i) {
+    auto spec = service();
+    spec.id = InstanceId::random();
+    REQUIRE(logs.open(spec, "default/jobs/" + std::to_string(i), WallTime{} + std::chrono::seconds(i)));
+    if (i > 0) logs.set_ended(spec.id, Exit{.id = spec.id});
+  }
+  CHECK(logs.of("default/jobs/0").size() == 1);  // it runs
+  CHECK(logs.of("default/jobs/1").empty());
+  CHECK(logs.of("default/jobs/2").size() == 1);
+}
+
 TEST_CASE("logs of an owner: newest first, the oldest ended go") {
   auto folder = TemporaryFolder::make("/tmp");
   REQUIRE(folder);

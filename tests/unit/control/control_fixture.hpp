@@ -157,7 +157,8 @@ struct ControlFixture {
                                                                         .registries = registries,
                                                                         .show_https = show_https,
                                                                         .show_clients = show_clients,
-                                                                        .issued_certificate = issued_certificate},
+                                                                        .issued_certificate = issued_certificate,
+                                                                        .launcher = &launcher},
                                                  options);
     REQUIRE(run_on(loop, control->start()));
   }
