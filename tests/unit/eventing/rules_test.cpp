@@ -11,7 +11,7 @@ using Verdict = Judgement::Verdict;
 
 namespace {
 
-CloudEvent event() {
+CloudEvent event_of_x() {
   CloudEvent event;
   event.attributes = {{"specversion", "1.0"}, {"id", "1"}, {"source", "/s"},
                       {"type", "com.x"},      {"n", 5},    {"empty", ""}};
@@ -32,12 +32,12 @@ TEST_CASE("a filter passes when every attribute is there and equal") {
                                              {{{"missing", ""}}, false},
                                              {{{"empty", ""}}, false},
                                              {{{"n", "5"}}, true}}));
-  CHECK(Matcher::compile(filter, {})->passes(event()) == passes);
+  CHECK(Matcher::compile(filter, {})->passes(event_of_x()) == passes);
 }
 
 TEST_CASE("a filter says why an event does not pass") {
-  CHECK(Matcher::compile({{"type", "com.y"}}, {})->mismatch(event()) == "type is 'com.x', wanted 'com.y'");
-  CHECK(Matcher::compile({{"gone", "x"}}, {})->mismatch(event()) == "attribute gone is not there");
+  CHECK(Matcher::compile({{"type", "com.y"}}, {})->mismatch(event_of_x()) == "type is 'com.x', wanted 'com.y'");
+  CHECK(Matcher::compile({{"gone", "x"}}, {})->mismatch(event_of_x()) == "attribute gone is not there");
 }
 
 TEST_CASE("waits grow by their policy and stay under the cap") {
@@ -119,7 +119,7 @@ TEST_CASE("each pass through a broker costs one of the loop budget") {
                                                                        {"1", "refused"},
                                                                        {"0", "refused"},
                                                                        {"-5", "refused"}}));
-  CloudEvent passing = event();
+  CloudEvent passing = event_of_x();
   if (!given.empty()) passing.attributes["knativebrokerttl"] = given;
   const bool admitted = admit(passing, WallTime{});
   CHECK((admitted ? passing.text("knativebrokerttl") : "refused") == left);
@@ -127,11 +127,11 @@ TEST_CASE("each pass through a broker costs one of the loop budget") {
 }
 
 TEST_CASE("a dead letter says who failed, how, and with what answer") {
-  const CloudEvent dead = dead_letter(event(), "http://s.default.svc.cluster.local", 0, std::string(5000, 'x'));
+  const CloudEvent dead = dead_letter(event_of_x(), "http://s.default.svc.cluster.local", 0, std::string(5000, 'x'));
   CHECK(dead.text("knativeerrordest") == "http://s.default.svc.cluster.local");
   CHECK(dead.attributes.at("knativeerrorcode") == AttributeValue(500));
   CHECK(dead.text("knativeerrordata").size() == 1024);
-  CHECK(base64_decode(dead_letter(event(), "", 422, "why\nnot").text("knativeerrordata")) == "why\nnot");
+  CHECK(base64_decode(dead_letter(event_of_x(), "", 422, "why\nnot").text("knativeerrordata")) == "why\nnot");
 }
 
 TEST_CASE("a share is added to a wait, and taken off at the cap") {
