@@ -94,7 +94,7 @@ class GitPush(OwnRegistryTest):
     def runs(self, service):
         """Of this test, newest last: the state folder outlives a run."""
         items = json.loads(self.wick.api("GET", "/apis/shipwright.io/v1beta1/namespaces/default/buildruns")[1])["items"]
-        mine = [item for item in items if item["metadata"]["labels"].get("wick.dev/service") == service and
+        mine = [item for item in items if item["metadata"].get("labels", {}).get("wick.dev/service") == service and
                 item["metadata"]["uid"] not in self.earlier]
         return sorted(mine, key=lambda item: item["metadata"]["creationTimestamp"])
 
