@@ -36,7 +36,7 @@ class Webhook(DaemonTest):
 
     def runs(self, service):
         return [run for run in self.all_runs() if run["metadata"]["uid"] not in self.earlier and
-                run["metadata"]["labels"].get("wick.dev/service") == service]
+                run["metadata"].get("labels", {}).get("wick.dev/service") == service]
 
     def git(self, folder, *arguments):
         return subprocess.run(["git", "-C", folder, "-c", "user.name=Ada", "-c", "user.email=a@b", *arguments], check=True,
