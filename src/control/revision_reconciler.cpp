@@ -76,6 +76,17 @@ model::Failure failure_of(const Error& error, std::string step, Duration elapsed
           .when = now};
 }
 
+/// One that was told before, and no more than tried again since, keeps the time it began: repeating it writes nothing.
+model::Failure since_before(model::Failure failure, const json::object& revision) {
+  const auto* told = model::find_value(revision, {"status", "lastFailure"});
+  const auto before = told ? model::Failure::from_json(*told) : fail(Errc::not_found, "none");
+  if (before && before->step == failure.step && before->slug == failure.slug && before->because == failure.because) {
+    failure.when = before->when;
+    failure.elapsed = before->elapsed;
+  }
+  return failure;
+}
+
 /// Missing things may still come; what was missing before is not a verdict.
 constexpr std::string_view image_missing = "ContainerMissing";
 constexpr std::string_view values_missing = "CreateContainerConfigError";  // the kubelet's word for a Secret not there
@@ -252,10 +263,9 @@ awaitable<Result<void>> RevisionReconciler::reconcile(ObjectKey key) {
       co_return written ? learned : written;
     }
     conditions.mark_false("ContainerHealthy", reason_not_learnt(error), error.what());
-    auto written =
-        co_await write_status(key, std::move(conditions),
-                              failure_of(error, unfetched || error.code() == Errc::not_found ? "fetch" : "start",
-                                         world_.with.clock.now() - began, world_.now()));
+    auto failure = failure_of(error, unfetched || error.code() == Errc::not_found ? "fetch" : "start",
+                              world_.with.clock.now() - began, world_.now());
+    auto written = co_await write_status(key, std::move(conditions), since_before(std::move(failure), *object));
     if (!written) co_return written;
     // An image or a Secret may still come; the rest stays as it is.
     if (unfetched || error.code() == Errc::not_found) co_return learned;

@@ -85,7 +85,11 @@ TEST_CASE("what cannot be fetched is told in Knative's words and tried again, wi
   const auto object = f.get(model::revision_kind(), "hello-00001");
   CHECK(model::text_at(object, {"status", "lastFailure", "step"}) == "fetch");
   CHECK(model::text_at(object, {"status", "lastFailure", "hint"}) == "log in");
+  // Who tries again and fails as before has nothing new to say: no write, and nobody who watches is woken.
   REQUIRE(f.until([&] { return registry.resolved > 2; }));
+  const auto version = model::text_at(f.get(model::revision_kind(), "hello-00001"), {"metadata", "resourceVersion"});
+  REQUIRE(f.until([&] { return registry.resolved > 5; }));
+  CHECK(model::text_at(f.get(model::revision_kind(), "hello-00001"), {"metadata", "resourceVersion"}) == version);
   registry.failure.reset();
   REQUIRE(f.await_service(Truth::yes));
   CHECK(registry.pulled == 1);
