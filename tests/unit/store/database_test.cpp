@@ -140,19 +140,35 @@ TEST_CASE("a commit that fails fails every write of its group, and the next grou
     sqlite3_commit_hook(connection, refusing, &refuse);
     refuse = false;
   }));
-  // Holds the writer until three more are queued behind it, so that those are one group.
-  std::vector<Result<void>> results;
+  // Holds the writer, in a group of its own, until three more are queued behind it: those are one group.
+  std::atomic<bool> held = false;
+  std::atomic<bool> go = false;
   auto hold = [&](sqlite3*) {
-    while (database->waiting() < 4) std::this_thread::yield();
+    held = true;
+    while (!go) std::this_thread::yield();
     refuse = false;
   };
   auto arm = [&](sqlite3* connection) {
     insert(1)(connection);
     refuse = true;
   };
-  write_together(*database, {hold, arm, insert(2), insert(3)}, results);
+  std::vector<Result<void>> results;
+  asio::io_context loop(1);
+  TaskGroup tasks(loop.get_executor());
+  const auto poll = [&] {
+    loop.poll();
+    loop.restart();
+  };
+  tasks.spawn("hold", write_into(*database, hold, results));
+  while (!held) poll();
+  tasks.spawn("write", write_into(*database, arm, results));
+  for (const int number : {2, 3}) tasks.spawn("write", write_into(*database, insert(number), results));
+  poll();
+  REQUIRE(database->waiting() == 4);
+  go = true;
+  loop.run();
   REQUIRE(results.size() == 4);
-  CHECK(std::count_if(results.begin(), results.end(), [](const auto& result) { return result.has_value(); }) <= 1);
+  CHECK(std::count_if(results.begin(), results.end(), [](const auto& result) { return result.has_value(); }) == 1);
   CHECK(count(database->reader()) == 0);
   REQUIRE(write(*database, insert(4)));
   CHECK(count(database->reader()) == 1);
