@@ -16,6 +16,11 @@ struct WebSocketRelay : HttpFixture {
       outcome = co_await relay(exchange, upstream, {.request_limit = limit});
     });
   }
+  ~WebSocketRelay() {  // relays that are still on their way hold the upstream
+    run(server->stop(milliseconds(0)));
+    server.reset();
+    settle();
+  }
   static Http2Client::Lines connect_to(std::string path, Http2Client::Lines more = {{"sec-websocket-version", "13"}}) {
     Http2Client::Lines lines{{":method", "CONNECT"},
                              {":protocol", "websocket"},
