@@ -4,6 +4,7 @@
 
 #include <initializer_list>
 
+#include "control/jobs.hpp"
 #include "wick/model/object_reader.hpp"
 
 namespace wick::control {
@@ -30,6 +31,11 @@ std::vector<std::string> scoped_in(const json::object& object, Path list, Path f
         if (const auto name = model::text_at(*entry, {field}); !name.empty())
           names.push_back(scoped(namespace_in(object), name));
   return names;
+}
+
+std::vector<std::string> sink_of_job(const json::object& job) {
+  const auto sink = job_sink_of(job);
+  return text_or_none(sink.empty() ? sink : scoped(namespace_in(job), sink));
 }
 
 std::vector<std::string> namespaced_kinds() {
@@ -75,6 +81,11 @@ Indexes::Indexes(store::Objects& objects)
             return secret.empty() ? std::vector<std::string>()
                                   : std::vector{std::string(any_client_ca), scoped(namespace_in(route), secret)};
           })),
+      finished_jobs_by_sink(objects.add_index({model::job_kind().resource()},
+                                              [](const json::object& job) {
+                                                return end_of(job) == JobEnd::none ? std::vector<std::string>()
+                                                                                   : sink_of_job(job);
+                                              })),
       mappings_by_name(objects.add_index(
           {model::domain_mapping_kind().resource()},
           [](const json::object& mapping) { return text_or_none(model::text_at(mapping, {"metadata", "name"})); })),

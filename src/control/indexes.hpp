@@ -22,8 +22,9 @@ struct Indexes {
   store::Objects::Index routes_by_target;            // Configurations and Revisions of spec.traffic: scoped()
   store::Objects::Index routes_by_routed;            // Revisions of status.traffic: scoped()
   store::Objects::Index routes_by_client_ca;  // Route with wick.dev/client-ca: its Secret, scoped(); all: any_client_ca
-  store::Objects::Index mappings_by_name;     // DomainMapping: its name
-  store::Objects::Index mappings_by_target;   // DomainMapping: the name of what it refers to
+  store::Objects::Index finished_jobs_by_sink;  // Job with an end: the JobSink that made it, scoped()
+  store::Objects::Index mappings_by_name;       // DomainMapping: its name
+  store::Objects::Index mappings_by_target;     // DomainMapping: the name of what it refers to
 };
 
 /// How these indexes write a name within a namespace.

@@ -137,16 +137,6 @@ awaitable<http::Response> take_event(World& world, ObjectKey key, eventing::Clou
   co_return accepted(key, source, id);
 }
 
-std::vector<ObjectValue> jobs_of(World& world, const std::string& name_space, const std::string& sink) {
-  auto jobs = world.objects().list(model::job_kind().resource(), name_space);
-  std::erase_if(jobs, [&](const ObjectValue& job) {
-    const auto labels = labels_of(*job);
-    const auto found = labels.find(std::string(job_sink_name_label));
-    return found == labels.end() || found->second != sink;
-  });
-  return jobs;
-}
-
 }  // namespace
 
 std::string job_name(const std::string& sink, const std::string& source, const std::string& id) {
@@ -193,10 +183,7 @@ std::vector<std::string> owners_beside_services(const store::Objects& objects, c
   const auto source = key_of(model::container_source_kind(), name_space, name);
   if (objects.find(source)) add(ContainerSources::owner_of(source));
   for (const auto& job : objects.list(model::job_kind().resource(), name_space)) {
-    const auto labels = labels_of(*job);
-    const auto sink = labels.find(std::string(job_sink_name_label));
-    if (name_of(*job) == name || (sink != labels.end() && sink->second == name))
-      add(Jobs::owner_of(key_of(model::job_kind(), *job)));
+    if (name_of(*job) == name || job_sink_of(*job) == name) add(Jobs::owner_of(key_of(model::job_kind(), *job)));
   }
   return owners;
 }
@@ -240,9 +227,8 @@ std::optional<ObjectKey> event_secret_of(World& world, const ObjectKey& job) {
   return key;
 }
 
-awaitable<void> drop_oldest_jobs(World& world, std::string name_space, std::string sink) {
-  auto jobs = jobs_of(world, name_space, sink);
-  std::erase_if(jobs, [](const ObjectValue& job) { return end_of(*job) == JobEnd::none; });
+awaitable<void> drop_oldest_jobs(World& world, std::string sink) {
+  auto jobs = world.objects().find_by(world.indexes.finished_jobs_by_sink, sink);
   if (jobs.size() <= Jobs::finished_kept_max) co_return;
   std::ranges::sort(jobs, {}, [](const ObjectValue& job) { return version_of(*job); });
   for (std::size_t i = 0; i + Jobs::finished_kept_max < jobs.size(); ++i)

@@ -23,8 +23,8 @@ std::string job_name(const std::string& sink, const std::string& source, const s
 
 /// The Secret with the event of a Job that is gone; nullopt where there is none.
 std::optional<ObjectKey> event_secret_of(World& world, const ObjectKey& job);
-/// Keeps Jobs::finished_kept_max ended ones of a sink.
-awaitable<void> drop_oldest_jobs(World& world, std::string name_space, std::string sink);
+/// Keeps Jobs::finished_kept_max ended ones of a sink: "namespace/name".
+awaitable<void> drop_oldest_jobs(World& world, std::string sink);
 /// At the start: events whose Job was never made. Who sent them was not told that they were taken.
 awaitable<void> drop_jobless_events(World& world);
 

@@ -23,12 +23,6 @@ constexpr auto pause_max = 360s;
 constexpr auto fetch_pause = 5s;
 constexpr auto job_stop_grace = 30s;
 
-std::string job_sink_of(const json::object& job) {
-  const auto labels = labels_of(job);
-  const auto found = labels.find(std::string(job_sink_name_label));
-  return found == labels.end() ? std::string() : found->second;
-}
-
 std::size_t limit_of(const json::object& job) {
   const auto given = parse_unsigned(model::text_at(job, {"metadata", "annotations", max_in_flight_annotation}));
   return given && *given >= 1 && *given <= 1000 ? static_cast<std::size_t>(*given) : Jobs::running_max_of_sink;
@@ -62,6 +56,10 @@ std::string exit_text(const container::Exit& exit) {
 
 }  // namespace
 
+std::string job_sink_of(const json::object& job) {
+  return model::text_at(job, {"metadata", "labels", job_sink_name_label});
+}
+
 JobEnd end_of(const json::object& job) {
   for (const auto& [type, end] : {std::pair{"Complete", JobEnd::complete}, {"Failed", JobEnd::failed}})
     if (model::find_condition(job, type).status == model::Truth::yes) return end;
@@ -71,7 +69,7 @@ JobEnd end_of(const json::object& job) {
 struct Jobs::Run {
   ObjectKey key;
   std::string uid;
-  std::string sink;
+  std::string queue;
   std::shared_ptr<container::Instance> instance;
   bool gone = false;  // its Job was deleted
 };
@@ -101,6 +99,7 @@ awaitable<Result<void>> Jobs::reconcile(ObjectKey key) {
   if (found != runs_.end() && (!job || found->second->uid != uid_of(*job))) end(found->second);
   if (!job) {
     pauses_.erase(key);
+    wait_no_more(key);
     auto secret = event_secret_of(world_, key);
     if (secret) {
       auto removed = co_await world_.objects().remove(std::move(*secret));
@@ -109,7 +108,11 @@ awaitable<Result<void>> Jobs::reconcile(ObjectKey key) {
     start_waiting();
     co_return Result<void>();
   }
-  if (end_of(*job) != JobEnd::none) co_return co_await settle(key, *job);
+  if (end_of(*job) != JobEnd::none) {
+    wait_no_more(key);
+    co_return co_await settle(key, *job);
+  }
+  wait(key, *job);
   start_waiting();
   co_return Result<void>();
 }
@@ -129,37 +132,63 @@ awaitable<Result<void>> Jobs::settle(ObjectKey key, const json::object& job) {
   co_return Result<void>();
 }
 
-bool Jobs::has_room(const std::string& sink, const json::object& job) const {
-  if (runs_.size() >= running_max) return false;
-  if (sink.empty()) return true;
-  const auto same = std::ranges::count_if(runs_, [&](const auto& entry) {
-    return entry.second->sink == sink && entry.first.name_space == namespace_of(job);
-  });
+std::string Jobs::queue_of(const json::object& job) { return scoped(namespace_of(job), job_sink_of(job)); }
+
+/// One that has a place keeps it; one that runs, or has to pause, comes again.
+void Jobs::wait(const ObjectKey& key, const json::object& job) {
+  const auto pause = pauses_.find(key);
+  if (pause != pauses_.end() && pause->second > world_.with.clock.now()) return;
+  if (runs_.contains(key) || places_.contains(key) || is_being_deleted(job)) return;
+  auto queue = queue_of(job);
+  waiting_[queue].emplace(version_of(job), key);
+  places_.emplace(key, std::pair(std::move(queue), version_of(job)));
+}
+
+void Jobs::wait_no_more(const ObjectKey& key) {
+  const auto place = places_.find(key);
+  if (place == places_.end()) return;
+  const auto& [queue, version] = place->second;
+  const auto found = waiting_.find(queue);
+  found->second.erase(version);
+  if (found->second.empty()) waiting_.erase(found);
+  places_.erase(place);
+}
+
+bool Jobs::has_room(const std::string& queue, const json::object& job) const {
+  if (job_sink_of(job).empty()) return true;
+  const auto same = std::ranges::count_if(runs_, [&](const auto& entry) { return entry.second->queue == queue; });
   return static_cast<std::size_t>(same) < limit_of(job);
 }
 
-/// The oldest first: what waits was last written when it came, or when it failed.
+/// Of those at the head of their queues the oldest first.
 void Jobs::start_waiting() {
-  if (stopping_ || !world_.with.launcher || runs_.size() >= running_max) return;
-  std::vector<ObjectValue> waiting;
-  for (const auto& job : world_.objects().list(model::job_kind().resource())) {
-    const auto key = key_of(model::job_kind(), *job);
-    if (end_of(*job) != JobEnd::none || is_being_deleted(*job) || runs_.contains(key)) continue;
-    const auto pause = pauses_.find(key);
-    if (pause == pauses_.end() || pause->second <= world_.with.clock.now()) waiting.push_back(job);
+  if (stopping_ || !world_.with.launcher) return;
+  while (runs_.size() < running_max) {
+    const Queue::value_type* oldest = nullptr;
+    ObjectValue next;
+    for (const auto& [name, queue] : waiting_) {
+      const auto& head = *queue.begin();
+      if (oldest && oldest->first < head.first) continue;
+      auto job = world_.objects().find(head.second);
+      if (job && !has_room(name, *job)) continue;
+      oldest = &head;
+      next = std::move(job);
+    }
+    if (!oldest) return;
+    const auto key = oldest->second;
+    wait_no_more(key);
+    if (next && end_of(*next) == JobEnd::none && !is_being_deleted(*next)) begin(key, *next, nullptr);
   }
-  std::ranges::sort(waiting, {}, [](const ObjectValue& job) { return version_of(*job); });
-  for (const auto& job : waiting)
-    if (has_room(job_sink_of(*job), *job)) begin(key_of(model::job_kind(), *job), *job, nullptr);
 }
 
 void Jobs::begin(ObjectKey key, const json::object& job, std::shared_ptr<container::Instance> adopted) {
   auto started = std::make_shared<Run>();
   started->key = key;
   started->uid = uid_of(job);
-  started->sink = job_sink_of(job);
+  started->queue = queue_of(job);
   started->instance = std::move(adopted);
   pauses_.erase(key);
+  wait_no_more(key);
   runs_[key] = started;
   tasks_.spawn("job " + key.name, run(started));
 }
@@ -285,10 +314,13 @@ awaitable<void> Jobs::write(ObjectKey key, std::string uid, json::object status)
 awaitable<void> Jobs::forget(RunPointer run) {
   const auto key = run->key;
   if (const auto found = runs_.find(key); found != runs_.end() && found->second == run) runs_.erase(found);
+  // It may wait again, also as another Job of this name.
   if (const auto pause = pauses_.find(key); pause != pauses_.end())
     world_.enqueue_after(key, std::max<Duration>(pause->second - world_.with.clock.now(), 1ms));
+  else
+    world_.enqueue(key);
   start_waiting();
-  if (!run->sink.empty()) co_await drop_oldest_jobs(world_, key.name_space, run->sink);
+  co_await drop_oldest_jobs(world_, run->queue);
 }
 
 namespace {

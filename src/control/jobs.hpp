@@ -13,6 +13,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "control/world.hpp"
 #include "wick/container/launcher.hpp"
@@ -39,7 +40,11 @@ class Jobs {
  private:
   struct Run;
   using RunPointer = std::shared_ptr<Run>;
-  bool has_room(const std::string& sink, const json::object& job) const;
+  using Queue = std::map<std::uint64_t, ObjectKey>;  // by the version with which it came, or failed last
+  static std::string queue_of(const json::object& job);
+  void wait(const ObjectKey& key, const json::object& job);
+  void wait_no_more(const ObjectKey& key);
+  bool has_room(const std::string& queue, const json::object& job) const;
   void start_waiting();
   void begin(ObjectKey key, const json::object& job, std::shared_ptr<container::Instance> adopted);
   awaitable<void> run(RunPointer run);
@@ -54,10 +59,15 @@ class Jobs {
 
   World& world_;
   std::map<ObjectKey, RunPointer> runs_;
-  std::map<ObjectKey, TimePoint> pauses_;  // until they are tried again
+  std::map<std::string, Queue> waiting_;  // of each JobSink, and of the Jobs of none in each namespace
+  std::map<ObjectKey, std::pair<std::string, std::uint64_t>> places_;  // in waiting_
+  std::map<ObjectKey, TimePoint> pauses_;                              // until they are tried again
   bool stopping_ = false;
   TaskGroup tasks_;
 };
+
+/// Its label; empty for a Job that no JobSink made.
+std::string job_sink_of(const json::object& job);
 
 /// Complete, Failed or neither.
 enum class JobEnd { none, complete, failed };

@@ -192,6 +192,23 @@ TEST_CASE("a deleted job is stopped, and its event forgotten") {
   CHECK(f.last().stops == 1);
 }
 
+TEST_CASE("a sink whose jobs are all held back does not hold back another's, the oldest of all goes first") {
+  JobsFixture f;
+  f.sink("", "wick.dev/max-in-flight: '1'");
+  for (const auto* id : {"1", "2", "3"}) CHECK(f.send(id).head.status == 202);
+  REQUIRE(f.until([&] { return f.launcher.launches == 1; }));
+  f.apply(model::job_kind(), f.yaml("metadata: {name: alone}\nspec: {template: {spec: {restartPolicy: Never, "
+                                    "containers: [{name: c, image: hello}]}}}"));
+  REQUIRE(f.until([&] { return f.launcher.launches == 2; }));
+  f.last().end({.code = 0});
+  REQUIRE(f.until([&] { return f.condition(model::job_kind(), "alone", "Complete").status == Truth::yes; }));
+  // A Job of its name again, made while the end of the first is still being told, runs too.
+  REQUIRE(run_on(f.loop, f.objects->remove({model::job_kind().resource(), "default", "alone"})));
+  f.apply(model::job_kind(), f.yaml("metadata: {name: alone}\nspec: {template: {spec: {restartPolicy: Never, "
+                                    "containers: [{name: c, image: hello}]}}}"));
+  CHECK(f.until([&] { return f.launcher.launches == 3; }));
+}
+
 TEST_CASE("with its sink go its jobs, and what they run") {
   JobsFixture f;
   f.sink();
