@@ -25,17 +25,17 @@ std::vector<ObjectKey> keys_in(World& world, const std::string& name_space) {
   return keys;
 }
 
-awaitable<void> remove(World& world, ObjectKey key) {
+}  // namespace
+
+awaitable<void> remove_owned(World& world, ObjectKey key) {
   auto removed = co_await world.objects().request_removal(key);
   if (!removed && removed.error().code() != Errc::not_found)
     log::warn("not deleted", {{"resource", key.resource}, {"name", key.name}, {"error", removed.error().what()}});
 }
 
-}  // namespace
-
 awaitable<void> cascade(World& world, const model::Kind& kind, ObjectValue gone) {
   auto children = kind.kind == "Namespace" ? keys_in(world, name_of(*gone)) : children_of(world, *gone);
-  for (auto& child : children) co_await remove(world, std::move(child));
+  for (auto& child : children) co_await remove_owned(world, std::move(child));
 }
 
 bool is_being_deleted(const json::object& object) {
@@ -73,7 +73,7 @@ awaitable<void> collect_orphans(World& world) {
     for (const auto& object : kind.stored ? world.objects().list(kind.resource()) : std::vector<ObjectValue>())
       if (const auto owner = model::controller_uid(*object); !owner.empty() && !alive.contains(owner))
         orphans.push_back(key_of(kind, *object));
-  for (auto& orphan : orphans) co_await remove(world, std::move(orphan));
+  for (auto& orphan : orphans) co_await remove_owned(world, std::move(orphan));
 }
 
 }  // namespace wick::control

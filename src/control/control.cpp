@@ -197,6 +197,10 @@ class Control::Impl {
       if (kind == &model::build_run_kind()) world_.build_logs.remove(uid_of(*change.object));
       tasks_.spawn("cascade " + change.key.name, cascade(world_, *kind, change.object));
     }
+    // Its owner went while it was being made.
+    if (change.type == store::Change::Type::added && !model::controller_uid(*change.object).empty() &&
+        !is_owned(world_, *change.object))
+      tasks_.spawn("orphan " + change.key.name, remove_owned(world_, change.key));
     publish(*kind, change);
     queue_.enqueue(change.key);
     api_server_sources_.on_change(*kind, change);

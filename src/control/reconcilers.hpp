@@ -202,6 +202,8 @@ awaitable<void> cascade(World& world, const model::Kind& kind, ObjectValue gone)
 bool is_being_deleted(const json::object& object);
 /// The next step of an object that has a deletionTimestamp: nothing acts on it any more but its finalizers.
 awaitable<Result<void>> go_on_deleting(World& world, ObjectKey key, ObjectValue object);
+/// What goes because its owner did.
+awaitable<void> remove_owned(World& world, ObjectKey key);
 /// At start: children whose owner went while nobody looked.
 awaitable<void> collect_orphans(World& world);
 

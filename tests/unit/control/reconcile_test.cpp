@@ -230,6 +230,29 @@ TEST_CASE("a service deleted and made again at once is a new one, and what is no
   CHECK(f.condition(model::service_kind(), "mine").reason == "NotOwned");
 }
 
+TEST_CASE("what is made for an owner that is gone, or is another one of its name, goes too") {
+  ControlFixture f;
+  f.start();
+  f.apply_service();
+  REQUIRE(f.await_service(Truth::yes));
+  const auto job_of = [&](std::string name, std::string owner, std::string uid) {
+    const store::ObjectKey key{model::job_kind().resource(), "default", std::move(name)};
+    auto job = f.yaml("metadata: {name: " + key.name +
+                      ", namespace: default, ownerReferences: [{apiVersion: "
+                      "serving.knative.dev/v1, kind: Service, name: " +
+                      owner + ", uid: " + uid +
+                      ", controller: true}]}\nspec: {suspend: false, template: {spec: {restartPolicy: Never, "
+                      "containers: [{name: c, image: nobody/has}]}}}");
+    REQUIRE(run_on(f.loop, f.objects->create(key, job)));
+    return key;
+  };
+  const auto uid = model::text_at(f.get(model::service_kind(), "hello"), {"metadata", "uid"});
+  const auto kept = job_of("kept", "hello", uid);
+  for (const auto& orphan : {job_of("gone", "nobody", uid), job_of("another", "hello", "of-an-earlier-one")})
+    CHECK(f.until([&] { return !f.objects->find(orphan); }));
+  CHECK(f.objects->find(kept));
+}
+
 TEST_CASE("deleting a namespace takes everything in it") {
   ControlFixture f;
   f.start();
