@@ -161,7 +161,7 @@ class EventSinks(DaemonTest):
         self.assertEqual(len(self.jobs()), len(sent))
         for job in self.jobs():
             # One that the crash found made and not started has a log too, without a word of its program.
-            outputs = [output for output in self.runs("default/jobs/" + job["metadata"]["name"]) if "event " in output]
+            outputs = [output for output in self.runs("default/jobs/" + job["metadata"]["name"]) if output.startswith("event ")]
             self.assertEqual([output.count("done") for output in outputs], [1], outputs)
             self.assertEqual(job["status"]["succeeded"], 1)
         for event in sent:
