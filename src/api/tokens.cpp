@@ -1,8 +1,6 @@
 #include "api/tokens.hpp"
 
 #include <fmt/format.h>
-#include <openssl/crypto.h>
-
 #include "wick/base/digest.hpp"
 #include "wick/base/text.hpp"
 
@@ -125,7 +123,7 @@ const Token* Tokens::check(std::string_view bearer, WallTime now) const {
   const auto found = tokens_.find(id);
   const auto hash = Digest::of(shaped ? bearer.substr(cut + 1) : bearer).hex();
   const auto& wanted = found == tokens_.end() ? nobody : found->second.hash;
-  const bool same = hash.size() == wanted.size() && CRYPTO_memcmp(hash.data(), wanted.data(), hash.size()) == 0;
+  const bool same = same_secret(hash, wanted);
   if (!same || found == tokens_.end()) return nullptr;
   return found->second.expires && *found->second.expires <= now ? nullptr : &found->second;
 }

@@ -1,9 +1,6 @@
 #include "api/webhook.hpp"
 
 #include <fmt/format.h>
-#include <openssl/crypto.h>
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
 
 #include <array>
 #include <boost/json/parse.hpp>
@@ -37,10 +34,6 @@ constexpr std::array forges{
 };
 const ForgeName& row_of(Forge forge) { return forges[static_cast<std::size_t>(forge)]; }
 
-bool same_bytes(std::string_view a, std::string_view b) {
-  return a.size() == b.size() && CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
-}
-
 std::string_view header_of(const http::Fields& fields, std::string_view name) {
   return name.empty() ? std::string_view() : fields.find(name).value_or("");
 }
@@ -59,15 +52,6 @@ Result<Forge> parse_forge(std::string_view text) {
   return fail(Errc::invalid, fmt::format("'{}' is none of github, gitlab, gitea and generic", printable(text, 40)));
 }
 
-std::string hmac_sha256(std::string_view key, std::string_view bytes) {
-  std::array<unsigned char, EVP_MAX_MD_SIZE> out{};
-  unsigned int size = 0;
-  if (HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()), reinterpret_cast<const unsigned char*>(bytes.data()),
-           bytes.size(), out.data(), &size) == nullptr)
-    throw std::bad_alloc();
-  return to_hex({reinterpret_cast<const char*>(out.data()), size});
-}
-
 Result<void> check_signature(Forge forge, std::string_view secret, const http::Fields& fields, std::string_view body) {
   constexpr std::string_view scheme = "sha256=";
   const auto wrong = [](std::string_view field, std::string_view given) {
@@ -76,16 +60,16 @@ Result<void> check_signature(Forge forge, std::string_view secret, const http::F
   if (secret.empty()) return fail(Errc::denied, "the webhook has no secret");
   if (forge == Forge::gitlab) {
     const auto given = header_of(fields, "X-Gitlab-Token");
-    return same_bytes(given, secret) ? Result<void>() : wrong("X-Gitlab-Token", given);
+    return same_secret(given, secret) ? Result<void>() : wrong("X-Gitlab-Token", given);
   }
-  const auto expected = hmac_sha256(secret, body);
+  const auto expected = to_hex(hmac_sha256(secret, body));
   if (forge == Forge::gitea)
     if (const auto given = header_of(fields, "X-Gitea-Signature"); !given.empty())
-      return same_bytes(given, expected) ? Result<void>() : wrong("X-Gitea-Signature", given);
+      return same_secret(given, expected) ? Result<void>() : wrong("X-Gitea-Signature", given);
   auto given = header_of(fields, "X-Hub-Signature-256");
   // Bitbucket's field of this name holds SHA-256; GitHub's held SHA-1, which the scheme tells.
   if (given.empty() && forge == Forge::generic) given = header_of(fields, "X-Hub-Signature");
-  const bool fits = given.starts_with(scheme) && same_bytes(given.substr(scheme.size()), expected);
+  const bool fits = given.starts_with(scheme) && same_secret(given.substr(scheme.size()), expected);
   return fits ? Result<void>() : wrong("X-Hub-Signature-256", given);
 }
 

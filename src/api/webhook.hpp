@@ -24,9 +24,6 @@ enum class Forge { github, gitlab, gitea, generic };
 std::string_view to_string(Forge forge);
 Result<Forge> parse_forge(std::string_view text);
 
-/// HMAC-SHA-256 (RFC 2104), hex.
-std::string hmac_sha256(std::string_view key, std::string_view bytes);
-
 /// Takes as long for every wrong one. Errors: denied, with what was expected.
 Result<void> check_signature(Forge forge, std::string_view secret, const http::Fields& fields, std::string_view body);
 

@@ -1,7 +1,10 @@
 #include "wick/base/digest.hpp"
 
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
+#include <openssl/hmac.h>
 
+#include <array>
 #include <new>
 
 #include "wick/base/text.hpp"
@@ -55,6 +58,19 @@ Result<Digest> Digest::parse(std::string_view text) {
     bytes[i / 2] = static_cast<std::uint8_t>(bytes[i / 2] << 4 | nibble);
   }
   return Digest(bytes);
+}
+
+std::string hmac_sha256(std::string_view key, std::string_view bytes) {
+  std::array<unsigned char, EVP_MAX_MD_SIZE> mac{};
+  unsigned size = 0;
+  if (!HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()),
+            reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size(), mac.data(), &size))
+    throw std::bad_alloc();
+  return {reinterpret_cast<const char*>(mac.data()), size};
+}
+
+bool same_secret(std::string_view a, std::string_view b) {
+  return a.size() == b.size() && CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
 }
 
 }  // namespace wick

@@ -1,12 +1,9 @@
 // Tokens of senders outside the box: JWTs in JWS compact form (RFC 7515 3.1, RFC 7519), HS256 and nothing else.
-#include <openssl/crypto.h>
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
-
 #include <algorithm>
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 
+#include "wick/base/digest.hpp"
 #include "wick/base/text.hpp"
 #include "wick/eventing/access.hpp"
 
@@ -17,33 +14,6 @@ namespace json = boost::json;
 namespace {
 
 constexpr std::string_view token_issuer = "wick";
-
-/// RFC 4648 section 5, without padding.
-std::string base64url_encode(std::string_view bytes) {
-  auto text = base64_encode(bytes);
-  while (text.ends_with('=')) text.pop_back();
-  std::ranges::replace(text, '+', '-');
-  std::ranges::replace(text, '/', '_');
-  return text;
-}
-
-std::optional<std::string> base64url_decode(std::string_view text) {
-  if (text.find_first_of("+/=") != text.npos) return std::nullopt;
-  std::string standard(text);
-  std::ranges::replace(standard, '-', '+');
-  std::ranges::replace(standard, '_', '/');
-  standard.append((4 - standard.size() % 4) % 4, '=');
-  return base64_decode(standard);
-}
-
-std::string hmac_sha256(std::string_view key, std::string_view text) {
-  unsigned char mac[EVP_MAX_MD_SIZE];
-  unsigned int size = 0;
-  if (!HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()), reinterpret_cast<const unsigned char*>(text.data()),
-            text.size(), mac, &size))
-    throw std::bad_alloc();
-  return {reinterpret_cast<const char*>(mac), size};
-}
 
 std::int64_t to_seconds(WallTime time) {
   return std::chrono::duration_cast<std::chrono::seconds>(time.time_since_epoch()).count();
@@ -98,9 +68,7 @@ Result<std::string> verify_sender_token(std::string_view token, std::string_view
   if (parts.size() != 3) return bad_token("it is no JWT of three parts");
   const auto signature = base64url_decode(parts[2]);
   const auto wanted = hmac_sha256(key, token.substr(0, parts[0].size() + 1 + parts[1].size()));
-  if (!signature || signature->size() != wanted.size() ||
-      CRYPTO_memcmp(signature->data(), wanted.data(), wanted.size()) != 0)
-    return bad_token("the signature is not ours");
+  if (!signature || !same_secret(*signature, wanted)) return bad_token("the signature is not ours");
   const auto head = object_of(parts[0]), claims = object_of(parts[1]);
   if (!head || !claims) return bad_token("it is not made of JSON objects");
   if (claim(*head, "alg") != "HS256") return bad_token("alg must be HS256");

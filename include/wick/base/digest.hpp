@@ -54,6 +54,11 @@ class Sha256 {
   std::unique_ptr<Context> context_;
 };
 
+/// HMAC with SHA-256 (RFC 2104): 32 bytes.
+std::string hmac_sha256(std::string_view key, std::string_view bytes);
+/// Takes as long for what differs at the first byte as at the last.
+bool same_secret(std::string_view a, std::string_view b);
+
 }  // namespace wick
 
 template <>

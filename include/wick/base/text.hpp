@@ -15,6 +15,10 @@ std::string to_hex(std::string_view bytes);
 std::string base64_encode(std::string_view bytes);
 /// Standard alphabet, padding required (RFC 4648 section 4); nullopt for anything else.
 std::optional<std::string> base64_decode(std::string_view text);
+/// RFC 4648 section 5, without padding, as JOSE has it (RFC 7515 section 2).
+std::string base64url_encode(std::string_view bytes);
+/// Padding is not asked for; nullopt for what is none.
+std::optional<std::string> base64url_decode(std::string_view text);
 
 std::string_view trim(std::string_view text);
 std::string to_lower(std::string_view text);

@@ -65,7 +65,7 @@ awaitable<Result<Shown>> Challenges::show(Proof proof) {
 
 awaitable<Result<Shown>> Challenges::show_record(Proof proof) {
   const auto name = fmt::format("_acme-challenge.{}.", proof.host);
-  const auto value = base64url(sha256(proof.key_authorization));
+  const auto value = base64url_encode(sha256(proof.key_authorization));
   auto set = co_await run_hook("present", name, value);
   if (!set) co_return fail(std::move(set.error()));
   co_return Shown([this, name, value] { tasks_.spawn("acme hook", clean_up(name, value)); });

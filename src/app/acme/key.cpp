@@ -2,7 +2,6 @@
 
 #include <openssl/core_names.h>
 #include <openssl/err.h>
-#include <openssl/hmac.h>
 #include <openssl/pem.h>
 #include <openssl/sha.h>
 
@@ -10,6 +9,7 @@
 #include <boost/json/serialize.hpp>
 
 #include "app/acme/openssl.hpp"
+#include "wick/base/digest.hpp"
 #include "wick/base/text.hpp"
 
 namespace wick::app::acme {
@@ -47,8 +47,8 @@ Result<std::string> public_jwk(EVP_PKEY* key) {
     return fail(Errc::invalid, "the account's key is not an elliptic one of P-256");
   }
   boost::json::object jwk{{"crv", "P-256"}, {"kty", "EC"}};
-  jwk["x"] = base64url(fixed_size(x.get()));
-  jwk["y"] = base64url(fixed_size(y.get()));
+  jwk["x"] = base64url_encode(fixed_size(x.get()));
+  jwk["y"] = base64url_encode(fixed_size(y.get()));
   return boost::json::serialize(jwk);
 }
 
@@ -87,33 +87,11 @@ std::string to_pem(X509* certificate) {
   return text_in(bio.get());
 }
 
-std::string base64url(std::string_view bytes) {
-  auto text = base64_encode(bytes);
-  while (text.ends_with('=')) text.pop_back();
-  for (char& c : text) c = c == '+' ? '-' : c == '/' ? '_' : c;
-  return text;
-}
-
-std::optional<std::string> base64url_decode(std::string_view text) {
-  std::string standard(text);
-  while (standard.ends_with('=')) standard.pop_back();
-  for (char& c : standard) {
-    if (c == '+' || c == '/' || c == '=') return std::nullopt;
-    c = c == '-' ? '+' : c == '_' ? '/' : c;
-  }
-  while (standard.size() % 4 != 0) standard += '=';
-  return base64_decode(standard);
-}
-
 std::string mac_jws(std::string_view header, std::string_view payload, std::string_view key) {
-  const auto first = base64url(header), second = base64url(payload);
+  const auto first = base64url_encode(header), second = base64url_encode(payload);
   const auto input = first + "." + second;
-  unsigned char mac[EVP_MAX_MD_SIZE];
-  unsigned size = 0;
-  HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()), reinterpret_cast<const unsigned char*>(input.data()),
-       input.size(), mac, &size);
   return boost::json::serialize(boost::json::object{
-      {"protected", first}, {"payload", second}, {"signature", base64url({reinterpret_cast<const char*>(mac), size})}});
+      {"protected", first}, {"payload", second}, {"signature", base64url_encode(hmac_sha256(key, input))}});
 }
 
 std::string sha256(std::string_view bytes) {
@@ -123,7 +101,7 @@ std::string sha256(std::string_view bytes) {
   return digest;
 }
 
-std::string jwk_thumbprint(std::string_view jwk) { return base64url(sha256(jwk)); }
+std::string jwk_thumbprint(std::string_view jwk) { return base64url_encode(sha256(jwk)); }
 
 Result<AccountKey> AccountKey::create() {
   auto key = new_key();
@@ -159,11 +137,11 @@ Result<std::string> AccountKey::sign(std::string_view bytes) const {
 }
 
 Result<std::string> AccountKey::jws(std::string_view header, std::string_view payload) const {
-  const auto first = base64url(header), second = base64url(payload);
+  const auto first = base64url_encode(header), second = base64url_encode(payload);
   auto signature = sign(first + "." + second);
   if (!signature) return signature;
   return boost::json::serialize(
-      boost::json::object{{"protected", first}, {"payload", second}, {"signature", base64url(*signature)}});
+      boost::json::object{{"protected", first}, {"payload", second}, {"signature", base64url_encode(*signature)}});
 }
 
 }  // namespace wick::app::acme

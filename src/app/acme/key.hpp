@@ -9,10 +9,6 @@
 
 namespace wick::app::acme {
 
-/// RFC 4648 5, without padding, as RFC 7515 2 wants it.
-std::string base64url(std::string_view bytes);
-/// The same back; nullopt where it is none. Padding is not asked for.
-std::optional<std::string> base64url_decode(std::string_view text);
 std::string sha256(std::string_view bytes);
 /// RFC 7638 3: of a key whose members are in order and without spaces.
 std::string jwk_thumbprint(std::string_view jwk);

@@ -197,7 +197,8 @@ awaitable<Outcome<Issued>> Session::order_certificate(const std::string& host, c
   if (!ready) co_return pass_on(ready);
   auto request = request_certificate(host);
   if (!request) co_return refused(std::move(request.error()));
-  auto finalized = co_await post(ready->finalize, json::serialize(json::object{{"csr", base64url(request->der)}}));
+  auto finalized =
+      co_await post(ready->finalize, json::serialize(json::object{{"csr", base64url_encode(request->der)}}));
   if (!finalized) co_return pass_on(finalized);
   auto done = co_await await_order(url, Status::valid);
   if (!done) co_return pass_on(done);

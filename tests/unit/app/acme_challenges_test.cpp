@@ -34,7 +34,7 @@ struct HookFixture {
 TEST_CASE("a hook sets the record of DNS-01 and cleans it up, called as lego's exec is") {
   HookFixture f;
   Challenges challenges(f.loop.get_executor(), f.clock, {}, f.hook("echo \"$@\" >> " + f.told.string()));
-  const auto value = base64url(sha256("abc.thumb"));
+  const auto value = base64url_encode(sha256("abc.thumb"));
   {
     auto shown = run_on(f.loop, challenges.show(f.proof("dns-01")));
     REQUIRE(shown);

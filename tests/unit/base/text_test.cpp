@@ -45,6 +45,19 @@ TEST_CASE("a digest parses only in OCI's form and round-trips") {
     CHECK(Digest::parse(bad).error().code() == Errc::invalid);
 }
 
+TEST_CASE("HMAC-SHA-256 is RFC 4231's") {
+  CHECK(to_hex(hmac_sha256("Jefe", "what do ya want for nothing?")) ==
+        "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+  CHECK(to_hex(hmac_sha256(std::string(131, '\xaa'), "Test Using Larger Than Block-Size Key - Hash Key First")) ==
+        "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54");
+}
+
+TEST_CASE("secrets are the same only where every byte and the length are") {
+  CHECK(same_secret("", ""));
+  CHECK(same_secret("abc", "abc"));
+  for (const auto* other : {"", "ab", "abd", "xbc", "abcd"}) CHECK_FALSE(same_secret("abc", other));
+}
+
 TEST_CASE("an error names the places it came through, outermost first") {
   auto error = Error(Errc::not_found, "no such user").within("step 2").within("build hello").hint("add the user");
   CHECK(error.what() == "build hello: step 2: no such user");
