@@ -23,11 +23,7 @@ spec
   delivery @delivery         | For triggers that have none of their own.
 status
   @conditions
-  address
-    name
-    url
-    CACerts
-    audience
+  address @address
   addresses any
   deadLetterSinkUri
   policies any

@@ -11,14 +11,6 @@ namespace {
 constexpr std::string_view messaging = "messaging.knative.dev";
 constexpr std::string_view flows = "flows.knative.dev";
 
-constexpr std::string_view address_lines = R"(
-  address
-    name
-    url
-    CACerts
-    audience
-)";
-
 json::object channel_schema() {
   return resource_outline(R"(
 spec
@@ -34,7 +26,8 @@ status
   subscribers any
   deadLetterSinkUri
   policies any
-)" + std::string(address_lines),
+  address @address
+)",
                           "Hands every event to every one of its Subscriptions.");
 }
 
@@ -83,7 +76,8 @@ status
   @conditions
   channelStatuses any
   subscriptionStatuses any
-)" + std::string(address_lines),
+  address @address
+)",
                           "A chain of functions.");
 }
 
@@ -104,7 +98,8 @@ status
   @conditions
   ingressChannelStatus any
   branchStatuses any
-)" + std::string(address_lines),
+  address @address
+)",
                           "Branches that work on the same events.");
 }
 

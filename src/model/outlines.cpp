@@ -40,6 +40,13 @@ conditions[]                 | Ready, and what it is made of.
   lastTransitionTime time
 )";
 
+const std::string_view address = R"(
+name
+url
+CACerts
+audience
+)";
+
 const std::string_view destination = R"(
 ref                          | An object to send to.
   apiVersion

@@ -53,13 +53,19 @@ json::object scalar(std::string_view type) {
   if (type == "quantities")
     return {{"type", "object"}, {"additionalProperties", {{"x-kubernetes-int-or-string", true}}}};
   if (type == "any") return {{"x-kubernetes-preserve-unknown-fields", true}};
-  static const std::map<std::string_view, const std::string_view*> shared{
-      {"@metadata", &outlines::metadata},       {"@conditions", &outlines::conditions},
-      {"@destination", &outlines::destination}, {"@delivery", &outlines::delivery},
-      {"@revision", &outlines::revision},       {"@container", &outlines::container},
-      {"@environment", &outlines::environment}, {"@probe", &outlines::probe},
-      {"@volume", &outlines::volume},           {"@keyToPath", &outlines::key_to_path},
-      {"@traffic", &outlines::traffic},         {"@build", &outlines::build}};
+  static const std::map<std::string_view, const std::string_view*> shared{{"@metadata", &outlines::metadata},
+                                                                          {"@conditions", &outlines::conditions},
+                                                                          {"@address", &outlines::address},
+                                                                          {"@destination", &outlines::destination},
+                                                                          {"@delivery", &outlines::delivery},
+                                                                          {"@revision", &outlines::revision},
+                                                                          {"@container", &outlines::container},
+                                                                          {"@environment", &outlines::environment},
+                                                                          {"@probe", &outlines::probe},
+                                                                          {"@volume", &outlines::volume},
+                                                                          {"@keyToPath", &outlines::key_to_path},
+                                                                          {"@traffic", &outlines::traffic},
+                                                                          {"@build", &outlines::build}};
   if (const auto found = shared.find(type); found != shared.end()) return outline(*found->second);
   throw std::logic_error(fmt::format("an outline has no type '{}'", type));
 }

@@ -34,6 +34,7 @@ extern const std::string_view probe;
 extern const std::string_view volume;
 extern const std::string_view key_to_path;
 extern const std::string_view destination;
+extern const std::string_view address;
 extern const std::string_view delivery;
 extern const std::string_view conditions;
 extern const std::string_view build;

@@ -112,11 +112,7 @@ status
   @conditions
   job
     selector
-  address
-    name
-    url
-    CACerts
-    audience
+  address @address
   policies any
 )",
                           "Runs a job for every event.");
@@ -132,11 +128,7 @@ spec
     showHeaders bool         | All attributes.
 status
   @conditions
-  address
-    name
-    url
-    CACerts
-    audience
+  address @address
   policies any
 )",
                           "Writes events to a log.");
