@@ -61,9 +61,7 @@ Result<void> lay_out_builders(const fs::path& into, const fs::path& own) {
 /// What instances together may use: the rest is the daemon's, the page cache's and everybody else's. More starts at
 /// once than this only make each of them slower.
 serving::BoxLimits box_limits() {
-  const auto memory =
-      static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
-  return {.memory_bytes = memory / 10 * 8, .starts = 16 * static_cast<int>(cores())};
+  return {.memory_bytes = memory_of_machine() / 10 * 8, .starts = 16 * static_cast<int>(cores())};
 }
 
 /// Of "host:port"; 0 where there is none.

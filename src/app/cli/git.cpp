@@ -1,10 +1,10 @@
 // `wick git`: the remote of a service that `git push` deploys to, and the branch that counts.
 #include <fmt/format.h>
-#include <git2.h>
 
 #include <filesystem>
 
 #include "app/cli/git_build.hpp"
+#include "app/cli/git_handles.hpp"
 #include "app/cli/source.hpp"
 #include "app/cli/verbs.hpp"
 #include "wick/base/text.hpp"
@@ -18,18 +18,9 @@ namespace fs = std::filesystem;
 
 constexpr const char* branch_annotation = "wick.dev/git-branch";
 
-template <class T, void (*release)(T*)>
-struct Freed {
-  void operator()(T* handle) const { release(handle); }
-};
-using OpenRepository = std::unique_ptr<git_repository, Freed<git_repository, git_repository_free>>;
-using OpenConfig = std::unique_ptr<git_config, Freed<git_config, git_config_free>>;
-using KnownRemote = std::unique_ptr<git_remote, Freed<git_remote, git_remote_free>>;
-
-struct UsedLibrary {
-  UsedLibrary() { git_libgit2_init(); }
-  ~UsedLibrary() { git_libgit2_shutdown(); }
-};
+using OpenRepository = GitHandle<git_repository, git_repository_free>;
+using OpenConfig = GitHandle<git_config, git_config_free>;
+using KnownRemote = GitHandle<git_remote, git_remote_free>;
 
 Problem git_problem(std::string what) {
   const auto* last = git_error_last();
@@ -76,7 +67,7 @@ Outcome<void> keep_credentials(git_repository* repository, const std::string& ad
 
 Outcome<void> add_remote(Session& session, const GitRemoteOptions& options, const std::string& address,
                          const std::string& url) {
-  const UsedLibrary library;
+  const GitLibrary library;
   git_repository* raw = nullptr;
   if (git_repository_open_ext(&raw, ".", 0, nullptr) != 0)
     return stop_with({.exit = ExitCode::not_found,

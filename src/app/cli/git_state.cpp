@@ -1,11 +1,10 @@
 #include "app/cli/git_state.hpp"
 
-#include <git2.h>
-
 #include <cstdlib>
 #include <map>
 #include <optional>
 
+#include "app/cli/git_handles.hpp"
 #include "wick/os/files.hpp"
 
 namespace wick::app::cli {
@@ -14,23 +13,16 @@ namespace fs = std::filesystem;
 
 namespace {
 
-template <class T, void (*release)(T*)>
-struct Release {
-  void operator()(T* handle) const { release(handle); }
-};
-using Repository = std::unique_ptr<git_repository, Release<git_repository, git_repository_free>>;
-using Index = std::unique_ptr<git_index, Release<git_index, git_index_free>>;
-using StatusList = std::unique_ptr<git_status_list, Release<git_status_list, git_status_list_free>>;
+using Repository = GitHandle<git_repository, git_repository_free>;
+using Index = GitHandle<git_index, git_index_free>;
+using StatusList = GitHandle<git_status_list, git_status_list_free>;
 
-/// libgit2 wants to be told that it is used, and how often.
-struct Library {
+struct Library : GitLibrary {
   Library() {
-    git_libgit2_init();
     // Who owns the folder does not matter here: libgit2 runs no hook, filter or file watcher that a foreign .git/config
     // names.
     git_libgit2_opts(GIT_OPT_SET_OWNER_VALIDATION, 0);
   }
-  ~Library() { git_libgit2_shutdown(); }
 };
 
 bool is_there(const fs::path& path) {
