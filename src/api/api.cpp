@@ -17,6 +17,7 @@
 #include "api/request_path.hpp"
 #include "api/resources.hpp"
 #include "api/routes.hpp"
+#include "api/seen_deliveries.hpp"
 #include "api/views.hpp"
 #include "api/wake.hpp"
 #include "api/wick_views.hpp"
@@ -320,7 +321,7 @@ class Api {
 }  // namespace
 
 std::vector<std::string_view> migrations() {
-  return {Tokens::migration(), Audit::migration(), Audit::migration_bound()};
+  return {Tokens::migration(), Audit::migration(), Audit::migration_bound(), SeenDeliveries::migration()};
 }
 
 Result<http::Handler> make_api(Doors doors) {

@@ -108,16 +108,4 @@ Result<PushEvent> parse_push_event(std::string_view body) {
   return push;
 }
 
-bool SeenDeliveries::note(const std::string& hook, const std::string& mark, WallTime now) {
-  if (mark.empty()) return true;
-  while (!in_order_.empty() && (in_order_.size() >= kept_max || now - in_order_.begin()->second.second > kept_for)) {
-    numbers_.erase(in_order_.begin()->second.first);
-    in_order_.erase(in_order_.begin());
-  }
-  auto key = hook + " " + mark;
-  if (!numbers_.try_emplace(key, next_).second) return false;
-  in_order_.emplace(next_++, std::pair(std::move(key), now));
-  return true;
-}
-
 }  // namespace wick::api

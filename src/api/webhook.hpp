@@ -8,14 +8,10 @@
 //   too)
 #pragma once
 
-#include <cstdint>
-#include <map>
-#include <optional>
 #include <string>
 #include <string_view>
 
 #include "wick/base/error.hpp"
-#include "wick/base/time.hpp"
 #include "wick/http/message.hpp"
 
 namespace wick::api {
@@ -46,19 +42,5 @@ struct PushEvent {
 };
 /// Errors: invalid (no JSON object with a ref). Depth and size are bounded.
 Result<PushEvent> parse_push_event(std::string_view body);
-
-/// The deliveries of the last day, at most `kept_max`: of more the oldest are forgotten.
-class SeenDeliveries {
- public:
-  static constexpr std::size_t kept_max = 2'000;
-  static constexpr std::chrono::hours kept_for{24};
-  /// False when this mark of this hook was there already. An empty one is always new.
-  bool note(const std::string& hook, const std::string& mark, WallTime now);
-
- private:
-  std::map<std::string, std::uint64_t, std::less<>> numbers_;
-  std::map<std::uint64_t, std::pair<std::string, WallTime>> in_order_;
-  std::uint64_t next_ = 0;
-};
 
 }  // namespace wick::api

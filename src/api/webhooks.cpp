@@ -8,6 +8,7 @@
 
 #include "api/ordered_deploy.hpp"
 #include "api/request_path.hpp"
+#include "api/seen_deliveries.hpp"
 #include "api/webhook.hpp"
 #include "wick/base/log.hpp"
 #include "wick/base/text.hpp"
@@ -88,7 +89,7 @@ awaitable<void> send_answer(http::Exchange& exchange, HookAnswer answer) {
 
 class Webhooks {
  public:
-  explicit Webhooks(Doors doors) : doors_(std::move(doors)) {}
+  Webhooks(Doors doors, std::unique_ptr<SeenDeliveries> seen) : doors_(std::move(doors)), seen_(std::move(seen)) {}
 
   Executor loop() const { return doors_.executor; }
   /// How many bodies are held, on all loops.
@@ -132,10 +133,15 @@ class Webhooks {
     };
     const auto [push, marks] = co_await doors_.workers.run(std::move(read));
     if (!push) co_return refused(400, push.error().what() + "; " + push.error().hint());
-    const bool new_number = seen_.note(name, marks.number, doors_.clock.wall());
-    const bool new_digest = seen_.note(name, marks.digest, doors_.clock.wall());
-    if (!new_number || !new_digest) co_return refused(200, "ignored: this delivery was here before");
+    const auto claim = seen_->claim(name, {marks.number, marks.digest}, doors_.clock.wall());
+    if (!claim) co_return refused(200, "ignored: this delivery was here before");
     auto answer = co_await ring(delivery.to, *hook, *push);
+    // What was refused may come again. The order stands before the mark: between the two it is the commit that is
+    // known.
+    if (answer.status < 400) {
+      auto kept = co_await seen_->keep(*claim, doors_.clock.wall());
+      if (!kept) log::error("a delivery may be taken twice", {{"webhook", name}, {"error", kept.error().what()}});
+    }
     log::info("webhook",
               {{"webhook", name}, {"service", hook->service}, {"status", answer.status}, {"said", answer.message}});
     co_return answer;
@@ -192,7 +198,7 @@ class Webhooks {
   }
 
   const Doors doors_;
-  SeenDeliveries seen_;
+  const std::unique_ptr<SeenDeliveries> seen_;
   std::map<std::string, Minute, std::less<>> minutes_;
   std::atomic<int> held_ = 0;
 };
@@ -238,7 +244,11 @@ awaitable<void> answer_delivery(std::shared_ptr<Webhooks> webhooks, http::Exchan
 
 }  // namespace
 
-std::shared_ptr<Webhooks> make_webhooks(Doors doors) { return std::make_shared<Webhooks>(std::move(doors)); }
+Result<std::shared_ptr<Webhooks>> make_webhooks(Doors doors) {
+  auto seen = SeenDeliveries::open(doors.database, doors.clock.wall());
+  if (!seen) return fail(std::move(seen.error()));
+  return std::make_shared<Webhooks>(std::move(doors), std::move(*seen));
+}
 
 http::Handler answering_webhooks(std::shared_ptr<Webhooks> webhooks, http::Handler next) {
   return [webhooks = std::move(webhooks), next = std::move(next)](http::Exchange& exchange) -> awaitable<void> {

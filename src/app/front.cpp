@@ -67,7 +67,9 @@ awaitable<Result<void>> Front::start() {
   }
   auto api = api::make_api(api_doors());
   if (!api) co_return fail(std::move(api.error()).within("control.db"));
-  webhooks_ = api::make_webhooks(api_doors());
+  auto webhooks = api::make_webhooks(api_doors());
+  if (!webhooks) co_return fail(std::move(webhooks.error()).within("control.db"));
+  webhooks_ = std::move(*webhooks);
   followed_ = std::make_unique<api::FollowedBranches>(api_doors(), [this](build::GitSource source) {
     return build::look_at_branch(clock_, std::move(source), folders_.work, branch_look_limit);
   });

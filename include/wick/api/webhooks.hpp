@@ -27,8 +27,9 @@ inline constexpr std::string_view webhook_paths = "/.well-known/wick/webhooks/";
 inline constexpr std::string_view webhook_secret_type = "wick.dev/webhook";
 
 class Webhooks;
-/// The references of `doors` outlive it. Its calls are made on the loop of doors.executor.
-std::shared_ptr<Webhooks> make_webhooks(Doors doors);
+/// The references of `doors` outlive it, and its database was opened with migrations(): there stands which deliveries
+/// were here. Its calls are made on the loop of doors.executor. Errors: of the database.
+Result<std::shared_ptr<Webhooks>> make_webhooks(Doors doors);
 
 /// Answers what is for a webhook, on whatever loop it came, and leaves the rest to `next`.
 http::Handler answering_webhooks(std::shared_ptr<Webhooks> webhooks, http::Handler next);

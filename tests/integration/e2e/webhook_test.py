@@ -165,6 +165,27 @@ class Webhook(DaemonTest):
         self.assertEqual(status, 202, answer)
         self.assertEqual(self.ended(answer["buildRun"])["status"]["commit"], new)
 
+    def test_a_delivery_that_comes_again_after_the_daemon_was_killed_builds_nothing(self):
+        copy = self.deployed("remembered")
+        hook = self.add("remembered")
+        deliveries = []
+        for text in ("2\n", "3\n"):
+            deliveries.append(self.push(self.commit(copy, text)))
+            status, answer = self.deliver(hook, deliveries[-1], X_GitHub_Delivery=text.strip())
+            self.assertEqual(status, 202, answer)
+            self.ended(answer["buildRun"])
+        before = len(self.runs("remembered"))
+        self.wick.kill()
+        self.wick.start()
+        for number in ("2", "9"):  # the forge's number is not signed, the body is
+            status, answer = self.deliver(hook, deliveries[0], X_GitHub_Delivery=number)
+            self.assertEqual((status, answer["message"]), (200, "ignored: this delivery was here before"))
+        self.assertEqual(len(self.runs("remembered")), before)
+        self.wick.api("DELETE", "/apis/shipwright.io/v1beta1/namespaces/default/builds/remembered")
+        refused = self.push(self.commit(copy, "4\n"))
+        for _ in range(2):  # what was refused may come again
+            self.assertEqual(self.deliver(hook, refused, X_GitHub_Delivery="4")[0], 409)
+
     def test_the_branch_can_be_another(self):
         copy = self.deployed("branched")
         hook = self.add("branched", "--branch", "release")
