@@ -319,6 +319,8 @@ const std::vector<Flag>& flags() {
 const std::vector<Flag>& runner_flags() {
   static const std::vector<Flag> all{
       {"fd", "N", "the inherited socket", number(&Config::runner_fd)},
+      {"shelf-in", "N", "an inherited socket: what the next runner finds is put there", number(&Config::shelf_in)},
+      {"shelf-out", "N", "likewise: what the runner before this one has put there", number(&Config::shelf_out)},
       {"front-uid", "UID", "who may talk to the runner", number(&Config::front_uid)},
       {"make-key", "", "make the key for Secrets where it is missing, and nothing else", turn_on(&Config::make_key)},
       {"end-all", "", "end every instance that an earlier runner left running, and nothing else",

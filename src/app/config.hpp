@@ -75,7 +75,9 @@ struct Config {
   bool end_all = false;   // wick runner: no front, only an end of what runs
   bool make_key = false;  // wick runner: no front, only open_vault()
   int runner_fd = -1;     // wick runner: the inherited socket
-  long front_uid = -1;    // wick runner: who may talk to it
+  int shelf_in = -1;      // wick runner: the inherited ends of a shelf
+  int shelf_out = -1;
+  long front_uid = -1;  // wick runner: who may talk to it
   long front_gid = -1;
 
   std::filesystem::path api_socket() const { return run / "wick.sock"; }

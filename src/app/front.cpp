@@ -78,6 +78,7 @@ awaitable<Result<void>> Front::start() {
                                                api::answering_webhooks(webhooks_, std::move(*api)));
   const auto limits = http::share_of(config_.limits, loops());
   edge_server_ = std::make_unique<http::Server>(executor_, clock_, limits, before_services(serving_->handler()));
+  co_await listen_inside(std::exchange(adopted_, {}));
   edge_server_->trust(config_.trusted_proxies);
   edge_server_->count_in(metrics_, "edge");
   events_server_ = std::make_unique<http::Server>(executor_, clock_, http::ServerLimits{}, eventing_->ingress());

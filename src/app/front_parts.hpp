@@ -124,6 +124,7 @@ class Front {
   std::unique_ptr<Deliverer> deliverer_;
   std::unique_ptr<eventing::Eventing> eventing_;
   std::unique_ptr<Gateway> gateway_;
+  std::vector<container::InstanceId> adopted_;  // until they are listened to
   std::unique_ptr<Https> https_;
   std::unique_ptr<acme::Acme> acme_;  // nullptr: off
   std::unique_ptr<control::Control> control_;

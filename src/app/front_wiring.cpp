@@ -279,13 +279,11 @@ awaitable<std::expected<build::BuiltImage, build::BuildFailure>> Front::build_on
   co_return built;
 }
 
-/// What runs since before us, with our listeners inside it again.
+/// What runs since before us. It is listened to once its callers can be answered.
 awaitable<Result<std::vector<container::RunnerLauncher::Adopted>>> Front::adopt() {
   auto adopted = co_await launcher_->adopt();
   if (!adopted) co_return adopted;
-  std::vector<container::InstanceId> instances;
-  for (const auto& found : *adopted) instances.push_back(found.instance->id());
-  co_await listen_inside(std::move(instances));
+  for (const auto& found : *adopted) adopted_.push_back(found.instance->id());
   co_return adopted;
 }
 

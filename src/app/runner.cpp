@@ -12,6 +12,7 @@
 #include <boost/asio/co_spawn.hpp>
 #include <csignal>
 #include <cstdio>
+#include <map>
 
 #include "app/complain.hpp"
 #include "app/config.hpp"
@@ -20,6 +21,7 @@
 #include "wick/container/runner_process.hpp"
 #include "wick/os/files.hpp"
 #include "wick/os/seqpacket.hpp"
+#include "wick/os/shelf.hpp"
 #include "wick/os/systemd.hpp"
 
 namespace wick::app {
@@ -58,6 +60,30 @@ Result<Fd> listen_for_front(const fs::path& path, gid_t front_gid) {
   return socket;
 }
 
+/// From systemd's store to a shelf, so that the store keeps nothing of instances that end from here on.
+Result<std::shared_ptr<const Shelf>> shelf_from_systemd() {
+  auto made = Shelf::make();
+  if (!made) return fail(std::move(made.error()));
+  std::map<std::string, std::vector<Fd>> stored;
+  for (auto& passed : take_passed_sockets()) stored[passed.name].push_back(std::move(passed.fd));
+  for (const auto& [name, fds] : stored) {
+    std::vector<int> numbers;
+    for (const auto& fd : fds) numbers.push_back(fd.get());
+    if (auto put = made->put(name, numbers); !put)
+      log::warn("not taken from systemd's store", {{"name", name}, {"error", put.error().what()}});
+    notify_systemd("FDSTOREREMOVE=1\nFDNAME=" + name);
+  }
+  return std::make_shared<const Shelf>(std::move(*made));
+}
+
+void shelf_to_systemd(const Shelf& shelf) {
+  for (const auto& kept : shelf.take()) {
+    std::vector<int> numbers;
+    for (const auto& fd : kept.fds) numbers.push_back(fd.get());
+    store_with_systemd(kept.name, numbers);
+  }
+}
+
 /// In a unit of its own: waits for the front, serves it, and ends with it; the unit starts the next one, which adopts
 /// what runs.
 Result<int> serve_fronts(const Config& config, container::RunnerOptions options) {
@@ -72,10 +98,15 @@ Result<int> serve_fronts(const Config& config, container::RunnerOptions options)
   if (auto made = make_folders(config.run, 0755); !made) return fail(std::move(made.error()));
   auto listener = listen_for_front(config.run / "runner.sock", options.front_gid);
   if (!listener) return fail(std::move(listener.error()));
+  auto shelf = shelf_from_systemd();
+  if (!shelf) return fail(std::move(shelf.error()));
+  options.shelf = *shelf;
   notify_systemd("READY=1");
   auto front = accept_front(*listener, options.front_uid);
   if (!front) return fail(std::move(front.error()));
-  return container::runner_main(std::move(*front), std::move(options));
+  const int code = container::runner_main(std::move(*front), std::move(options));
+  shelf_to_systemd(**shelf);
+  return code;
 }
 
 awaitable<Result<std::size_t>> remove_all(container::RunnerClient& runner) {
@@ -145,6 +176,10 @@ int runner_main(int argc, char** argv) {
   }
   if (config->front_uid >= 0) options.front_uid = static_cast<uid_t>(config->front_uid);
   if (config->front_gid >= 0) options.front_gid = static_cast<gid_t>(config->front_gid);
+  if (config->shelf_in >= 0 && config->shelf_out >= 0) {
+    for (const int fd : {config->shelf_in, config->shelf_out}) ::fcntl(fd, F_SETFD, FD_CLOEXEC);
+    options.shelf = std::make_shared<const Shelf>(Fd(config->shelf_in), Fd(config->shelf_out));
+  }
   if (config->runner_fd >= 0) {
     ::fcntl(config->runner_fd, F_SETFD, FD_CLOEXEC);
     return container::runner_main(Fd(config->runner_fd), std::move(options));

@@ -9,6 +9,7 @@
 #include <csignal>
 #include <cstdio>
 #include <map>
+#include <optional>
 
 #include "app/complain.hpp"
 #include "app/config.hpp"
@@ -21,6 +22,7 @@
 #include "wick/http/server.hpp"
 #include "wick/os/files.hpp"
 #include "wick/os/seqpacket.hpp"
+#include "wick/os/shelf.hpp"
 #include "wick/os/systemd.hpp"
 
 namespace wick::app {
@@ -73,6 +75,8 @@ Result<void> open_api_tcp(const Config& config, Fd& socket) {
 }
 
 constexpr std::string_view more_name = "also-";  // and its place in the configuration
+constexpr std::string_view shelf_in_name = "shelf-in";
+constexpr std::string_view shelf_out_name = "shelf-out";
 
 /// Whoever is on this machine may send requests to services, over TCP as well.
 Result<void> open_to_all(const std::string& address) {
@@ -82,8 +86,16 @@ Result<void> open_to_all(const std::string& address) {
   return {};
 }
 
-Result<FrontSockets> open_sockets(const Config& config) {
-  FrontSockets sockets;
+/// Those of the front, and a shelf for its runner where a guard holds one from front to front.
+struct Sockets {
+  FrontSockets front;
+  std::optional<Shelf> shelf;
+};
+
+Result<Sockets> open_sockets(const Config& config) {
+  Sockets all;
+  auto& sockets = all.front;
+  Fd shelf_in, shelf_out;
   std::map<std::string, Fd> more;  // of the process that we were before an upgrade
   for (auto& passed : take_passed_sockets()) {
     // A socket unit with several ListenStream= gives them one name.
@@ -102,6 +114,10 @@ Result<FrontSockets> open_sockets(const Config& config) {
       sockets.api = std::move(passed.fd);
     else if (passed.name == "api-tcp")
       sockets.api_tcp = std::move(passed.fd);
+    else if (passed.name == shelf_in_name)
+      shelf_in = std::move(passed.fd);
+    else if (passed.name == shelf_out_name)
+      shelf_out = std::move(passed.fd);
     else
       log::warn("unknown passed socket", {{"name", passed.name}});
   }
@@ -136,12 +152,19 @@ Result<FrontSockets> open_sockets(const Config& config) {
                   "give one address with --https-listen: its port is what redirects and URLs name");
   }
   if (auto opened = open_to_all(config.listen); !opened) return fail(std::move(opened.error()));
-  return sockets;
+  if (shelf_in && shelf_out) {
+    all.shelf.emplace(std::move(shelf_in), std::move(shelf_out));
+  } else if (config.linger.count() > 0 && config.runner_socket.empty()) {
+    auto made = Shelf::make();
+    if (!made) return fail(std::move(made.error()));
+    all.shelf = std::move(*made);
+  }
+  return all;
 }
 
 /// The forked runner's end of the socket is closed in this process once it runs: when we die, it sees the end of file
 /// and goes too.
-Result<Fd> fork_runner(const Config& config, const Identity& identity) {
+Result<Fd> fork_runner(const Config& config, const Identity& identity, const std::optional<Shelf>& shelf) {
   auto ends = Seqpacket::pair();
   if (!ends) return fail(std::move(ends.error()));
   const pid_t child = ::fork();
@@ -162,6 +185,11 @@ Result<Fd> fork_runner(const Config& config, const Identity& identity) {
       argv.emplace_back("--runtime-class");
       argv.push_back(fmt::format("{}={} {}", given.name, given.program, fmt::join(given.flags, " ")));
     }
+    if (shelf)
+      for (const auto& [flag, end] : {std::pair{"--shelf-in", &shelf->in()}, {"--shelf-out", &shelf->out()}}) {
+        argv.emplace_back(flag);
+        argv.push_back(std::to_string(::dup(end->get())));
+      }
     if (config.log_json) argv.push_back("--log-json");
     std::vector<char*> raw;
     for (auto& argument : argv) raw.push_back(argument.data());
@@ -186,7 +214,8 @@ Result<Fd> connect_runner(const std::string& path) {
 }
 
 /// `configured`: so many of the further ones are not systemd's.
-std::vector<Listener> listeners_of(const FrontSockets& sockets, std::size_t configured) {
+std::vector<Listener> listeners_of(const Sockets& all, std::size_t configured) {
+  const auto& sockets = all.front;
   std::vector<Listener> listeners;
   const auto add = [&](std::string name, const Fd& fd) {
     if (fd) listeners.push_back({std::move(name), &fd});
@@ -199,6 +228,10 @@ std::vector<Listener> listeners_of(const FrontSockets& sockets, std::size_t conf
   for (std::size_t i = 0; i < sockets.more.size(); ++i) {
     const auto& more = sockets.more[i];
     add(i < configured ? fmt::format("{}{}", more_name, i) : more.https ? "https" : "http", more.fd);
+  }
+  if (all.shelf) {
+    add(std::string(shelf_in_name), all.shelf->in());
+    add(std::string(shelf_out_name), all.shelf->out());
   }
   return listeners;
 }
@@ -218,8 +251,9 @@ Result<int> serve(const Config& config, const std::string& program, std::vector<
   } else if (auto made = make_folders(front_folder(config), 0700); !made) {
     return fail(std::move(made.error()));
   }
-  auto sockets = open_sockets(config);
-  if (!sockets) return fail(std::move(sockets.error()));
+  auto opened = open_sockets(config);
+  if (!opened) return fail(std::move(opened.error()));
+  auto& sockets = opened->front;
   if (root && ::chown(config.api_socket().c_str(), identity.uid, identity.gid) != 0 && errno != ENOENT)
     return fail(system_error("chown " + config.api_socket().string(), errno));
   pid_t guarding = 0;
@@ -227,28 +261,29 @@ Result<int> serve(const Config& config, const std::string& program, std::vector<
     auto forked = fork_guarded();
     if (!forked) return fail(std::move(forked.error()));
     if (forked->front != 0)
-      return guard(std::move(*forked), program, std::move(arguments),
-                   listeners_of(*sockets, config.also_listen.size()));
-    sockets->guard = std::move(forked->line);
+      return guard(std::move(*forked), program, std::move(arguments), listeners_of(*opened, config.also_listen.size()));
+    sockets.guard = std::move(forked->line);
     guarding = forked->guard;
   }
   auto vault = open_vault(config);
   if (!vault) return fail(std::move(vault.error()));
   // Opened while we may: /var/log belongs to root.
   if (!config.access_log.empty()) {
-    sockets->access_log.reset(::open(config.access_log.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640));
-    if (!sockets->access_log)
+    sockets.access_log.reset(::open(config.access_log.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640));
+    if (!sockets.access_log)
       return fail(system_error("open " + config.access_log.string(), errno).within("--access-log"));
   }
-  auto runner = config.runner_socket.empty() ? fork_runner(config, identity) : connect_runner(config.runner_socket);
+  auto runner = config.runner_socket.empty() ? fork_runner(config, identity, opened->shelf)
+                                             : connect_runner(config.runner_socket);
   if (!runner) return fail(std::move(runner.error()));
-  sockets->runner = std::move(*runner);
+  sockets.runner = std::move(*runner);
+  opened->shelf.reset();
   if (root)
     if (auto dropped = become(identity); !dropped) return fail(std::move(dropped.error()));
   if (guarding != 0)
     if (auto tied = die_with_guard(guarding); !tied) return fail(std::move(tied.error()));
   // From here on this process has no right that another user's process would not have.
-  return run_front(config, std::move(*sockets), std::move(*vault));
+  return run_front(config, std::move(sockets), std::move(*vault));
 }
 
 }  // namespace

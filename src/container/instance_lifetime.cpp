@@ -21,7 +21,8 @@ using asio::posix::stream_descriptor;
 
 namespace {
 
-constexpr auto death_limit = 10s;  // after SIGKILL; longer only in uninterruptible sleep
+constexpr std::string_view shelf_prefix = "inside-";  // and the instance's id
+constexpr auto death_limit = 10s;                     // after SIGKILL; longer only in uninterruptible sleep
 
 /// Mount points that the image lacks are made in a scratch upper; those of /dev and /tmp have their own file system.
 bool needs_places(const InstanceSpec& spec) {
@@ -275,7 +276,7 @@ awaitable<void> Instances::give_back(EntryPointer entry) {
 
 // --- after a restart
 
-awaitable<Result<void>> Instances::recover() {
+awaitable<Result<void>> Instances::recover(std::vector<Shelf::Kept> kept) {
   if (auto made = make_folders(folder_, 0700); !made) co_return made;
   for (const auto& [name, runtime] : runtimes_) {
     if (auto made = make_folders(runtime.root(), 0700); !made) co_return made;
@@ -285,7 +286,26 @@ awaitable<Result<void>> Instances::recover() {
   for (const auto& entry : fs::directory_iterator(folder_)) records.push_back(entry.path());
   for (const auto& folder : records) co_await recover_one(folder);
   for (const auto& [name, runtime] : runtimes_) co_await remove_unknown(runtime);
+  for (auto& each : kept) {
+    const auto id =
+        InstanceId::parse(std::string_view(each.name).substr(std::min(shelf_prefix.size(), each.name.size())));
+    const auto entry = id ? entries_.find(*id) : entries_.end();
+    if (entry != entries_.end() && !entry->second->is_guest)
+      Networks::take_over(entry->second->network(), std::move(each.fds));
+  }
   co_return Result<void>{};
+}
+
+void Instances::keep_listening(const Shelf& shelf) const {
+  for (const auto& [id, entry] : entries_) {
+    if (entry->ended() || entry->is_guest) continue;
+    const auto fds = Networks::listening(entry->network());
+    if (fds.empty()) continue;
+    const auto kept = shelf.put(std::string(shelf_prefix) + std::string(id.text()), fds);
+    if (kept) continue;
+    log::warn("callers inside are refused until the next daemon listens", {{"error", kept.error().what()}});
+    return;
+  }
 }
 
 awaitable<void> Instances::remove_unknown(const RuntimeCommand& runtime) {

@@ -28,6 +28,7 @@
 #include "runtime_command.hpp"
 #include "step_mounts.hpp"
 #include "volumes.hpp"
+#include "wick/os/shelf.hpp"
 #include "wick/os/slots.hpp"
 #include "wick/os/task_group.hpp"
 #include "wick/os/worker.hpp"
@@ -60,8 +61,10 @@ class Instances {
             Networks& networks, std::filesystem::path folder);
   ~Instances();
 
-  /// Adopts what runs, gives back what does not.
-  awaitable<Result<void>> recover();
+  /// Adopts what runs, gives back what does not. `kept` is what the runner before this one left on a shelf.
+  awaitable<Result<void>> recover(std::vector<Shelf::Kept> kept);
+  /// The listeners inside those that are left running.
+  void keep_listening(const Shelf& shelf) const;
   awaitable<void> stop();
 
   void on_exit(std::function<void(const Exit&)> callback) { on_exit_ = std::move(callback); }
@@ -76,7 +79,7 @@ class Instances {
   std::vector<Existing> list() const;
   Result<std::vector<Fd>> connect(const InstanceId& id, std::uint16_t port, std::size_t count) const;
   awaitable<Result<Fd>> await_listening(InstanceId id, std::uint16_t port, std::chrono::milliseconds patience);
-  /// The front's listeners inside the instance, made anew, and what it may reach beside them.
+  /// The front's listeners inside the instance, and what it may reach beside them.
   Result<std::pair<Inside, protocol::EgressBody>> listen_inside(const InstanceId& id) const;
   awaitable<Result<Executed>> execute(InstanceId id, Process process, std::chrono::milliseconds limit);
   awaitable<Result<BegunCommand>> begin_command(InstanceId id, Process process, CommandOptions options);

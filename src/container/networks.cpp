@@ -335,6 +335,7 @@ void Networks::drop(Network network) {
 
 void Networks::give_back(Network network) {
   if (!network.name_space) return;
+  network.inside = Inside();
   if (network.sys.empty() || left_.size() >= left_max || tasks_.closed()) return drop(std::move(network));
   left_.push_back({.network = std::move(network), .since = std::chrono::steady_clock::now()});
   if (recycling_) return;
@@ -389,7 +390,7 @@ awaitable<void> Networks::prepare_spare(Network network) {
 
 // --- listening inside
 
-Result<Inside> Networks::listen(Network& network) const {
+Result<Inside> Networks::listen_in(Network& network) const {
   if (!network.steering) {
     auto steering = PortSteering::attach(network.name_space, htonl(inside_gateway), 80);
     if (steering) network.steering = std::move(*steering);
@@ -412,6 +413,51 @@ Result<Inside> Networks::listen(Network& network) const {
   if (network.steering)
     if (auto steered = network.steering.to(inside.http); !steered) return fail(std::move(steered.error()));
   return inside;
+}
+
+Result<Inside> Networks::listen(Network& network) const {
+  if (!network.inside.http) {
+    auto made = listen_in(network);
+    if (!made) return made;
+    network.inside = std::move(*made);
+  }
+  const Inside& kept = network.inside;
+  Inside inside{
+      .http = kept.http.duplicate(), .dns_udp = kept.dns_udp.duplicate(), .dns_tcp = kept.dns_tcp.duplicate()};
+  if (!inside.http || !inside.dns_udp || !inside.dns_tcp) return fail(system_error("dup of a listener", errno));
+  return inside;
+}
+
+std::vector<int> Networks::listening(const Network& network) {
+  std::vector<int> fds;
+  for (const Fd* fd :
+       {&network.inside.http, &network.inside.dns_udp, &network.inside.dns_tcp, &network.steering.link()})
+    if (*fd) fds.push_back(fd->get());
+  return fds;
+}
+
+void Networks::take_over(Network& network, std::vector<Fd> listening) {
+  for (auto& fd : listening) {
+    sockaddr_in name{};
+    socklen_t length = sizeof name;
+    int type = 0;
+    socklen_t type_length = sizeof type;
+    const bool is_socket = ::getsockopt(fd.get(), SOL_SOCKET, SO_TYPE, &type, &type_length) == 0 &&
+                           ::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&name), &length) == 0;
+    if (!is_socket)
+      network.steering = PortSteering(std::move(fd));
+    else if (name.sin_addr.s_addr == htonl(inside_gateway))
+      network.inside.http = std::move(fd);
+    else if (type == SOCK_DGRAM)
+      network.inside.dns_udp = std::move(fd);
+    else
+      network.inside.dns_tcp = std::move(fd);
+  }
+  // A part of it leads nowhere: listen() makes all anew.
+  const auto& inside = network.inside;
+  if (inside.http && inside.dns_udp && inside.dns_tcp) return;
+  network.inside = Inside();
+  network.steering = PortSteering();
 }
 
 }  // namespace wick::container

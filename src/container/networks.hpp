@@ -21,6 +21,7 @@
 #include "namespaces.hpp"
 #include "port_steering.hpp"
 #include "wick/base/egress.hpp"
+#include "wick/container/runner.hpp"
 #include "wick/os/task_group.hpp"
 #include "wick/os/worker.hpp"
 
@@ -32,6 +33,7 @@ struct Network {
   int link = 0;               // interface index on the host
   std::filesystem::path sys;  // a sysfs that shows this namespace; empty: it was adopted
   PortSteering steering;
+  Inside inside;           // listening until the network is given back, whichever front serves it
   bool is_default = true;  // its link has the group of the default policy
   bool has_list = false;
 };
@@ -57,9 +59,13 @@ class Networks {
   awaitable<Result<Network>> adopt(pid_t pid, std::uint32_t number, EgressPolicy policy);
   void give_back(Network network);
 
-  /// Listeners made inside `network`; those of an earlier call stay with who has them, but the gateway's port leads to
-  /// the newest.
+  /// The listeners inside `network`, made by the first call or taken over. They are kept here as well: who connects
+  /// while one front has gone and the next is not there yet waits to be accepted, and is not refused.
   Result<Inside> listen(Network& network) const;
+  /// What has to stay open for that, to lie on a shelf until another runner takes it over.
+  static std::vector<int> listening(const Network& network);
+  /// What listening() named, in any order.
+  static void take_over(Network& network, std::vector<Fd> listening);
 
   const NetworkDoor& door() const { return door_; }
 
@@ -72,6 +78,7 @@ class Networks {
   awaitable<Result<Network>> make(bool linked);
   awaitable<Result<void>> apply(Network& network, const EgressPolicy& policy);
   void drop(Network network);
+  Result<Inside> listen_in(Network& network) const;
 
   Executor executor_;
   NetworkDoor door_;

@@ -15,11 +15,15 @@ namespace wick::container {
 class PortSteering {
  public:
   PortSteering() = default;  // steers nothing
+  /// One that another process attached, which steers as that left it.
+  explicit PortSteering(Fd link) : link_(std::move(link)) {}
   /// Attached to `network_namespace` for as long as this lives. Errors: unsupported where the kernel has no BPF or the
   /// process may not use it.
   static Result<PortSteering> attach(const Fd& network_namespace, std::uint32_t address_be, std::uint16_t port);
   /// Connections go to `listener` from now on; it is held by the kernel until it is closed everywhere.
   Result<void> to(const Fd& listener) const;
+  /// What holds all of it.
+  const Fd& link() const { return link_; }
   explicit operator bool() const { return static_cast<bool>(link_); }
 
  private:

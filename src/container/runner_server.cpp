@@ -110,7 +110,8 @@ class Server {
 
   awaitable<void> run() {
     networks_.open();
-    auto recovered = co_await instances_.recover();
+    auto kept = options_.shelf ? options_.shelf->take() : std::vector<Shelf::Kept>();
+    auto recovered = co_await instances_.recover(std::move(kept));
     unwrap(std::move(recovered)).value();
     auto opened = co_await layers_.open();
     unwrap(std::move(opened)).value();
@@ -130,6 +131,7 @@ class Server {
     co_await asio::this_coro::reset_cancellation_state();
     co_await tasks_.stop();
     co_await instances_.stop();
+    if (options_.shelf) instances_.keep_listening(*options_.shelf);
     co_await networks_.stop();
     co_await layers_.stop();
     if (error) std::rethrow_exception(error);

@@ -1,6 +1,7 @@
 #include "wick/os/systemd.hpp"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -9,20 +10,34 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "rights.hpp"
 #include "wick/base/text.hpp"
 
 namespace wick {
 
-void notify_systemd(std::string_view state) {
+namespace {
+
+bool tell_systemd(std::string_view state, std::span<const int> fds) {
   const char* path = std::getenv("NOTIFY_SOCKET");
   sockaddr_un address{};
-  if (path == nullptr || (path[0] != '/' && path[0] != '@') || std::strlen(path) >= sizeof address.sun_path) return;
+  if (path == nullptr || (path[0] != '/' && path[0] != '@') || std::strlen(path) >= sizeof address.sun_path)
+    return false;
   address.sun_family = AF_UNIX;
   std::memcpy(address.sun_path, path, std::strlen(path));
   if (path[0] == '@') address.sun_path[0] = '\0';  // abstract name
   const Fd socket(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + std::strlen(path));
-  ::sendto(socket.get(), state.data(), state.size(), MSG_NOSIGNAL, reinterpret_cast<const sockaddr*>(&address), length);
+  return ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), length) == 0 &&
+         send_rights(socket.get(), state, fds, 0);
+}
+
+}  // namespace
+
+void notify_systemd(std::string_view state) { tell_systemd(state, {}); }
+
+bool store_with_systemd(std::string_view name, std::span<const int> fds) {
+  // Of a listening socket or a program there is no end to be told of.
+  return tell_systemd(fmt::format("FDSTORE=1\nFDPOLL=0\nFDNAME={}", name), fds);
 }
 
 std::optional<std::chrono::microseconds> watchdog_limit() {

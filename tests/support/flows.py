@@ -1,4 +1,4 @@
-"""Connections to tests/support/server.c that go on: WebSockets (to a proxy) and streams.
+"""Connections to tests/support/server.c that go on: WebSockets (to a proxy) and streams. And a service that calls another one.
 
 Run as a program, inside another network namespace: python3 flows.py HTTP_ADDRESS HTTPS_ADDRESS HOST WEBSOCKETS STREAMS; every line of its
 input has each of them looked at, and is answered with "ok" or the first that failed.
@@ -7,6 +7,18 @@ import select
 import socket
 import ssl
 import sys
+
+# Calls http://callee without end, by busybox, and says of each in its log how it ended.
+CALLER_DOCKERFILE = """FROM scratch
+COPY --chmod=755 busybox call /bin/
+CMD ["/bin/call"]
+"""
+CALLER = """#!/bin/busybox sh
+while :; do
+  if /bin/busybox timeout 60 /bin/busybox wget -q -O /dev/null http://callee.default.svc.cluster.local/; then echo answered; else echo refused; fi
+done &
+exec /bin/busybox httpd -f -p 8080
+"""
 
 
 class Flow:

@@ -11,6 +11,7 @@
 #include "wick/container/runner.hpp"
 #include "wick/os/fd.hpp"
 #include "wick/os/loop.hpp"
+#include "wick/os/shelf.hpp"
 
 namespace wick::container {
 
@@ -30,6 +31,8 @@ struct RunnerOptions {
   uid_t front_uid = 0;                        // who may speak to us, beside root
   gid_t front_gid = 0;
   bool replaces_dead = false;  // tells the front that the runner before this one died
+  /// Where listeners inside instances lie between one runner and the next, so that they stay open; null: nowhere.
+  std::shared_ptr<const Shelf> shelf;
 };
 
 /// Serves one front until it goes away. Needs root and a mount namespace of its own (runner_main makes one); instances
@@ -77,8 +80,7 @@ class RunnerClient final : public Runner {
   /// `gone` is told when they are of no use any more. Both before prepare() is called first.
   void on_inside(std::function<void(const InstanceId&, const EgressPolicy&, Inside)> opened,
                  std::function<void(const InstanceId&)> gone);
-  /// Listeners inside a running instance, made anew and given to `opened`: those of prepare() ended with the front that
-  /// had them.
+  /// The listeners inside a running instance, given to `opened` as by prepare(): for a front that came after it.
   awaitable<Result<void>> listen_inside(InstanceId id);
   awaitable<Result<bool>> has_layer(Digest layer) override;
   awaitable<Result<void>> import_layer(Digest layer, Fd tar) override;

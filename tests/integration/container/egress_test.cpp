@@ -116,6 +116,19 @@ std::string reached(RunnerFixture& f, const World& world, std::string_view polic
   return log;
 }
 
+/// Takes the next connection of an instance.
+void answer_one(RunnerFixture& f, const Fd& listener, std::string_view answer) {
+  const auto until = std::chrono::steady_clock::now() + 10s;
+  Fd peer;
+  while (!peer && std::chrono::steady_clock::now() < until) {
+    f.loop().restart();
+    f.loop().run_one_for(20ms);
+    peer = Fd(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+  }
+  REQUIRE(peer);
+  value_of(write_all(peer.get(), answer));
+}
+
 }  // namespace
 
 TEST_CASE("by default an instance reaches public addresses: no private one, no metadata, no address of the host") {
@@ -183,18 +196,34 @@ TEST_CASE("the gateway is at port 80 of its address, beside an instance that lis
   f.launch(spec);
   auto found = f.insides.find(spec.id);
   REQUIRE(found != f.insides.end());
-  const auto until = std::chrono::steady_clock::now() + 10s;
-  Fd peer;
-  while (!peer && std::chrono::steady_clock::now() < until) {
-    f.loop().restart();
-    f.loop().run_one_for(20ms);
-    peer = Fd(::accept4(found->second.http.get(), nullptr, nullptr, SOCK_CLOEXEC));
-  }
-  REQUIRE(peer);
-  (void)!::write(peer.get(), "gateway\n", 8);
-  peer.reset();
+  answer_one(f, found->second.http, "gateway\n");
   f.wait_exit(spec.id);
   CHECK(f.log_of(spec.id) == "own\ngateway\ndone\n");
+  value_of(f.run(f.runner().remove(spec.id)));
+}
+
+TEST_CASE("an instance that calls while one front has gone and the next is not there yet is answered by the next") {
+  RunnerFixture f;
+  auto spec = f.spec({"/bin/sh", "-c", "nc 127.0.0.80 80 < /dev/null; echo ended $?"});
+  const auto prepared = value_of(f.run(f.runner().prepare(spec, f.open_log(spec.id))));
+  REQUIRE(f.insides.contains(spec.id));
+  f.insides.clear();
+  value_of(f.run(f.runner().start(spec.id)));
+  const auto waits = [&] {
+    const auto sockets = value_of(read_file(fmt::format("/proc/{}/net/tcp", prepared.pid)));
+    return sockets.find("5000007F:0050 01") != std::string::npos;  // 127.0.0.80:80, established
+  };
+  const auto until = std::chrono::steady_clock::now() + 10s;
+  while (!waits() && std::chrono::steady_clock::now() < until) std::this_thread::yield();
+  CHECK(waits());
+  const bool with_its_runner = GENERATE(false, true);
+  if (with_its_runner) f.hand_over_runner();
+  value_of(f.run(f.runner().listen_inside(spec.id)));
+  const auto found = f.insides.find(spec.id);
+  REQUIRE(found != f.insides.end());
+  answer_one(f, found->second.http, "the next\n");
+  f.wait_exit(spec.id);
+  CHECK(f.log_of(spec.id) == "the next\nended 0\n");
   value_of(f.run(f.runner().remove(spec.id)));
 }
 

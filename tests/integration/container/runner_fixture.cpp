@@ -86,7 +86,8 @@ Tar busybox_tar() {
 
 // --- runner
 
-RunnerFixture::RunnerFixture() : folder_(value_of(TemporaryFolder::make("/var/tmp", "wick-container-"))) {
+RunnerFixture::RunnerFixture()
+    : folder_(value_of(TemporaryFolder::make("/var/tmp", "wick-container-"))), shelf_(value_of(Shelf::make())) {
   ::chmod(folder_.path().c_str(), 0755);  // the run folder must be reachable
   value_of(make_folders(folder_.path() / "logs"));
   start_runner();
@@ -110,7 +111,7 @@ void RunnerFixture::start_runner() {
   ProcessOptions options;
   options.argv = {"/proc/self/exe", "runner", (folder_.path() / "state").string(), (folder_.path() / "run").string()};
   options.stderr_fd = 2;
-  options.extra_fds = {{pair.second.get(), 3}};
+  options.extra_fds = {{pair.second.get(), 3}, {shelf_.in().get(), 4}, {shelf_.out().get(), 5}};
   auto process = value_of(ChildProcess::spawn(loop_.get_executor(), options));
   process_.emplace(std::move(process));
   client_ = std::make_unique<RunnerClient>(loop_.get_executor(), std::move(pair.first));
@@ -131,6 +132,16 @@ void RunnerFixture::stop_runner() {
 }
 
 void RunnerFixture::restart_runner() {
+  stop_runner();
+  start_runner();
+}
+
+void RunnerFixture::hand_over_runner() {
+  client_->close();
+  run(tasks_->stop());
+  client_.reset();
+  CHECK(run(process_->wait()).ok());
+  insides.clear();
   stop_runner();
   start_runner();
 }

@@ -54,10 +54,12 @@ class RunnerFixture {
     return run_on(loop_, std::move(task));
   }
 
-  Runner& runner() { return *client_; }
+  RunnerClient& runner() { return *client_; }
   pid_t runner_pid() const { return process_->pid(); }
   /// SIGKILL, and another one over the same folders.
   void restart_runner();
+  /// Its front goes, so it ends; then another one with another front.
+  void hand_over_runner();
   void stop_runner();
   void start_runner();
 
@@ -84,6 +86,7 @@ class RunnerFixture {
  private:
   TemporaryFolder folder_;
   asio::io_context loop_{1};
+  Shelf shelf_;
   std::optional<ChildProcess> process_;
   std::unique_ptr<RunnerClient> client_;
   std::unique_ptr<TaskGroup> tasks_;

@@ -17,6 +17,7 @@ import tempfile
 import unittest
 
 from fixture import TOP, WICK, eventually, main
+from flows import CALLER, CALLER_DOCKERFILE
 
 TOOLS = ("dpkg-buildpackage", "dh", "lintian", "mmdebstrap", "systemd-nspawn", "nsenter", "wrk")
 MISSING = [tool for tool in TOOLS if not shutil.which(tool)]
@@ -139,6 +140,11 @@ class PackageTest(unittest.TestCase):
         cls.addClassCleanup(cls.machine.close)
         for package in (cls.first, cls.second):
             shutil.copy(package, cls.machine.share)
+        caller = cls.machine.share / "caller"
+        caller.mkdir()
+        shutil.copy("/bin/busybox", caller / "busybox")
+        (caller / "Dockerfile").write_text(CALLER_DOCKERFILE)
+        (caller / "call").write_text(CALLER.replace("callee", "hello"))
         project = cls.machine.share / "hello"
         project.mkdir()
         run("cc", "-O2", "-static", "-pthread", "-o", project / "server", TOP / "tests/support/server.c")
@@ -203,7 +209,12 @@ class PackageTest(unittest.TestCase):
         self.assertIn("secret app set", self.in_the_machine("printf s3cret | wick secret set app PASSWORD=@-"))
         self.assertEqual(self.in_the_machine("wick exec hello -- /bin/busybox cat /built-by"), "0\n")
 
+    def calls(self, word):
+        """Of a service to another, by how they ended."""
+        return self.in_the_machine("wick logs caller --tail 100000").count(word)
+
     def test_4_an_upgrade_under_load_loses_no_request_no_instance_and_nothing_that_flows(self):
+        self.in_the_machine("cd /io/caller && wick deploy --min 1 --json")
         before = self.instance()["pid"]
         load = subprocess.Popen(["nsenter", "-t", str(self.machine.init), "-n", "wrk", "-t1", "-c8", f"-d{4 * UPGRADES}s", "-H", "Host: hello.localhost",
                                  "http://127.0.0.1/"], stdout=subprocess.PIPE, text=True)
@@ -215,6 +226,10 @@ class PackageTest(unittest.TestCase):
             self.assertNotEqual(now, daemon)
             daemon = now
             self.look_at(flows, f"upgrade {number}")
+            eventually("services call each other", lambda so_far=self.calls("answered"): self.calls("answered") > so_far, READY_LIMIT)
+        log = self.in_the_machine("wick logs caller --tail 100000")
+        self.assertNotIn("refused", log, set(log.splitlines()))
+        self.assertEqual(self.machine.property("wick-runner.service", "NFileDescriptorStore"), "0")
         output = load.communicate()[0]
         # What serves and its guard, and the front that was there when they were opened.
         self.assertEqual(len(self.machine.call("pgrep", "-u", "wick").split()), 3)
@@ -226,6 +241,7 @@ class PackageTest(unittest.TestCase):
         self.assertNotIn("Non-2xx", output)
         self.assertIn(before, [each["pid"] for each in self.services()["hello"]["instances"]])
         self.assertIn("0.1.1" if UPGRADES % 2 else "0.1.0", self.in_the_machine("dpkg-query -W wick"))
+        self.in_the_machine("wick rm caller --yes")
 
     def test_5_killed_or_stuck_it_is_back_and_the_instance_goes_on(self):
         before = self.instance()["pid"]

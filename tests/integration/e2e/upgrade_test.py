@@ -16,7 +16,7 @@ import time
 import unittest
 
 from fixture import WICK, Daemon, DaemonTest, eventually, main
-from flows import look_at, open_flows
+from flows import CALLER, CALLER_DOCKERFILE, look_at, open_flows
 
 UPGRADES = int(os.environ.get("WICK_UPGRADES", "3"))
 WEBSOCKETS = 100
@@ -170,7 +170,24 @@ class Upgrade(DaemonTest):
         check()
         self.assertEqual(re.findall(r"also listening\W+listen=(\S+)", wick.log_text())[3:], also)
 
-    def test_6_what_cannot_be_meant_is_told(self):
+    def test_6_calls_between_services_are_all_answered_through_upgrades(self):
+        self.deploy_static("callee")
+        folder = self.project("caller", **{
+            "Dockerfile": CALLER_DOCKERFILE, "busybox": pathlib.Path("/bin/busybox").read_bytes(), "call": CALLER})
+        self.wick.cli("deploy", folder, "--name", "caller", "--min", "1")
+
+        def lines(word):
+            return self.wick.cli("logs", "caller", "--tail", "100000").stdout.count(word)
+
+        for number in range(UPGRADES):
+            seen = lines("answered")
+            self.upgrade()
+            eventually(f"calls go on after upgrade {number}", lambda so_far=seen: lines("answered") > so_far + 20)
+        self.assertEqual(lines("refused"), 0)
+        print(f"\n{UPGRADES} upgrades, {lines('answered')} calls between services", flush=True)
+        self.wick.cli("rm", "caller", "callee", "--yes")
+
+    def test_7_what_cannot_be_meant_is_told(self):
         os.chmod(self.folder, 0o755)
         for flags, words in ((("--also-listen", "127.0.0.1:0,tls"), "--also-listen: expected ADDR[,https][,proxy-protocol], found 'tls'"),
                              (("--also-listen", ",https"), "--also-listen: expected ADDR[,https][,proxy-protocol], found ',https'"),

@@ -1,8 +1,11 @@
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 #include <catch2/catch.hpp>
 
+#include <array>
 #include <atomic>
 #include <boost/asio/error.hpp>
 #include <boost/asio/executor_work_guard.hpp>
@@ -16,6 +19,7 @@
 #include "wick/os/files.hpp"
 #include "wick/os/other_loop.hpp"
 #include "wick/os/seqpacket.hpp"
+#include "wick/os/shelf.hpp"
 #include "wick/os/slots.hpp"
 #include "wick/os/systemd.hpp"
 #include "wick/os/task_group.hpp"
@@ -236,4 +240,70 @@ TEST_CASE("passed sockets are taken only when they were meant for this process")
   ::setenv("LISTEN_FDS", "1", 1);
   CHECK(take_passed_sockets().empty());
   CHECK(::getenv("LISTEN_FDS") == nullptr);
+}
+
+TEST_CASE("what one process puts on a shelf is there for the next, by name and in order, once") {
+  const auto shelf = Shelf::make();
+  REQUIRE(shelf);
+  Fd held(::memfd_create("kept", MFD_CLOEXEC));
+  REQUIRE(write_all(held.get(), "kept"));
+  REQUIRE(shelf->put("first", std::array{held.get(), held.get()}));
+  REQUIRE(shelf->put("second", {}));
+  held.reset();
+  auto kept = shelf->take();
+  REQUIRE(kept.size() == 2);
+  CHECK(kept[0].name == "first");
+  REQUIRE(kept[0].fds.size() == 2);
+  char text[5] = "";
+  CHECK(::pread(kept[0].fds[1].get(), text, 4, 0) == 4);
+  CHECK(text == std::string("kept"));
+  CHECK(kept[1].name == "second");
+  CHECK(kept[1].fds.empty());
+  CHECK(shelf->take().empty());
+}
+
+TEST_CASE("a shelf that is full says so, and keeps what lies there") {
+  const auto shelf = Shelf::make();
+  REQUIRE(shelf);
+  const Fd held(::memfd_create("kept", MFD_CLOEXEC));
+  std::size_t count = 0;
+  Result<void> put;
+  for (; count < 100'000; ++count)
+    if (put = shelf->put("one of many", std::array{held.get()}); !put) break;
+  REQUIRE_FALSE(put);
+  CHECK(put.error().code() == Errc::overloaded);
+  CHECK(count > 200);
+  CHECK(shelf->take().size() == count);
+  CHECK(shelf->put("", {}).error().code() == Errc::too_large);
+}
+
+TEST_CASE("systemd is given descriptors to keep under a name") {
+  const auto folder = TemporaryFolder::make("/tmp", "wick-notify-");
+  REQUIRE(folder);
+  const auto path = folder->path() / "notify";
+  CHECK_FALSE(store_with_systemd("nobody", {}));
+  const Fd systemd(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  path.string().copy(address.sun_path, sizeof address.sun_path - 1);
+  REQUIRE(::bind(systemd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0);
+  ::setenv("NOTIFY_SOCKET", path.c_str(), 1);
+  CHECK(store_with_systemd("inside-1", std::array{systemd.get()}));
+  notify_systemd("READY=1");
+  ::unsetenv("NOTIFY_SOCKET");
+  char bytes[256];
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
+  iovec part{.iov_base = bytes, .iov_len = sizeof bytes};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  const auto got = ::recvmsg(systemd.get(), &message, 0);
+  CHECK(std::string(bytes, static_cast<std::size_t>(got)) == "FDSTORE=1\nFDPOLL=0\nFDNAME=inside-1");
+  REQUIRE(CMSG_FIRSTHDR(&message));
+  int fd = -1;
+  std::memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof fd);
+  CHECK(Fd(fd));
+  CHECK(::recv(systemd.get(), bytes, sizeof bytes, 0) == 7);
 }
