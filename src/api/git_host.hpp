@@ -13,7 +13,8 @@
 //   pusher's
 //      progress. Who goes away leaves the deploy alone: it ends as it would have.
 //   4. The branches move, all that were accepted at once.
-// The deployed branch is main or master, or what the Service's annotation wick.dev/git-branch says. Others are kept. A
+// The deployed branch is main or master, or what the Service's annotation wick.dev/git-branch says. Others that its
+// wick.dev/previews names become previews, as in step 3, and end with the branch; the rest are kept. A
 // repository without a Service is one that was removed, or that never came to be: it begins anew.
 #pragma once
 

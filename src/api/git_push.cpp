@@ -10,6 +10,7 @@
 #include "wick/base/digest.hpp"
 #include "wick/base/log.hpp"
 #include "wick/base/text.hpp"
+#include "wick/control/previews.hpp"
 #include "wick/model/object_reader.hpp"
 #include "wick/os/files.hpp"
 
@@ -123,7 +124,9 @@ awaitable<Result<void>> GitPush::decide(Fd pack) {
   const bool was_chosen = chosen != nullptr && chosen->reason.empty();
   if (request_.atomic && std::ranges::any_of(refs_, [](const Ref& ref) { return !ref.reason.empty(); }))
     refuse_all("atomic push failed");
-  if (was_chosen && deployed()->reason.empty()) co_await deploy_branch();
+  if (was_chosen && deployed()->reason.empty()) co_await deploy(*deployed());
+  for (auto& ref : refs_)
+    if (ref.previewed && ref.reason.empty()) co_await deploy(ref);
   if (request_.atomic && std::ranges::any_of(refs_, [](const Ref& ref) { return !ref.reason.empty(); }))
     refuse_all("atomic push failed");
   co_return co_await move_refs();
@@ -170,6 +173,8 @@ void GitPush::choose_branch() {
   const auto service = doors_.objects.find({model::service_kind().resource(), name_space_, name_});
   const auto chosen =
       service ? model::text_at(*service, {"metadata", "annotations", git_branch_annotation}) : std::string();
+  const auto previewed =
+      service ? model::text_at(*service, {"metadata", "annotations", model::names::previews}) : std::string();
   std::vector<build::RefCommand> commands;
   for (const auto& ref : refs_) commands.push_back(ref.command);
   branch_ = deployed_branch(commands, chosen);
@@ -183,6 +188,8 @@ void GitPush::choose_branch() {
     else if (!service && !deploys)
       ref.reason =
           fmt::format("{} is not deployed yet: git push wick {}:{}", name_, name, chosen.empty() ? "main" : chosen);
+    else if (service && !is_deployed_one && !ref.command.deletes())
+      ref.previewed = model::is_previewed(previewed, name);
   }
 }
 
@@ -210,10 +217,10 @@ awaitable<Result<std::string>> GitPush::upload_source(const std::string& commit)
   co_return upload;
 }
 
-awaitable<void> GitPush::deploy_branch() {
-  auto& ref = *deployed();
+awaitable<void> GitPush::deploy(Ref& ref) {
   const auto& commit = ref.command.new_id;
-  co_await say(step_line("push", fmt::format("{} at {}", branch_, commit.substr(0, 12))));
+  const auto branch = short_name(ref.command.ref);
+  co_await say(step_line("push", fmt::format("{} at {}", branch, commit.substr(0, 12))));
   const auto refuse = [&ref](const std::string& because) { ref.reason = "deploy failed: " + printable(because, 160); };
   auto upload = co_await upload_source(commit);
   if (!upload) {
@@ -225,10 +232,13 @@ awaitable<void> GitPush::deploy_branch() {
                     .build = {{"source", {{"type", "Local"}, {"local", {{"name", *upload}}}}}},
                     .commit = commit,
                     .user = "git-push"};
+  if (ref.previewed) order.preview = model::PreviewOrder{.service = name_, .branch = branch};
   auto ordered = co_await order_deploy(doors_, std::move(order));
   if (!ordered) {
     refuse(ordered.error().what());
-    co_return co_await say("error: " + ordered.error().what());
+    co_await say("error: " + ordered.error().what());
+    if (!ordered.error().hint().empty()) co_await say("  hint: " + ordered.error().hint());
+    co_return;
   }
   auto tell = [this](std::string line) { return say(std::move(line)); };
   auto done = co_await follow_deploy(doors_, *ordered, tell);
@@ -263,7 +273,8 @@ awaitable<Result<void>> GitPush::move_refs() {
   }
   for (const auto& ref : refs_) {
     const auto& command = ref.command;
-    if (!ref.reason.empty() || command.deletes() || &ref == chosen || !command.ref.starts_with(heads)) continue;
+    if (!ref.reason.empty() || command.deletes() || &ref == chosen || ref.previewed || !command.ref.starts_with(heads))
+      continue;
     const auto service = doors_.objects.find({model::service_kind().resource(), name_space_, name_});
     const auto wanted =
         service ? model::text_at(*service, {"metadata", "annotations", git_branch_annotation}) : std::string();
@@ -272,9 +283,20 @@ awaitable<Result<void>> GitPush::move_refs() {
     co_await say(fmt::format("{} is kept, not deployed: {} deploys {} (git push wick {}:{})", name, name_, deploys,
                              name, deploys));
   }
+  co_await end_previews();
   auto tidied = co_await repository_.tidy();
   if (!tidied) log::warn("a repository was not tidied", {{"service", name_}, {"error", tidied.error().what()}});
   co_return Result<void>();
+}
+
+/// With a branch goes its preview.
+awaitable<void> GitPush::end_previews() {
+  for (const auto& ref : refs_) {
+    if (!ref.reason.empty() || !ref.command.deletes() || !ref.command.ref.starts_with(heads)) continue;
+    const auto branch = short_name(ref.command.ref);
+    const auto tag = co_await control::remove_preview(doors_.objects, name_space_, name_, branch);
+    if (!tag.empty()) co_await say(fmt::format("the preview {} of {} is removed", tag, branch));
+  }
 }
 
 }  // namespace wick::api

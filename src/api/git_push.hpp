@@ -24,14 +24,17 @@ class GitPush {
  private:
   struct Ref {
     build::RefCommand command;
-    std::string incoming;  // its name until it is accepted
-    std::string reason;    // why it was refused; empty so far
+    std::string incoming;    // its name until it is accepted
+    std::string reason;      // why it was refused; empty so far
+    bool previewed = false;  // it becomes a preview
   };
   awaitable<Result<void>> decide(Fd pack);
   awaitable<Result<void>> receive(const Fd& pack);
   void choose_branch();
   awaitable<void> check_commits();
-  awaitable<void> deploy_branch();
+  /// As what is served, or as a preview; a failure is the ref's reason.
+  awaitable<void> deploy(Ref& ref);
+  awaitable<void> end_previews();
   awaitable<Result<std::string>> upload_source(const std::string& commit);
   awaitable<Result<void>> move_refs();
   void refuse_all(const std::string& reason);

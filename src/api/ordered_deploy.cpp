@@ -6,6 +6,7 @@
 #include <boost/json/serialize.hpp>
 
 #include "wick/base/text.hpp"
+#include "wick/control/previews.hpp"
 #include "wick/model/admission.hpp"
 #include "wick/model/condition.hpp"
 #include "wick/model/failure.hpp"
@@ -131,6 +132,26 @@ std::string with_port_of(std::string url, std::string_view listen) {
   return url.insert(std::min(url.find('/', scheme.size()), url.size()), ":" + std::string(port));
 }
 
+FailedDeploy preview_not_ready(const Doors& doors, const json::object& configuration) {
+  const auto name_space = model::text_at(configuration, {"metadata", "namespace"});
+  const auto service = model::text_at(configuration, {"metadata", "labels", model::names::service});
+  const auto revision = model::text_at(configuration, {"status", "latestCreatedRevisionName"});
+  const auto object = doors.objects.find({model::revision_kind().resource(), name_space, revision});
+  auto failure = object ? failure_in(*object) : std::nullopt;
+  if (!failure)
+    failure = model::Failure{.step = {},
+                             .slug = "E_NOT_READY",
+                             .because = model::find_condition(configuration, "Ready").message,
+                             .last_output = {},
+                             .hint = {}};
+  if (failure->hint.empty())
+    failure->hint = fmt::format("fix it and push again; full output: wick logs {} --failed", service);
+  const auto serves = model::text_at(configuration, {"status", "latestReadyRevisionName"});
+  std::vector<std::string> notes{serves.empty() ? fmt::format("The preview does not serve; {} is as it was.", service)
+                                                : fmt::format("{} still serves the preview.", serves)};
+  return told(fmt::format("{} did not become ready", revision), *failure, std::move(notes));
+}
+
 /// The log to its end; a run that waits for its turn has none yet.
 awaitable<void> tell_log(const Doors& doors, const OrderedDeploy& deploy, const OnLine& on_line) {
   auto& logs = doors.control.build_logs();
@@ -191,12 +212,21 @@ awaitable<Result<OrderedDeploy>> order_deploy(const Doors& doors, DeployOrder or
   if (auto complaint = model::dns1035_complaint(order.name); !complaint.empty())
     co_return fail(Errc::invalid, fmt::format("'{}' is no name of a service: {}", printable(order.name), complaint));
   const auto existing = doors.objects.find(service_key(order.name_space, order.name));
+  if (order.preview)
+    if (auto fits = control::check_preview(doors.objects, order.name_space, order.name, order.preview->branch); !fits)
+      co_return fail(std::move(fits.error()));
   const auto ending = random_hex(3).substr(0, 5);
   const auto run_name =
       fmt::format("{}-{}", std::string_view(order.name).substr(0, run_name_bytes_max - ending.size() - 1), ending);
   if (!order.build.contains("strategy")) order.build["strategy"] = {{"name", "wick"}};
   if (!order.build.contains("output")) order.build["output"] = {{"image", order.name}};
-  json::object annotations{{model::names::deploy, json::serialize(ordered_service(order.name, existing.get()))}};
+  // What the Build calls its image is the image of its own branch.
+  if (order.preview) order.build["output"] = {{"image", order.name + "-preview"}};
+  json::object annotations;
+  if (order.preview)
+    annotations[model::names::preview] = model::to_text(*order.preview);
+  else
+    annotations[model::names::deploy] = json::serialize(ordered_service(order.name, existing.get()));
   if (!order.commit.empty()) annotations["wick.dev/source-commit"] = order.commit;
   const auto& kind = model::build_run_kind();
   json::object run{{"apiVersion", kind.api_version()},
@@ -214,10 +244,70 @@ awaitable<Result<OrderedDeploy>> order_deploy(const Doors& doors, DeployOrder or
   const ObjectKey key{kind.resource(), order.name_space, run_name};
   auto created = co_await doors.objects.create(key, std::move(*admitted));
   if (!created) co_return fail(std::move(created.error()));
+  const auto before =
+      order.preview ? control::preview_of_branch(doors.objects, order.name_space, order.name, order.preview->branch)
+                    : existing;
   co_return OrderedDeploy{.run = key,
                           .uid = model::text_at(**created, {"metadata", "uid"}),
-                          .generation = existing ? number_of(*existing, {"metadata", "generation"}) : 0};
+                          .generation = before ? number_of(*before, {"metadata", "generation"}) : 0};
 }
+
+namespace {
+
+/// From the image to a tag on the Service's Route.
+awaitable<std::expected<DeployedService, FailedDeploy>> follow_preview(const Doors& doors, OrderedDeploy deploy,
+                                                                       ObjectValue run, OnLine on_line) {
+  const auto begun = doors.clock.now();
+  const auto tag = model::text_at(*run, {"status", "preview", "tag"});
+  const auto service = model::text_at(*run, {"status", "preview", "service"});
+  const ObjectKey key{model::configuration_kind().resource(), deploy.run.name_space,
+                      model::text_at(*run, {"status", "preview", "configuration"})};
+  auto is_settled = [](const ObjectValue& configuration) {
+    return !configuration || (number_of(*configuration, {"status", "observedGeneration"}) ==
+                                  number_of(*configuration, {"metadata", "generation"}) &&
+                              model::find_condition(*configuration, "Ready").status != model::Truth::unknown);
+  };
+  ObjectValue configuration, shown;
+  std::string url;
+  try {
+    auto settled = await_object(doors, key, is_settled);
+    configuration = co_await with_deadline(doors.clock, ready_limit_of_deploy, std::move(settled));
+    if (!configuration) co_return std::unexpected(gone("the preview " + tag));
+    if (model::find_condition(*configuration, "Ready").status == model::Truth::no)
+      co_return std::unexpected(preview_not_ready(doors, *configuration));
+    const auto revision = model::text_at(*configuration, {"status", "latestReadyRevisionName"});
+    auto is_routed = [&](const ObjectValue& routed) {
+      const auto* traffic = routed ? model::find_value(*routed, {"status", "traffic"}) : nullptr;
+      if (!traffic || !traffic->is_array()) return routed == nullptr;
+      for (const auto& target : traffic->get_array())
+        if (target.is_object() && model::text_at(target.get_object(), {"tag"}) == tag &&
+            model::text_at(target.get_object(), {"revisionName"}) == revision) {
+          url = model::text_at(target.get_object(), {"url"});
+          return true;
+        }
+      return false;
+    };
+    auto routed = await_object(doors, service_key(deploy.run.name_space, service), is_routed);
+    shown = co_await with_deadline(doors.clock, ready_limit_of_deploy, std::move(routed));
+  } catch (const DeadlineExceeded&) {
+    FailedDeploy late{.because = fmt::format("the preview {} of {} was not ready within {} minutes", tag, service,
+                                             ready_limit_of_deploy.count()),
+                      .lines = {}};
+    late.lines.push_back("error: " + late.because);
+    co_return std::unexpected(std::move(late));
+  }
+  if (!shown) co_return std::unexpected(gone(service));
+  DeployedService done{.revision = model::text_at(*configuration, {"status", "latestReadyRevisionName"}),
+                       .url = with_port_of(std::move(url), doors.info.listen),
+                       .unchanged = number_of(*configuration, {"metadata", "generation"}) == deploy.generation};
+  const auto took = std::chrono::duration_cast<milliseconds>(doors.clock.now() - begun);
+  auto last =
+      done.unchanged ? step_line("unchanged", done.revision) : step_line("preview", done.revision, elapsed_text(took));
+  co_await on_line(std::move(last));
+  co_return done;
+}
+
+}  // namespace
 
 awaitable<std::expected<DeployedService, FailedDeploy>> follow_deploy(const Doors& doors, OrderedDeploy deploy,
                                                                       OnLine on_line) {
@@ -226,13 +316,18 @@ awaitable<std::expected<DeployedService, FailedDeploy>> follow_deploy(const Door
     if (!run) return true;
     const auto status = model::find_condition(*run, "Succeeded").status;
     return status == model::Truth::no ||
-           (status == model::Truth::yes && model::find_value(*run, {"status", "service"}) != nullptr);
+           (status == model::Truth::yes && (model::find_value(*run, {"status", "service"}) != nullptr ||
+                                            model::find_value(*run, {"status", "preview"}) != nullptr));
   };
   const auto run = co_await await_object(doors, deploy.run, has_ended);
   if (!run) co_return std::unexpected(gone("build " + deploy.run.name));
   const auto name = model::text_at(*run, {"metadata", "labels", "wick.dev/service"});
   if (model::find_condition(*run, "Succeeded").status == model::Truth::no)
     co_return std::unexpected(build_failed(name, *run));
+  if (model::find_value(*run, {"status", "preview"})) {
+    auto shown = co_await follow_preview(doors, std::move(deploy), run, std::move(on_line));
+    co_return shown;
+  }
 
   const auto key = service_key(deploy.run.name_space, name);
   const auto begun = doors.clock.now();
@@ -265,10 +360,17 @@ awaitable<std::expected<DeployedService, FailedDeploy>> follow_deploy(const Door
 }
 
 std::string run_of_commit(const Doors& doors, const std::string& name_space, const std::string& service,
-                          const std::string& commit) {
+                          const std::string& commit, const std::string& preview_branch) {
   std::string newest, found;
+  const auto is_of_its_kind = [&](const json::object& run) {
+    const auto annotation = [&](std::string_view key) { return model::text_at(run, {"metadata", "annotations", key}); };
+    if (preview_branch.empty()) return !annotation(model::names::deploy).empty();
+    const auto order = model::parse_preview_order(annotation(model::names::preview));
+    return order && order->branch == preview_branch;
+  };
   for (const auto& run : doors.objects.list(model::build_run_kind().resource(), name_space)) {
     if (commit.empty() || model::text_at(*run, {"metadata", "labels", "wick.dev/service"}) != service) continue;
+    if (!is_of_its_kind(*run)) continue;
     const auto created = model::text_at(*run, {"metadata", "creationTimestamp"});
     if (created < newest) continue;
     if (created > newest) found.clear();

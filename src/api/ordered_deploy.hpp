@@ -4,11 +4,13 @@
 
 #include <expected>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "api/answer.hpp"
 #include "wick/api/api.hpp"
+#include "wick/model/preview.hpp"
 
 namespace wick::api {
 
@@ -18,16 +20,17 @@ struct DeployOrder {
   json::object build;  // a Build's spec; where it names no output, the Service's name is taken
   std::string commit;  // "" where the source says it
   std::string user;    // who asked, for the record
+  std::optional<model::PreviewOrder> preview{};  // then its image becomes that, and the Service stays as it is
 };
 
 struct OrderedDeploy {
   store::ObjectKey run;
   std::string uid;              // of the run
-  std::int64_t generation = 0;  // of the Service before; 0: there was none
+  std::int64_t generation = 0;  // of the Service before, or of the preview; 0: there was none
 };
 
 /// Makes the BuildRun; what the Service is asked for stays as it is but for its image. Errors: invalid (the name, the
-/// spec), those of the object table.
+/// spec), those of check_preview and of the object table.
 awaitable<Result<OrderedDeploy>> order_deploy(const Doors& doors, DeployOrder order);
 
 struct DeployedService {
@@ -47,9 +50,9 @@ awaitable<std::expected<DeployedService, FailedDeploy>> follow_deploy(const Door
                                                                       OnLine on_line);
 
 /// The name of a run of this commit that has not failed, where the service has none that is newer (times have seconds);
-/// "" for none.
+/// "" for none. Of the runs that deploy the service, or of those for the preview of `preview_branch`.
 std::string run_of_commit(const Doors& doors, const std::string& name_space, const std::string& service,
-                          const std::string& commit);
+                          const std::string& commit, const std::string& preview_branch = {});
 
 /// One line of a build's log as people read it: `build      [1/2] RUN make                          3.1 s`.
 std::string progress_line(const json::object& event);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <boost/json/parse.hpp>
 
+#include "control/previews.hpp"
 #include "control/reconcilers.hpp"
 #include "wick/base/log.hpp"
 #include "wick/base/text.hpp"
@@ -318,6 +319,19 @@ awaitable<void> BuildRunReconciler::run(ObjectKey key, std::string uid) {
     }
     status["service"] = {
         {"name", name_of(**applied)}, {"namespace", key.name_space}, {"generation", generation_of(**applied)}};
+  }
+  if (const auto order = model::parse_preview_order(wanted.metadata.annotation(model::names::preview))) {
+    auto applied = co_await apply_preview(world_, key.name_space, *order,
+                                          pinned(spec->output_image, built->image.digest), built->commit);
+    if (!applied) {
+      co_await write_failure(world_, key, failure_of(applied.error(), "route", world_.now()));
+      co_return;
+    }
+    status["preview"] = {{"service", order->service},
+                         {"tag", model::text_at(**applied, {"metadata", "labels", model::names::preview})},
+                         {"branch", order->branch},
+                         {"configuration", name_of(**applied)},
+                         {"generation", generation_of(**applied)}};
   }
   status["completionTime"] = to_rfc3339(world_.now());
   log::info("built", {{"run", key.name_space + "/" + key.name}, {"image", built->image.digest.text()}});

@@ -1,6 +1,9 @@
 // A Service is one Configuration and one Route of its name, and the sum of what they say.
 #include <fmt/format.h>
 
+#include <algorithm>
+
+#include "control/previews.hpp"
 #include "control/reconcilers.hpp"
 #include "wick/model/service.hpp"
 
@@ -42,29 +45,36 @@ json::object wanted_configuration(const json::object& service) {
                {{"template", service.at("spec").as_object().at("template")}});
 }
 
-json::object wanted_route(const json::object& service) {
+json::object wanted_route(World& world, const json::object& service) {
   model::FieldErrors ignored;  // what is stored was validated
   json::array traffic;
   for (auto target : model::decode_service(service, ignored).traffic) {
     if (target.revision.empty()) target.configuration = name_of(service);
     traffic.push_back(target.to_json());
   }
+  for (const auto& target : preview_targets(world, service)) traffic.push_back(target.to_json());
   return child(service, child_labels(service), child_annotations(service, true), {{"traffic", std::move(traffic)}});
 }
 
-/// True when every target that follows the newest revision has it.
-bool traffic_migrated(const json::object& configuration, const json::object& route) {
+/// True when every target that follows the newest revision has it. Previews follow their own.
+bool traffic_migrated(const json::object& configuration, const json::object& route,
+                      const std::vector<model::TrafficTarget>& previews) {
+  const auto is_preview = [&](const std::string& tag) {
+    return std::ranges::find(previews, tag, &model::TrafficTarget::tag) != previews.end();
+  };
   const auto newest = model::text_at(configuration, {"status", "latestReadyRevisionName"});
   const auto* traffic = model::find_value(route, {"status", "traffic"});
   if (!traffic || !traffic->is_array()) return false;
   for (const auto& element : traffic->get_array()) {
     const auto* latest = element.as_object().if_contains("latestRevision");
+    if (is_preview(model::text_at(element.as_object(), {"tag"}))) continue;
     if (latest && *latest == true && model::text_at(element.as_object(), {"revisionName"}) != newest) return false;
   }
   return true;
 }
 
-void judge(model::Conditions& conditions, const json::object& configuration, const json::object& route) {
+void judge(model::Conditions& conditions, const json::object& configuration, const json::object& route,
+           const std::vector<model::TrafficTarget>& previews) {
   if (!is_current(configuration))
     conditions.mark_unknown("ConfigurationsReady", "OutOfDate",
                             "The Configuration is still working to reflect the latest desired specification.");
@@ -74,7 +84,7 @@ void judge(model::Conditions& conditions, const json::object& configuration, con
   if (!is_current(route))
     conditions.mark_unknown("RoutesReady", "OutOfDate",
                             "The Route is still working to reflect the latest desired specification.");
-  else if (route_ready.status == Truth::yes && !traffic_migrated(configuration, route))
+  else if (route_ready.status == Truth::yes && !traffic_migrated(configuration, route, previews))
     conditions.mark_unknown("RoutesReady", "TrafficNotMigrated", "Traffic is not yet migrated to the latest revision.");
   else
     conditions.copy("RoutesReady", route_ready);
@@ -91,7 +101,7 @@ std::string taken_revision_name(World& world, const json::object& service, const
 json::object status_of(World& world, const json::object& service, const json::object& configuration,
                        const json::object& route) {
   model::Conditions conditions("Ready", {"ConfigurationsReady", "RoutesReady"}, service, world.now());
-  judge(conditions, configuration, route);
+  judge(conditions, configuration, route, preview_targets(world, service));
   if (const auto taken = taken_revision_name(world, service, configuration); !taken.empty())
     conditions.mark_false(
         "RoutesReady", "RevisionNameTaken",
@@ -136,8 +146,8 @@ awaitable<Result<void>> reconcile_service(World& world, ObjectKey key) {
   auto configuration =
       co_await ensure_child(world, model::configuration_kind(), key_of(model::configuration_kind(), *service),
                             wanted_configuration(*service), {model::names::id_range});
-  auto route =
-      co_await ensure_child(world, model::route_kind(), key_of(model::route_kind(), *service), wanted_route(*service));
+  auto route = co_await ensure_child(world, model::route_kind(), key_of(model::route_kind(), *service),
+                                     wanted_route(world, *service));
   json::object status;
   if (!configuration && is_not_owned(configuration.error()))
     status = not_owned_status(world, *service, "ConfigurationsReady",

@@ -8,6 +8,7 @@
 #include "wick/base/text.hpp"
 #include "wick/model/admission.hpp"
 #include "wick/model/build.hpp"
+#include "wick/model/preview.hpp"
 
 namespace wick::model {
 
@@ -86,6 +87,16 @@ void check_deploy_annotation(const Metadata& metadata, FieldErrors& errors) {
     errors.invalid_value("the Service manifest", path, complaint);
 }
 
+void check_preview_annotation(const Metadata& metadata, FieldErrors& errors) {
+  const auto text = metadata.annotation(names::preview);
+  if (text.empty()) return;
+  const auto path = field_path("metadata.annotations", names::preview);
+  if (!metadata.annotation(names::deploy).empty())
+    errors.add("expected exactly one, got both", {path, field_path("metadata.annotations", names::deploy)});
+  if (const auto order = parse_preview_order(text); !order)
+    errors.invalid_value(printable(text, 40), path, order.error().what());
+}
+
 void check_build(const json::object& object, const json::object*, FieldErrors& errors) {
   ObjectReader root(object, errors);
   check_name_dns1123(decode_metadata(root.object("metadata")), errors);
@@ -96,6 +107,7 @@ void check_build_run(const json::object& object, const json::object* old, FieldE
   const auto run = decode_build_run(object, errors);
   check_name_dns1123(run.metadata, errors);
   check_deploy_annotation(run.metadata, errors);
+  check_preview_annotation(run.metadata, errors);
   if (old) check_immutable(object, *old, {"spec", "build"}, "spec.build", errors);
 }
 

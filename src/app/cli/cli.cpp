@@ -59,6 +59,7 @@ class CommandLine {
     add_domains();
     add_sources();
     add_git();
+    add_previews();
     add_webhooks();
     add_access();
     add_rest();
@@ -108,6 +109,10 @@ class CommandLine {
     add_detach_flag(sub, *options);
     sub.add_flag("--follow{1m}", options->follow,
                  "look at the git URL's branch from now on and deploy what comes: --follow=30s, --follow=off");
+    sub.add_flag("--preview", options->preview,
+                 "as a preview of the service: its own URL, none of the traffic, the service's settings");
+    sub.add_option("--branch", options->branch, "the branch that it is the preview of (default: the source's)")
+        ->type_name("NAME");
     add_service_flags(sub, options);
   }
 
@@ -577,6 +582,27 @@ class CommandLine {
              [followed, interval](Session& session) { return git_follow_of(session, *followed, *interval); });
     following.add_option("service", *followed, "name of the service")->required();
     following.add_option("interval", *interval, "such as 1m, at least 5s; off ends it (default: show it)");
+  }
+
+  void add_previews() {
+    auto& preview = *app_.add_subcommand("preview", "Branches of a service with URLs of their own");
+    preview.require_subcommand(1);
+    auto service = std::make_shared<std::string>();
+    verb(preview, "ls", "List previews", [service](Session& session) {
+      return list_previews(session, *service);
+    }).add_option("service", *service, "of this service (default: of all)");
+    auto removed = std::make_shared<std::pair<std::string, std::string>>();
+    auto& removing = verb(preview, "rm", "Remove a preview and its revisions", [removed](Session& session) {
+      return remove_preview_of(session, removed->first, removed->second);
+    });
+    removing.add_option("service", removed->first, "name of the service")->required();
+    removing.add_option("preview", removed->second, "the branch, or the tag")->required();
+    auto shown = std::make_shared<std::pair<std::string, std::string>>();
+    auto& choosing =
+        verb(preview, "branches", "Show or set which branches become previews when they are pushed",
+             [shown](Session& session) { return preview_branches_of(session, shown->first, shown->second); });
+    choosing.add_option("service", shown->first, "name of the service")->required();
+    choosing.add_option("patterns", shown->second, "such as 'feature/*,fix-*'; off for none (default: show them)");
   }
 
   void add_webhooks() {

@@ -9,14 +9,27 @@
 #include "app/cli/build_secrets.hpp"
 #include "app/cli/folder.hpp"
 #include "app/cli/git_build.hpp"
+#include "app/cli/git_state.hpp"
 #include "app/cli/plan.hpp"
 #include "app/cli/public_url.hpp"
 #include "app/cli/watch.hpp"
 #include "wick/base/text.hpp"
+#include "wick/model/preview.hpp"
 
 namespace wick::app::cli {
 
 namespace {
+
+/// Why this revision, that `owner` made, is not ready.
+Problem revision_problem(Session& session, const std::string& revision, const json::value& owner) {
+  const auto headline = fmt::format("{} did not become ready", revision);
+  const auto path = resource_path("serving.knative.dev/v1", session.name_space, "revisions", revision);
+  if (auto found = session.client.find(path); found && *found)
+    if (const auto failure = failure_of(**found)) return problem_of(*failure, ExitCode::not_ready, headline);
+  Problem problem{.exit = ExitCode::not_ready, .what = headline, .slug = "E_NOT_READY"};
+  if (const auto* ready = condition_of(owner, "Ready")) problem.because = text_at(*ready, "/message");
+  return problem;
+}
 
 constexpr milliseconds build_limit{6 * 3600'000};  // without any news of a build: the longest one there may be
 constexpr std::size_t run_name_max = 63;
@@ -107,7 +120,8 @@ Outcome<json::value> follow_build(Session& session, Progress& progress, std::str
   const auto ended = [&](const json::value& run) {
     const auto* succeeded = condition_of(run, "Succeeded");
     const auto status = succeeded ? text_at(*succeeded, "/status") : std::string();
-    return status == "False" || (status == "True" && (!deploys || find_at(run, "/status/service")));
+    return status == "False" ||
+           (status == "True" && (!deploys || find_at(run, "/status/service") || find_at(run, "/status/preview")));
   };
   std::size_t printed = 0;
   std::string seen_version;
@@ -179,6 +193,74 @@ Outcome<Deployed> await_ready(Session& session, Progress& progress, const std::s
   return Deployed{.revision = std::move(revision), .url = std::move(url), .unchanged = unchanged};
 }
 
+/// What the BuildRun of a preview says. The branch is the one that is named, else the one that the source is at.
+Outcome<std::string> preview_order(Session& session, const std::string& name,
+                                   const std::variant<GitUrlSource, const Folder*>& source,
+                                   const DeployOptions& options) {
+  auto branch = options.branch;
+  if (const auto* git = std::get_if<GitUrlSource>(&source); branch.empty() && git) branch = git->ref;
+  if (const auto* folder = std::get_if<const Folder*>(&source); branch.empty() && folder)
+    branch = GitState::open((*folder)->root).branch();
+  if (branch.empty())
+    return stop_with(usage_problem("a preview is of a branch, and the source is at none",
+                                   "wick deploy --preview --branch NAME, or GIT_URL#NAME"));
+  if (auto fits = check_environment(options.service.env); !fits) return stop_with(std::move(fits.error()));
+  auto service = session.client.find(service_path(session.name_space, name));
+  if (!service) return stop_with(std::move(service.error()));
+  if (!*service)
+    return stop_with({.exit = ExitCode::not_found,
+                      .what = fmt::format("there is no service {} for a preview", name),
+                      .slug = "E_NOT_FOUND",
+                      .because = "a preview takes its settings from the service",
+                      .last_output = {},
+                      .notes = {},
+                      .hint = fmt::format("wick deploy --name {} first, without --preview", name)});
+  return model::to_text({.service = name, .branch = branch, .env = options.service.env});
+}
+
+Outcome<Deployed> await_preview(Session& session, Progress& progress, const std::string& name, const json::value& run,
+                                const DeployOptions& options) {
+  const auto generation = number_at(run, "/status/preview/generation");
+  const auto is_told = [&](const json::value& configuration) {
+    const auto* ready = condition_of(configuration, "Ready");
+    return number_at(configuration, "/status/observedGeneration", -1) >= generation && ready &&
+           text_at(*ready, "/status") != "Unknown";
+  };
+  const auto on_tick = [&] { progress.tick(); };
+  const WatchOptions watching{
+      .limit = options.ready_limit, .on_change = {}, .on_tick = on_tick, .superseded = options.superseded};
+  auto configuration =
+      await_object(session, resource_path("serving.knative.dev/v1", session.name_space, "configurations"),
+                   text_at(run, "/status/preview/configuration"), is_told, watching);
+  if (!configuration) return stop_with(std::move(configuration.error()));
+  const auto revision = text_at(*configuration, "/status/latestCreatedRevisionName");
+  if (text_at(*condition_of(*configuration, "Ready"), "/status") == "False") {
+    progress.failed("start", revision);
+    const auto serves = text_at(*configuration, "/status/latestReadyRevisionName");
+    auto problem = revision_problem(session, revision, *configuration);
+    problem.notes.push_back(serves.empty() ? fmt::format("The preview does not serve; {} is as it was.", name)
+                                           : fmt::format("{} still serves the preview.", serves));
+    return stop_with(
+        std::move(problem).or_hint(fmt::format("fix and run it again; full output: wick logs {} --failed", name)));
+  }
+  const auto tag = text_at(run, "/status/preview/tag");
+  std::string url;
+  const auto is_routed = [&](const json::value& service) {
+    for (const auto& target : array_at(service, "/status/traffic"))
+      if (text_at(target, "/tag") == tag && text_at(target, "/revisionName") == revision) {
+        url = text_at(target, "/url");
+        return true;
+      }
+    return false;
+  };
+  auto service = await_object(session, service_path(session.name_space), name, is_routed, watching);
+  if (!service) return stop_with(std::move(service.error()));
+  progress.finished("preview", revision);
+  url = public_url(session, url);
+  if (session.json) progress.document("ready", {{"revision", revision}, {"url", url}, {"preview", tag}});
+  return Deployed{.revision = revision, .url = std::move(url), .unchanged = false};
+}
+
 /// The same name again may mean another image by now. A tag that has moved makes a revision, as another template does;
 /// what cannot be looked up is left to the revision to tell.
 void note_moved_tag(Session& session, const ImageSource& image, const json::value& existing, json::object& manifest) {
@@ -239,7 +321,12 @@ Outcome<Deployed> deploy_source(Session& session, Progress& progress, const std:
                                 const std::variant<GitUrlSource, const Folder*>& source, const DeployOptions& options) {
   std::optional<json::value> before;
   json::object manifest;
-  if (!options.build_only) {
+  std::string preview;
+  if (options.preview) {
+    auto order = preview_order(session, name, source, options);
+    if (!order) return stop_with(std::move(order.error()));
+    preview = std::move(*order);
+  } else if (!options.build_only) {
     auto found = session.client.find(service_path(session.name_space, name));
     if (!found) return stop_with(std::move(found.error()));
     before = std::move(*found);
@@ -259,7 +346,7 @@ Outcome<Deployed> deploy_source(Session& session, Progress& progress, const std:
   const auto run_name = run_name_for(name);
   auto ticket = hand_over_secrets(session, options.build.secrets);
   if (!ticket) return stop_with(std::move(ticket.error()));
-  auto run = build_run_manifest(run_name, name, session.name_space, origin, options.build, manifest, *ticket);
+  auto run = build_run_manifest(run_name, name, session.name_space, origin, options.build, manifest, *ticket, preview);
   if (!run) return stop_with(std::move(run.error()));
   auto accepted = session.client.post(build_run_path(session.name_space), *run);
   if (!accepted) return stop_with(std::move(accepted.error()).within(fmt::format("{} was not deployed", name)));
@@ -278,7 +365,8 @@ Outcome<Deployed> deploy_source(Session& session, Progress& progress, const std:
                  : (void)session.terminal.result(digest);
     return Deployed{};
   }
-  auto ready = await_ready(session, progress, name, options, before ? &*before : nullptr);
+  auto ready = options.preview ? await_preview(session, progress, name, *built, options)
+                               : await_ready(session, progress, name, options, before ? &*before : nullptr);
   if (!ready) return stop_with(still_going(std::move(ready.error()), name, follow));
   return ready;
 }
@@ -357,6 +445,11 @@ Outcome<void> deploy(Session& session, DeployOptions options) {
   if (!options.follow.empty() && !std::holds_alternative<GitUrlSource>(*source))
     return stop_with(usage_problem("only the branch of a git URL can be followed",
                                    "wick deploy https://host/name.git#main --follow; for a folder: wick dev"));
+  if (options.preview && (std::holds_alternative<ImageSource>(*source) || !options.follow.empty()))
+    return stop_with(usage_problem("a preview is built from a folder or a git URL, and is not followed by itself",
+                                   "branches are followed where the service's wick.dev/previews names them"));
+  if (!options.preview && !options.branch.empty())
+    return stop_with(usage_problem("--branch names the branch of a preview", "wick deploy --preview --branch NAME"));
   if (options.explain) return show_plan(session, *source, options.build);
   auto name = service_name(*source, options);
   if (!name) return stop_with(std::move(name.error()));

@@ -20,6 +20,8 @@ struct DeployOptions {
   bool detach = false;
   std::string follow;  // how often the branch is looked at from then on; "off"; empty: as it was
   bool build_only = false;
+  bool preview = false;  // becomes a preview of the service, which stays as it is
+  std::string branch;    // that it is the preview of; empty: the one that the source is at
   bool explain = false;  // print the plan instead (show_plan)
   milliseconds ready_limit{10 * 60'000};
   /// Asked now and then while the build and the start are followed: true gives them up for something newer, and a build

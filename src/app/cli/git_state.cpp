@@ -111,6 +111,15 @@ GitState GitState::open(const fs::path& folder) {
   return GitState(std::move(impl));
 }
 
+std::string GitState::branch() const {
+  constexpr std::string_view heads = "refs/heads/";
+  git_reference* head = nullptr;
+  if (impl_->stand_in || !impl_->repository || git_repository_head(&head, impl_->repository.get()) != 0) return {};
+  std::string name = git_reference_name(head);
+  git_reference_free(head);
+  return name.starts_with(heads) ? name.substr(heads.size()) : std::string();
+}
+
 std::string GitState::commit() const {
   git_oid id;
   if (impl_->stand_in || !impl_->repository || git_reference_name_to_id(&id, impl_->repository.get(), "HEAD") != 0)

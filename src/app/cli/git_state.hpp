@@ -18,6 +18,8 @@ class GitState {
 
   /// Hex; "" without a repository or before the first commit.
   std::string commit() const;
+  /// That is checked out; "" without a repository, or where none is.
+  std::string branch() const;
   /// Something in the folder is changed, staged or untracked.
   bool dirty() const;
   /// Ignored and not tracked. `path` is below the folder; `is_folder` when it is one.

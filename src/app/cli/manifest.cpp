@@ -6,6 +6,8 @@
 #include <boost/json/serialize.hpp>
 #include <variant>
 
+#include "wick/model/preview.hpp"
+
 namespace wick::app::cli {
 
 namespace {
@@ -22,9 +24,8 @@ json::array& array_in(json::object& parent, std::string_view key) {
   return value.get_array();
 }
 
-bool valid_variable(std::string_view name) {
-  if (name.empty() || (name.front() >= '0' && name.front() <= '9')) return false;
-  return name.find_first_of("= \t\n") == std::string_view::npos;
+Problem environment_problem(std::string_view change) {
+  return usage_problem(fmt::format("--env '{}' is not NAME=VALUE", change), "--env WHO=moon sets, --env WHO- removes");
 }
 
 void remove_variable(json::array& env, std::string_view name) {
@@ -37,9 +38,7 @@ Outcome<void> apply_environment(json::array& env, const std::vector<std::string>
     const auto equals = change.find('=');
     const bool removes = equals == std::string::npos && change.ends_with('-');
     const std::string name = removes ? change.substr(0, change.size() - 1) : change.substr(0, equals);
-    if ((equals == std::string::npos && !removes) || !valid_variable(name))
-      return stop_with(usage_problem(fmt::format("--env '{}' is not NAME=VALUE", change),
-                                     "--env WHO=moon sets, --env WHO- removes"));
+    if (!model::is_environment_change(change)) return stop_with(environment_problem(change));
     if (removes) {
       remove_variable(env, name);
       continue;
@@ -70,6 +69,12 @@ void keep_metadata(json::object& metadata, const json::value& existing) {
 }
 
 }  // namespace
+
+Outcome<void> check_environment(const std::vector<std::string>& changes) {
+  for (const auto& change : changes)
+    if (!model::is_environment_change(change)) return stop_with(environment_problem(change));
+  return {};
+}
 
 Outcome<json::object> service_manifest(std::string_view name, std::string_view name_space, std::string_view image,
                                        const ServiceSettings& settings, const json::value* existing) {
@@ -118,7 +123,7 @@ Outcome<json::object> service_manifest(std::string_view name, std::string_view n
 Outcome<json::object> build_run_manifest(std::string_view run_name, std::string_view name, std::string_view name_space,
                                          const std::variant<GitOrigin, UploadOrigin>& origin,
                                          const BuildSettings& settings, const json::object& deploy,
-                                         std::string_view secrets_ticket) {
+                                         std::string_view secrets_ticket, std::string_view preview) {
   json::object source, annotations;
   if (const auto* git = std::get_if<GitOrigin>(&origin)) {
     json::object where{{"url", git->url}};
@@ -133,6 +138,7 @@ Outcome<json::object> build_run_manifest(std::string_view run_name, std::string_
   if (!settings.subpath.empty()) source["contextDir"] = settings.subpath;
   if (!secrets_ticket.empty()) annotations["wick.dev/build-secrets"] = secrets_ticket;
   if (!deploy.empty()) annotations["wick.dev/deploy"] = json::serialize(deploy);
+  if (!preview.empty()) annotations["wick.dev/preview"] = preview;
 
   json::array parameters;
   if (!settings.dockerfile.empty()) parameters.push_back({{"name", "dockerfile"}, {"value", settings.dockerfile}});
@@ -151,7 +157,7 @@ Outcome<json::object> build_run_manifest(std::string_view run_name, std::string_
 
   json::object build{{"source", std::move(source)},
                      {"strategy", {{"name", settings.builder.empty() ? "wick" : settings.builder}}},
-                     {"output", {{"image", name}}}};
+                     {"output", {{"image", std::string(name) + (preview.empty() ? "" : "-preview")}}}};
   if (!parameters.empty()) build["paramValues"] = std::move(parameters);
   json::object metadata{{"name", run_name}, {"namespace", name_space}, {"labels", {{"wick.dev/service", name}}}};
   if (!annotations.empty()) metadata["annotations"] = std::move(annotations);

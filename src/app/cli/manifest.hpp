@@ -41,6 +41,9 @@ struct BuildSettings {
   std::string git_secret;  // name of the Secret that the repository's server asks for
 };
 
+/// "K=V" sets, "K-" removes. Errors: usage, with the one that is neither.
+Outcome<void> check_environment(const std::vector<std::string>& changes);
+
 /// Where the build takes its source from.
 struct GitOrigin {
   std::string url;
@@ -53,10 +56,11 @@ struct UploadOrigin {
 };
 
 /// A Shipwright BuildRun with the build in it. `deploy` is the manifest to apply with the built image; empty: build
-/// only. `secrets_ticket` is what the daemon gave for the secrets, which are not part of it.
+/// only. `preview` is the order (wick/model/preview.hpp) of an image that becomes a preview instead; empty: it does
+/// not. `secrets_ticket` is what the daemon gave for the secrets, which are not part of it.
 Outcome<json::object> build_run_manifest(std::string_view run_name, std::string_view name, std::string_view name_space,
                                          const std::variant<GitOrigin, UploadOrigin>& origin,
                                          const BuildSettings& settings, const json::object& deploy,
-                                         std::string_view secrets_ticket = {});
+                                         std::string_view secrets_ticket = {}, std::string_view preview = {});
 
 }  // namespace wick::app::cli

@@ -112,11 +112,11 @@ std::string main_revision(const json::value& service) {
   return main;
 }
 
-/// The newest ready revision that is older than the one that serves.
+/// The newest ready revision that is older than the one that serves. Those of previews are of other Configurations.
 Outcome<std::string> previous_revision(Session& session, const std::string& name, const json::value& service) {
   const auto serving = main_revision(service);
   auto list = session.client.get(resource_path("serving.knative.dev/v1", session.name_space, "revisions") +
-                                 "?labelSelector=" + http::percent_encode("serving.knative.dev/service=" + name));
+                                 "?labelSelector=" + http::percent_encode("serving.knative.dev/configuration=" + name));
   if (!list) return stop_with(std::move(list.error()));
   const auto generation = [](const json::value& revision) {
     return number_at(

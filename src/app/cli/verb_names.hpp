@@ -6,11 +6,11 @@
 
 namespace wick::app::cli {
 
-inline constexpr std::array<std::string_view, 39> verb_names{
+inline constexpr std::array<std::string_view, 40> verb_names{
     "traffic", "rollback", "rollout", "deploy",     "dev",   "build",  "image",      "ps",      "logs",    "exec",
     "why",     "invoke",   "open",    "rm",         "apply", "export", "secret",     "trigger", "channel", "flow",
     "domain",  "source",   "sink",    "event",      "dlq",   "token",  "kubeconfig", "audit",   "serve",   "runner",
-    "doctor",  "info",     "version", "completion", "help",  "up",     "ls",         "git",     "webhook"};
+    "doctor",  "info",     "version", "completion", "help",  "up",     "ls",         "git",     "webhook", "preview"};
 
 /// Those whose first argument is a service.
 inline constexpr std::array<std::string_view, 9> verbs_with_service{"logs", "exec",    "why",      "invoke", "open",

@@ -126,6 +126,13 @@ Outcome<void> git_branch_of(Session& session, const std::string& name, const std
 /// Shows or sets how often the branch that a service was deployed from is looked at; "off" ends it.
 Outcome<void> git_follow_of(Session& session, const std::string& name, const std::string& interval);
 
+/// Of one service, or of all in the namespace: tag, branch, revision and URL.
+Outcome<void> list_previews(Session& session, const std::string& service);
+/// By its branch or its tag.
+Outcome<void> remove_preview_of(Session& session, const std::string& service, const std::string& preview);
+/// Shows or sets the annotation wick.dev/previews; "off" removes it.
+Outcome<void> preview_branches_of(Session& session, const std::string& service, const std::string& patterns);
+
 struct WebhookOptions {
   std::string service;
   std::string provider = "github";  // gitlab, gitea, generic

@@ -211,6 +211,109 @@ class GitPush(OwnRegistryTest):
         self.assertRegex(done.stderr, r"remote: build .*COPY.*cached")
         self.assertEqual(self.objects("revisions")["rebuilt-00003"]["spec"]["containers"][0]["image"], image)
 
+    def previews(self, service):
+        return {one["branch"]: one for one in json.loads(self.wick.cli("preview", "ls", service, "--json").stdout)}
+
+    def preview_target(self, service, tag):
+        found = [target for target in self.objects("services")[service]["status"]["traffic"] if target.get("tag") == tag]
+        return found[0] if found else None
+
+    def test_a_branch_becomes_a_preview_where_it_is_asked_for_and_ends_with_the_branch(self):
+        folder = self.started("shown")
+        self.git(folder, "push", "wick", "main")
+        self.assertEqual(self.wick.cli("preview", "branches", "shown", "feature/*").stdout, "shown previews feature/*\n")
+        self.git(folder, "checkout", "-qb", "feature/Moon")
+        first = self.commit(folder, version="moon\n")
+        done = self.git(folder, "push", "wick", "feature/Moon")
+        self.assertIn("remote: preview    shown-preview-feature-moon-00001", done.stderr)
+        self.assertIn("remote: http://feature-moon-shown.default.localhost:", done.stderr)
+        self.assertEqual(self.remote_refs(folder)["refs/heads/feature/Moon"], first)
+        target = self.preview_target("shown", "feature-moon")
+        self.assertEqual((target["percent"], target["revisionName"]), (0, "shown-preview-feature-moon-00001"))
+        before = self.objects("services")["shown"]
+        self.assertEqual(before["spec"]["traffic"], [{"latestRevision": True, "percent": 100}])
+        self.assertEqual(before["status"]["latestReadyRevisionName"], "shown-00001")
+        self.assertEqual(self.wick.request("feature-moon-shown")[0], 200)
+
+        self.commit(folder, version="moon 2\n")  # the tag moves
+        self.git(folder, "push", "wick", "feature/Moon")
+        self.assertEqual(self.preview_target("shown", "feature-moon")["revisionName"], "shown-preview-feature-moon-00002")
+        self.git(folder, "checkout", "-q", "main")
+        self.commit(folder, version="2\n")  # an ordinary deploy leaves it alone
+        done = self.git(folder, "push", "wick", "main")
+        self.assertIn("remote: ready      shown-00002", done.stderr)
+        self.assertEqual(self.preview_target("shown", "feature-moon")["revisionName"], "shown-preview-feature-moon-00002")
+        self.assertEqual(self.wick.request("feature-moon-shown")[0], 200)
+        listed = self.previews("shown")
+        self.assertEqual((listed["feature/Moon"]["tag"], listed["feature/Moon"]["revision"]),
+                         ("feature-moon", "shown-preview-feature-moon-00002"))
+        self.assertIn("//feature-moon-shown.default.localhost:", listed["feature/Moon"]["url"])
+        self.assertIn("shown-00001 serves everything", self.wick.cli("rollback", "shown").stderr)
+        self.wick.cli("traffic", "shown", "latest=100")
+        self.assertEqual(self.preview_target("shown", "feature-moon")["revisionName"], "shown-preview-feature-moon-00002")
+        exported = self.wick.cli("export", "shown").stdout
+        self.assertNotIn("feature-moon", exported)
+
+        done = self.git(folder, "push", "wick", "--delete", "feature/Moon")
+        self.assertIn("remote: the preview feature-moon of feature/Moon is removed", done.stderr)
+        eventually("the tag is gone", lambda: self.preview_target("shown", "feature-moon") is None)
+        eventually("the revisions are gone", lambda: not [name for name in self.objects("revisions") if "shown-preview" in name])
+        self.assertEqual(self.previews("shown"), {})
+        self.assertEqual(self.wick.request("shown")[0], 200)
+
+        self.git(folder, "checkout", "-qb", "other")
+        self.commit(folder, version="other\n")
+        self.assertIn("other is kept, not deployed", self.git(folder, "push", "wick", "other").stderr)
+
+    def test_a_preview_that_does_not_start_refuses_the_push_and_harms_nothing(self):
+        folder = self.started("broken")
+        self.git(folder, "push", "wick", "main")
+        self.wick.cli("preview", "branches", "broken", "*")
+        self.git(folder, "checkout", "-qb", "bad")
+        self.commit(folder, Dockerfile='FROM scratch\nCOPY --chmod=755 server /server\nCMD ["/nothing"]\n')
+        done = self.git(folder, "push", "wick", "bad", check=False)
+        self.assertIn("! [remote rejected] bad -> bad (deploy failed: ", done.stderr)
+        self.assertIn("remote: error: broken-preview-bad-00001 did not become ready", done.stderr)
+        self.assertIn("remote:   The preview does not serve; broken is as it was.", done.stderr)
+        self.assertNotIn("refs/heads/bad", self.remote_refs(folder))
+        self.git(folder, "checkout", "-q", "main")
+        self.commit(folder, version="2\n")
+        self.assertIn("remote: ready      broken-00002", self.git(folder, "push", "wick", "main").stderr)
+        self.assertEqual(self.wick.request("broken")[0], 200)
+        self.git(folder, "checkout", "-q", "bad")
+        self.commit(folder, Dockerfile=PROGRAM)
+        done = self.git(folder, "push", "wick", "bad")
+        self.assertIn("remote: preview    broken-preview-bad-00002", done.stderr)
+
+    def test_the_command_line_deploys_previews_with_variables_of_their_own(self):
+        folder = self.checkout("asked")
+        refused = self.wick.cli("deploy", folder, "--name", "asked", "--preview", check=False)
+        self.assertEqual(refused.returncode, 6)
+        self.assertIn("there is no service asked for a preview", refused.stderr)
+        self.wick.cli("deploy", folder, "--name", "asked", "--env", "WHO=earth", "--env", "KEPT=yes", "--min", "1")
+        self.git(folder, "checkout", "-qb", "9/try")
+        done = self.wick.cli("deploy", folder, "--name", "asked", "--preview", "--env", "WHO=moon", "--env", "NEW=1")
+        self.assertRegex(done.stdout, r"^http://b-9-try-asked\.default\.localhost:\d+\n$")
+        revision = self.objects("revisions")["asked-preview-b-9-try-00001"]
+        self.assertEqual({one["name"]: one["value"] for one in revision["spec"]["containers"][0]["env"]},
+                         {"WHO": "moon", "KEPT": "yes", "NEW": "1"})
+        self.assertNotIn("autoscaling.knative.dev/min-scale", revision["metadata"]["annotations"])
+        self.commit(folder, version="2\n")
+        self.wick.cli("deploy", folder, "--name", "asked", "--preview", "--env", "NEW-")  # what was said before stays
+        revision = self.objects("revisions")["asked-preview-b-9-try-00002"]
+        self.assertEqual({one["name"]: one["value"] for one in revision["spec"]["containers"][0]["env"]},
+                         {"WHO": "moon", "KEPT": "yes"})
+        self.wick.cli("deploy", folder, "--name", "asked", "--preview", "--branch", "9-try")  # another, the same label
+        self.assertRegex(self.previews("asked")["9-try"]["tag"], "^b-9-try-[0-9a-f]{5}$")
+        self.assertIn("9/try", self.wick.cli("preview", "ls").stdout)
+        self.assertEqual(self.wick.cli("preview", "rm", "asked", "9/try").stdout, "the preview b-9-try of 9/try is removed\n")
+        self.assertEqual(list(self.previews("asked")), ["9-try"])
+        gone = self.wick.cli("preview", "rm", "asked", "9/try", check=False)
+        self.assertEqual(gone.returncode, 6)
+        self.assertIn("wick preview ls", gone.stderr)
+        for flags in (("--branch", "x"), ("--preview", "--env", "=1"), ("--preview", "--follow")):
+            self.assertEqual(self.wick.cli("deploy", folder, "--name", "asked", *flags, check=False).returncode, 2, flags)
+
     def test_what_was_pushed_can_be_cloned(self):
         folder = self.started("cloned")
         commit = self.git(folder, "rev-parse", "HEAD").stdout.strip()
