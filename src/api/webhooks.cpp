@@ -12,6 +12,8 @@
 #include "api/webhook.hpp"
 #include "wick/base/log.hpp"
 #include "wick/base/text.hpp"
+#include "wick/build/git_protocol.hpp"
+#include "wick/control/previews.hpp"
 #include "wick/model/condition.hpp"
 #include "wick/model/object_reader.hpp"
 #include "wick/os/other_loop.hpp"
@@ -71,6 +73,14 @@ bool stayed_private(const http::Exchange& exchange) {
   const auto peer = exchange.peer();
   return exchange.secure() || exchange.from_trusted_proxy() || exchange.peer_uid() >= 0 || peer.starts_with("127.") ||
          peer == "::1";
+}
+
+/// The branch that `ref` is, where another one counts.
+std::string other_branch(std::string_view ref, std::string_view counts) {
+  constexpr std::string_view branches = "refs/heads/";
+  if (counts.empty() || !ref.starts_with(branches) || !build::is_pushable_ref(ref)) return {};
+  const auto name = ref.substr(branches.size());
+  return name == counts ? std::string() : std::string(name);
 }
 
 awaitable<void> send_answer(http::Exchange& exchange, HookAnswer answer) {
@@ -173,6 +183,10 @@ class Webhooks {
     auto branch = hook.branch;
     if (branch.empty()) branch = model::text_at(*build, {"spec", "source", "git", "revision"});
     const auto counts = branch.empty() ? push.default_branch : branch;
+    if (const auto other = other_branch(push.ref, counts); !other.empty()) {
+      auto answered = co_await ring_preview(address, hook, push, other, *spec);
+      if (answered) co_return std::move(*answered);
+    }
     if (!counts.empty() && push.ref != "refs/heads/" + counts)
       co_return refused(200, fmt::format("ignored: {} is not the branch {}", printable(push.ref, 200), counts));
     if (counts.empty() && !push.ref.starts_with("refs/heads/"))
@@ -195,6 +209,38 @@ class Webhooks {
                                                 counts.empty() ? push.ref : counts, hook.service),
                          .run = ordered->run.name,
                          .commit = push.commit};
+  }
+
+  /// A branch besides the one that counts, where the Service previews it; one that was deleted takes its preview along.
+  awaitable<std::optional<HookAnswer>> ring_preview(HookAddress address, Hook hook, PushEvent push, std::string branch,
+                                                    json::value spec) {
+    if (push.deletes) {
+      const auto tag = co_await control::remove_preview(doors_.objects, address.name_space, hook.service, branch);
+      if (tag.empty()) co_return std::nullopt;
+      co_return refused(200, fmt::format("the preview {} of {} is removed", tag, branch));
+    }
+    const auto service = doors_.objects.find({model::service_kind().resource(), address.name_space, hook.service});
+    if (!service ||
+        !model::is_previewed(model::text_at(*service, {"metadata", "annotations", model::names::previews}), branch))
+      co_return std::nullopt;
+    if (auto run = run_of_commit(doors_, address.name_space, hook.service, push.commit, branch); !run.empty())
+      co_return HookAnswer{.message = fmt::format("ignored: {} was built already", push.commit.substr(0, 12)),
+                           .run = run,
+                           .commit = push.commit};
+    DeployOrder order{.name_space = address.name_space,
+                      .name = hook.service,
+                      .build = spec.get_object(),
+                      .commit = push.commit,
+                      .user = "webhook",
+                      .preview = model::PreviewOrder{.service = hook.service, .branch = branch}};
+    model::object_at(order.build, {"source", "git"})["revision"] = branch;
+    auto ordered = co_await order_deploy(doors_, std::move(order));
+    if (!ordered) co_return refused(409, fmt::format("{}; {}", ordered.error().what(), ordered.error().hint()));
+    co_return HookAnswer{
+        .status = 202,
+        .message = fmt::format("{} is built and becomes a preview; wick preview ls {} shows it", branch, hook.service),
+        .run = ordered->run.name,
+        .commit = push.commit};
   }
 
   const Doors doors_;

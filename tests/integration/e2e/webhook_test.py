@@ -186,6 +186,34 @@ class Webhook(DaemonTest):
         for _ in range(2):  # what was refused may come again
             self.assertEqual(self.deliver(hook, refused, X_GitHub_Delivery="4")[0], 409)
 
+    def test_other_branches_become_previews_where_the_service_wants_them(self):
+        copy = self.deployed("branchy")
+        hook = self.add("branchy")
+        main = self.git(copy, "rev-parse", "HEAD")
+        commit = self.commit(copy, "2\n", "feature/sun")
+        event = self.push(commit, "feature/sun")
+        self.assertEqual(self.deliver(hook, event)[0], 200)
+        self.wick.cli("preview", "branches", "branchy", "feature/*")
+        status, answer = self.deliver(hook, {**event, "again": 1})
+        self.assertEqual((status, answer["commit"]), (202, commit), answer)
+        run = self.ended(answer["buildRun"])
+        self.assertEqual((run["status"]["commit"], run["status"]["preview"]["tag"]), (commit, "feature-sun"))
+        eventually("the preview serves", lambda: [
+            target for target in self.objects("services")["branchy"]["status"]["traffic"] if target.get("tag") == "feature-sun"])
+        self.assertEqual(self.wick.request("feature-sun-branchy")[0], 200)
+        self.assertEqual(self.objects("services")["branchy"]["status"]["latestReadyRevisionName"], "branchy-00001")
+        status, answer = self.deliver(hook, {**event, "again": 2})
+        self.assertEqual(status, 200)
+        self.assertIn("was built already", answer["message"])
+        self.git(copy, "push", "-q", "origin", "HEAD:main")  # the same commit is what main deploys all the same
+        status, answer = self.deliver(hook, self.push(commit, "main"))
+        self.assertEqual(status, 202, answer)
+        self.ended(answer["buildRun"])
+        status, answer = self.deliver(hook, self.push("0" * 40, "feature/sun"))
+        self.assertEqual((status, answer["message"]), (200, "the preview feature-sun of feature/sun is removed"))
+        eventually("the tag is gone", lambda: len(self.objects("services")["branchy"]["status"]["traffic"]) == 1)
+        self.assertNotEqual(main, commit)
+
     def test_the_branch_can_be_another(self):
         copy = self.deployed("branched")
         hook = self.add("branched", "--branch", "release")
