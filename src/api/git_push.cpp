@@ -112,6 +112,9 @@ awaitable<void> GitPush::run(Fd pack) {
 
 /// An error: nothing of the push was taken.
 awaitable<Result<void>> GitPush::decide(Fd pack) {
+  auto options = parse_push_options(request_.options);
+  if (!options) co_return fail(std::move(options.error()));
+  options_ = std::move(*options);
   const bool has_service = doors_.objects.find({model::service_kind().resource(), name_space_, name_}) != nullptr;
   auto there = has_service ? co_await repository_.create() : co_await host_.begin_anew(name_space_, name_);
   if (!there) co_return there;
@@ -126,7 +129,7 @@ awaitable<Result<void>> GitPush::decide(Fd pack) {
     refuse_all("atomic push failed");
   if (was_chosen && deployed()->reason.empty()) co_await deploy(*deployed());
   for (auto& ref : refs_)
-    if (ref.previewed && ref.reason.empty()) co_await deploy(ref);
+    if ((ref.previewed || (ref.only_built && &ref != deployed())) && ref.reason.empty()) co_await deploy(ref);
   if (request_.atomic && std::ranges::any_of(refs_, [](const Ref& ref) { return !ref.reason.empty(); }))
     refuse_all("atomic push failed");
   co_return co_await move_refs();
@@ -183,13 +186,16 @@ void GitPush::choose_branch() {
     if (!ref.reason.empty() || !ref.command.ref.starts_with(heads)) continue;
     const auto name = short_name(ref.command.ref);
     const bool is_deployed_one = chosen.empty() ? name == "main" || name == "master" : name == chosen;
+    ref.only_built = options_.no_deploy && !ref.command.deletes();
     if (ref.command.deletes() && is_deployed_one)
       ref.reason = fmt::format("it is what {} deploys; wick rm {} removes the service", name_, name_);
     else if (!service && !deploys)
       ref.reason =
           fmt::format("{} is not deployed yet: git push wick {}:{}", name_, name, chosen.empty() ? "main" : chosen);
-    else if (service && !is_deployed_one && !ref.command.deletes())
-      ref.previewed = model::is_previewed(previewed, name);
+    else if (is_deployed_one && options_.preview)
+      ref.reason = fmt::format("it is what {} deploys; as a preview: git push wick {}:NAME -o preview", name_, name);
+    else if (service && !is_deployed_one && !ref.command.deletes() && !ref.only_built)
+      ref.previewed = options_.preview || model::is_previewed(previewed, name);
   }
 }
 
@@ -232,7 +238,10 @@ awaitable<void> GitPush::deploy(Ref& ref) {
                     .build = {{"source", {{"type", "Local"}, {"local", {{"name", *upload}}}}}},
                     .commit = commit,
                     .user = "git-push"};
-  if (ref.previewed) order.preview = model::PreviewOrder{.service = name_, .branch = branch};
+  if (!options_.builder.empty()) order.build["strategy"] = {{"name", options_.builder}};
+  order.env = options_.env;
+  order.build_only = ref.only_built;
+  if (ref.previewed) order.preview = model::PreviewOrder{.service = name_, .branch = branch, .env = options_.env};
   auto ordered = co_await order_deploy(doors_, std::move(order));
   if (!ordered) {
     refuse(ordered.error().what());
@@ -247,7 +256,10 @@ awaitable<void> GitPush::deploy(Ref& ref) {
     for (auto& line : done.error().lines) co_await say(std::move(line));
     co_return;
   }
-  co_await say(done->url);
+  if (ref.only_built)
+    co_await say(fmt::format("{} was built, is not deployed, and has not moved (no-deploy)", branch));
+  else
+    co_await say(done->url);
 }
 
 /// What was accepted moves; the names it had until then go.
@@ -258,7 +270,7 @@ awaitable<Result<void>> GitPush::move_refs() {
       moves.push_back({.old_id = ref.command.new_id, .new_id = no_object, .ref = ref.incoming});
   std::vector<build::RefCommand> accepted = moves;
   for (const auto& ref : refs_)
-    if (ref.reason.empty()) accepted.push_back(ref.command);
+    if (ref.reason.empty() && !ref.only_built) accepted.push_back(ref.command);
   auto moved = accepted.empty() ? Result<void>() : co_await repository_.update(std::move(accepted));
   if (!moved) {
     log::warn("the refs of a push did not move", {{"service", name_}, {"error", moved.error().what()}});
@@ -267,13 +279,14 @@ awaitable<Result<void>> GitPush::move_refs() {
     co_return Result<void>();
   }
   const auto* chosen = deployed();
-  if (chosen && chosen->reason.empty()) {
+  if (chosen && chosen->reason.empty() && !chosen->only_built) {
     auto pointed = co_await repository_.set_head(chosen->command.ref);
     if (!pointed) log::warn("HEAD stays", {{"service", name_}, {"error", pointed.error().what()}});
   }
   for (const auto& ref : refs_) {
     const auto& command = ref.command;
-    if (!ref.reason.empty() || command.deletes() || &ref == chosen || ref.previewed || !command.ref.starts_with(heads))
+    if (!ref.reason.empty() || command.deletes() || &ref == chosen || ref.previewed || ref.only_built ||
+        !command.ref.starts_with(heads))
       continue;
     const auto service = doors_.objects.find({model::service_kind().resource(), name_space_, name_});
     const auto wanted =

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "api/git_host.hpp"
+#include "api/push_options.hpp"
 #include "wick/os/fd.hpp"
 
 namespace wick::api {
@@ -24,9 +25,10 @@ class GitPush {
  private:
   struct Ref {
     build::RefCommand command;
-    std::string incoming;    // its name until it is accepted
-    std::string reason;      // why it was refused; empty so far
-    bool previewed = false;  // it becomes a preview
+    std::string incoming;     // its name until it is accepted
+    std::string reason;       // why it was refused; empty so far
+    bool previewed = false;   // it becomes a preview
+    bool only_built = false;  // as the option no-deploy says; it does not move
   };
   awaitable<Result<void>> decide(Fd pack);
   awaitable<Result<void>> receive(const Fd& pack);
@@ -51,6 +53,7 @@ class GitPush {
   std::string name_;
   build::PushRequest request_;
   std::vector<Ref> refs_;
+  PushOptions options_;
   std::string branch_;  // that is deployed; empty: none of them
   build::GitRepository repository_;
   bool locked_ = false;

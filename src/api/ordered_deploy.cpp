@@ -76,6 +76,11 @@ FailedDeploy told(std::string headline, const model::Failure& failure, std::vect
   return failed;
 }
 
+bool is_only_built(const json::object& run) {
+  const auto has = [&](std::string_view key) { return model::find_value(run, {"metadata", "annotations", key}); };
+  return !has(model::names::deploy) && !has(model::names::preview);
+}
+
 FailedDeploy gone(std::string_view what) {
   FailedDeploy failed{.because = fmt::format("{} was removed meanwhile", what), .lines = {}};
   failed.lines.push_back("error: " + failed.because);
@@ -220,13 +225,15 @@ awaitable<Result<OrderedDeploy>> order_deploy(const Doors& doors, DeployOrder or
       fmt::format("{}-{}", std::string_view(order.name).substr(0, run_name_bytes_max - ending.size() - 1), ending);
   if (!order.build.contains("strategy")) order.build["strategy"] = {{"name", "wick"}};
   if (!order.build.contains("output")) order.build["output"] = {{"image", order.name}};
+  auto manifest = ordered_service(order.name, existing.get());
+  model::change_environment(manifest, order.env);
   // What the Build calls its image is the image of its own branch.
   if (order.preview) order.build["output"] = {{"image", order.name + "-preview"}};
   json::object annotations;
   if (order.preview)
     annotations[model::names::preview] = model::to_text(*order.preview);
-  else
-    annotations[model::names::deploy] = json::serialize(ordered_service(order.name, existing.get()));
+  else if (!order.build_only)
+    annotations[model::names::deploy] = json::serialize(std::move(manifest));
   if (!order.commit.empty()) annotations["wick.dev/source-commit"] = order.commit;
   const auto& kind = model::build_run_kind();
   json::object run{{"apiVersion", kind.api_version()},
@@ -316,14 +323,16 @@ awaitable<std::expected<DeployedService, FailedDeploy>> follow_deploy(const Door
     if (!run) return true;
     const auto status = model::find_condition(*run, "Succeeded").status;
     return status == model::Truth::no ||
-           (status == model::Truth::yes && (model::find_value(*run, {"status", "service"}) != nullptr ||
-                                            model::find_value(*run, {"status", "preview"}) != nullptr));
+           (status == model::Truth::yes &&
+            (model::find_value(*run, {"status", "service"}) != nullptr ||
+             model::find_value(*run, {"status", "preview"}) != nullptr || is_only_built(*run)));
   };
   const auto run = co_await await_object(doors, deploy.run, has_ended);
   if (!run) co_return std::unexpected(gone("build " + deploy.run.name));
   const auto name = model::text_at(*run, {"metadata", "labels", "wick.dev/service"});
   if (model::find_condition(*run, "Succeeded").status == model::Truth::no)
     co_return std::unexpected(build_failed(name, *run));
+  if (is_only_built(*run)) co_return DeployedService{};
   if (model::find_value(*run, {"status", "preview"})) {
     auto shown = co_await follow_preview(doors, std::move(deploy), run, std::move(on_line));
     co_return shown;

@@ -16,10 +16,12 @@ namespace wick::api {
 
 struct DeployOrder {
   std::string name_space;
-  std::string name;    // of the Service
-  json::object build;  // a Build's spec; where it names no output, the Service's name is taken
-  std::string commit;  // "" where the source says it
-  std::string user;    // who asked, for the record
+  std::string name;                // of the Service
+  json::object build;              // a Build's spec; where it names no output, the Service's name is taken
+  std::string commit;              // "" where the source says it
+  std::string user;                // who asked, for the record
+  std::vector<std::string> env{};  // "K=V" and "K-": what the Service's variables become besides
+  bool build_only = false;         // nothing is deployed
   std::optional<model::PreviewOrder> preview{};  // then its image becomes that, and the Service stays as it is
 };
 

@@ -21,7 +21,7 @@ const std::string no_id(id_digits, '0');
 
 /// What we can do of gitprotocol-capabilities.
 constexpr std::string_view push_capabilities =
-    "report-status delete-refs side-band-64k quiet atomic ofs-delta object-format=sha1 agent=wick";
+    "report-status delete-refs side-band-64k quiet atomic ofs-delta push-options object-format=sha1 agent=wick";
 
 std::optional<unsigned> hex_digit(char c) {
   if (c >= '0' && c <= '9') return c - '0';
@@ -65,6 +65,7 @@ void take_capabilities(std::string_view text, PushRequest& request) {
     if (word == "report-status") request.report_status = true;
     if (word == "side-band-64k") request.side_band = true;
     if (word == "atomic") request.atomic = true;
+    if (word == "push-options") request.has_options = true;
   }
 }
 
@@ -80,6 +81,15 @@ Result<RefCommand> parse_command(std::string_view line) {
     return fail(Errc::invalid, fmt::format("'{}' is no command of a push", printable(line, 120)),
                 "a line is OLD-ID NEW-ID REF, with ids of SHA-1");
   return command;
+}
+
+Result<void> take_option(std::string_view text, PushRequest& request) {
+  const auto option = without_newline(text);
+  if (request.options.size() == PushLimits::options_max)
+    return fail(Errc::too_large, fmt::format("more than {} push options", PushLimits::options_max));
+  if (has_control(option)) return fail(Errc::invalid, "a push option has characters that are not printable");
+  request.options.emplace_back(option);
+  return {};
 }
 
 Result<void> take_line(std::string_view text, PushRequest& request) {
@@ -143,6 +153,7 @@ bool is_pushable_ref(std::string_view ref) {
 
 Result<std::optional<ParsedPush>> parse_push(std::string_view bytes) {
   ParsedPush push;
+  bool in_options = false;
   while (true) {
     auto packet = next_packet(bytes.substr(push.bytes));
     if (!packet) return fail(std::move(packet.error()));
@@ -154,8 +165,14 @@ Result<std::optional<ParsedPush>> parse_push(std::string_view bytes) {
     push.bytes += (*packet)->bytes;
     if (push.bytes > PushLimits::head_bytes_max)
       return fail(Errc::too_large, "the commands of the push are too long", "push one branch: git push wick main");
-    if ((*packet)->is_flush) return push;
-    if (auto taken = take_line((*packet)->text, push.request); !taken) return fail(std::move(taken.error()));
+    if ((*packet)->is_flush) {
+      if (in_options || !push.request.has_options) return push;
+      in_options = true;
+      continue;
+    }
+    const auto text = (*packet)->text;
+    auto taken = in_options ? take_option(text, push.request) : take_line(text, push.request);
+    if (!taken) return fail(std::move(taken.error()));
   }
 }
 

@@ -61,35 +61,6 @@ json::array merged_env(const std::string& before, const std::vector<std::string>
   return merged;
 }
 
-void change_env(json::object& configuration, const json::array& changes) {
-  auto& containers = model::object_at(configuration, {"spec", "template", "spec"})["containers"].as_array();
-  auto& container = containers.front().as_object();
-  json::array env;
-  if (const auto* before = container.if_contains("env"); before && before->is_array()) env = before->get_array();
-  for (const auto& change : changes) {
-    const std::string_view text = change.get_string();
-    const auto equals = text.find('=');
-    const auto name = text.substr(0, equals == text.npos ? text.size() - 1 : equals);
-    const auto is_it = [name](const json::value& entry) {
-      return entry.is_object() && model::text_at(entry.get_object(), {"name"}) == name;
-    };
-    const auto found = std::ranges::find_if(env, is_it);
-    if (equals == text.npos) {
-      if (found != env.end()) env.erase(found);
-      continue;
-    }
-    json::object entry{{"name", name}, {"value", text.substr(equals + 1)}};
-    if (found == env.end())
-      env.push_back(std::move(entry));
-    else
-      *found = std::move(entry);
-  }
-  if (env.empty())
-    container.erase("env");
-  else
-    container["env"] = std::move(env);
-}
-
 json::object template_of(const json::object& service) {
   auto copy = service.at("spec").as_object().at("template").as_object();
   auto* metadata = copy.if_contains("metadata");
@@ -178,7 +149,9 @@ awaitable<Result<ObjectValue>> apply_preview(World& world, std::string name_spac
         {"ownerReferences", json::array{model::owner_reference(model::service_kind(), *service)}}}},
       {"spec", {{"template", template_of(*service)}}}};
   model::set_first_image(configuration, image);
-  change_env(configuration, env);
+  std::vector<std::string> changes;
+  for (const auto& change : env) changes.emplace_back(change.get_string());
+  model::change_environment(configuration, changes);
   auto made = co_await ensure_child(world, model::configuration_kind(), std::move(key), std::move(configuration),
                                     {model::names::id_range});
   co_return made;

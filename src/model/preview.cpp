@@ -49,6 +49,35 @@ bool is_environment_change(std::string_view text) {
   return !name.empty() && !(name.front() >= '0' && name.front() <= '9') && name.find_first_of("= \t\n") == name.npos;
 }
 
+void change_environment(json::object& object, const std::vector<std::string>& changes) {
+  if (changes.empty()) return;
+  auto& containers = object_at(object, {"spec", "template", "spec"})["containers"].as_array();
+  auto& container = containers.front().as_object();
+  json::array env;
+  if (const auto* before = container.if_contains("env"); before && before->is_array()) env = before->get_array();
+  for (const std::string_view change : changes) {
+    const auto equals = change.find('=');
+    const auto name = change.substr(0, equals == change.npos ? change.size() - 1 : equals);
+    const auto is_it = [name](const json::value& entry) {
+      return entry.is_object() && text_at(entry.get_object(), {"name"}) == name;
+    };
+    const auto found = std::ranges::find_if(env, is_it);
+    if (equals == change.npos) {
+      if (found != env.end()) env.erase(found);
+      continue;
+    }
+    json::object entry{{"name", name}, {"value", change.substr(equals + 1)}};
+    if (found == env.end())
+      env.push_back(std::move(entry));
+    else
+      *found = std::move(entry);
+  }
+  if (env.empty())
+    container.erase("env");
+  else
+    container["env"] = std::move(env);
+}
+
 std::string to_text(const PreviewOrder& order) {
   json::object text{{"service", order.service}, {"branch", order.branch}};
   if (!order.env.empty()) text["env"] = json::array(order.env.begin(), order.env.end());

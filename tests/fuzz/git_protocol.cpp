@@ -12,6 +12,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   (void)is_pushable_ref(bytes);
   const auto push = parse_push(bytes);
   if (!push || !*push) return 0;
+  if ((*push)->request.options.size() > PushLimits::options_max) std::abort();
   if ((*push)->bytes > size || (*push)->request.commands.size() > PushLimits::commands_max) std::abort();
   const auto again = parse_push(to_wire((*push)->request));
   if (!again || !*again || (*again)->request.commands.size() != (*push)->request.commands.size()) std::abort();

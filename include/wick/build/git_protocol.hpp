@@ -36,9 +36,11 @@ bool is_object_id(std::string_view text);
 struct PushRequest {
   std::vector<std::string> shallow;  // commits whose parents the pusher lacks
   std::vector<RefCommand> commands;
+  std::vector<std::string> options;  // of git push -o
   bool report_status = false;
   bool side_band = false;
   bool atomic = false;
+  bool has_options = false;  // a second list stands behind the commands
 };
 
 struct ParsedPush {
@@ -48,11 +50,13 @@ struct ParsedPush {
 
 struct PushLimits {
   static constexpr std::size_t commands_max = 100;          // refs of one push
+  static constexpr std::size_t options_max = 32;            // push options
   static constexpr std::size_t head_bytes_max = 256 << 10;  // of all commands
 };
 
-/// The head of a push: commands to the flush packet. nullopt when `bytes` ends before it. A flush packet alone is a
-/// request without commands, by which git asks whether it may push. Errors: invalid, too_large.
+/// The head of a push: commands to the flush packet, and push options to the next where the pusher says so. nullopt
+/// when `bytes` ends before it. A flush packet alone is a request without commands, by which git asks whether it may
+/// push. Errors: invalid, too_large.
 Result<std::optional<ParsedPush>> parse_push(std::string_view bytes);
 
 /// The same commands for git receive-pack: shallow lines, commands, capabilities "report-status" and "quiet", flush.

@@ -11,6 +11,7 @@
 //   BuildRun                 wick.dev/preview: {"service": "hello", "branch": "feature/x", "env": ["WHO=moon"]}
 #pragma once
 
+#include <boost/json/object.hpp>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -18,6 +19,8 @@
 #include "wick/base/error.hpp"
 
 namespace wick::model {
+
+namespace json = boost::json;
 
 namespace names {
 inline constexpr std::string_view previews = "wick.dev/previews";              // of a Service
@@ -37,6 +40,10 @@ inline constexpr std::size_t preview_env_max = 64;
 std::string to_text(const PreviewOrder& order);
 /// Errors: invalid, with what was expected.
 Result<PreviewOrder> parse_preview_order(std::string_view text);
+
+/// Does to the variables of the first container of a Service or Configuration what these say, each of which
+/// is_environment_change.
+void change_environment(json::object& object, const std::vector<std::string>& changes);
 
 /// "K=V" or "K-", with a name that a variable can have.
 bool is_environment_change(std::string_view text);

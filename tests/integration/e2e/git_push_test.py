@@ -314,6 +314,36 @@ class GitPush(OwnRegistryTest):
         for flags in (("--branch", "x"), ("--preview", "--env", "=1"), ("--preview", "--follow")):
             self.assertEqual(self.wick.cli("deploy", folder, "--name", "asked", *flags, check=False).returncode, 2, flags)
 
+    def test_push_options_say_what_becomes_of_the_push(self):
+        folder = self.started("optional")
+        self.git(folder, "push", "wick", "main", "-o", "env=WHO=moon")
+        revision = self.objects("revisions")["optional-00001"]
+        self.assertEqual(revision["spec"]["containers"][0]["env"], [{"name": "WHO", "value": "moon"}])
+        before = self.remote_refs(folder)
+
+        self.commit(folder, version="2\n")
+        done = self.git(folder, "push", "wick", "main", "-o", "no-deploy")
+        self.assertIn("remote: main was built, is not deployed, and has not moved (no-deploy)", done.stderr)
+        self.assertEqual(self.remote_refs(folder), before)
+        self.assertEqual(self.objects("services")["optional"]["status"]["latestCreatedRevisionName"], "optional-00001")
+        refused = self.git(folder, "push", "wick", "main", "-o", "ci.skip", check=False)
+        self.assertIn("remote: error: the push option 'ci.skip' is not known", refused.stderr)
+        self.assertIn("remote:   hint: known push options: preview, no-deploy, env=K=V, builder=NAME", refused.stderr)
+        refused = self.git(folder, "push", "wick", "main", "-o", "builder=cobol", check=False)
+        self.assertIn("! [remote rejected] main -> main (deploy failed: ", refused.stderr)
+        self.assertIn("cobol", refused.stderr)
+        refused = self.git(folder, "push", "wick", "main", "-o", "preview", check=False)
+        self.assertIn("it is what optional deploys; as a preview: git push wick main:NAME -o preview", refused.stderr)
+        self.assertEqual(self.remote_refs(folder), before)
+
+        done = self.git(folder, "push", "wick", "main:try", "-o", "preview", "-o", "env=WHO=sun")
+        self.assertIn("remote: preview    optional-preview-try-00001", done.stderr)
+        revision = self.objects("revisions")["optional-preview-try-00001"]
+        self.assertEqual(revision["spec"]["containers"][0]["env"], [{"name": "WHO", "value": "sun"}])
+        self.assertIn("remote: ready      optional-00002", self.git(folder, "push", "wick", "main").stderr)
+        revision = self.objects("revisions")["optional-00002"]
+        self.assertEqual(revision["spec"]["containers"][0]["env"], [{"name": "WHO", "value": "moon"}])
+
     def test_what_was_pushed_can_be_cloned(self):
         folder = self.started("cloned")
         commit = self.git(folder, "rev-parse", "HEAD").stdout.strip()

@@ -50,6 +50,26 @@ TEST_CASE("a push that has not come whole asks for more, at every byte") {
   CHECK((*parsed)->request.atomic);
 }
 
+TEST_CASE("push options stand in a list of their own, where the pusher says so") {
+  const auto commands = command_line(none, one, "refs/heads/main", "report-status push-options");
+  const auto head = commands + "0000" + pkt_line("no-deploy\n") + pkt_line("env=A=b c") + "0000";
+  for (std::size_t size = 0; size < head.size(); ++size) {
+    const auto parsed = parse_push(std::string_view(head).substr(0, size));
+    REQUIRE(parsed.has_value());
+    CHECK_FALSE(parsed->has_value());
+  }
+  const auto parsed = parse_push(head + "PACK");
+  REQUIRE((parsed && *parsed));
+  CHECK((*parsed)->bytes == head.size());
+  CHECK((*parsed)->request.options == std::vector<std::string>{"no-deploy", "env=A=b c"});
+  CHECK((*parse_push(commands + "00000000"))->request.options.empty());
+  std::string many;
+  for (std::size_t i = 0; i <= PushLimits::options_max; ++i) many += pkt_line("x");
+  CHECK_FALSE(parse_push(commands + "0000" + many + "0000").has_value());
+  CHECK_FALSE(parse_push(commands + "0000" + pkt_line("a\x1b[2J") + "0000").has_value());
+  CHECK(push_advertisement({}).contains(" push-options "));
+}
+
 TEST_CASE("a flush packet alone is a push of nothing") {
   const auto parsed = parse_push("0000");
   REQUIRE((parsed && *parsed));
