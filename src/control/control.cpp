@@ -13,6 +13,7 @@
 #include "control/job_sinks.hpp"
 #include "control/jobs.hpp"
 #include "control/log_sinks.hpp"
+#include "control/mqtt_links.hpp"
 #include "control/published_routes.hpp"
 #include "control/reconcilers.hpp"
 #include "control/values.hpp"
@@ -60,6 +61,7 @@ class Control::Impl {
         event_types_(world_),
         jobs_(world_),
         container_sources_(world_),
+        mqtt_links_(world_),
         queue_(collaborators.executor, collaborators.clock, {options.retry_first, options.retry_max},
                [this](ObjectKey key) { return reconcile(std::move(key)); }),
         tasks_(collaborators.executor) {}
@@ -83,9 +85,10 @@ class Control::Impl {
     if (!access) co_return access;
     // Policies before what they guard; brokers, channels and triggers first and at once: an event that comes with the
     // first connection finds its triggers.
-    for (const auto* kind : {&model::event_policy_kind(), &model::job_sink_kind(), &integration_sink_kind(),
-                             &model::broker_kind(), &model::in_memory_channel_kind(), &model::trigger_kind(),
-                             &model::subscription_kind(), &model::ping_source_kind(), &model::api_server_source_kind()})
+    for (const auto* kind :
+         {&model::event_policy_kind(), &model::job_sink_kind(), &integration_sink_kind(), &mqtt_sink_kind(),
+          &model::broker_kind(), &model::in_memory_channel_kind(), &model::trigger_kind(), &model::subscription_kind(),
+          &model::ping_source_kind(), &model::api_server_source_kind()})
       for (const auto& object : world_.objects().list(kind->resource())) {
         auto done = co_await reconcile(key_of(*kind, *object));
         if (!done) log::warn("not in force yet", {{"name", name_of(*object)}, {"error", done.error().what()}});
@@ -108,6 +111,7 @@ class Control::Impl {
     co_await api_server_sources_.stop();
     const bool ends_instances = world_.options.stop_instances && world_.options.stop_instances();
     co_await container_sources_.stop(ends_instances);
+    co_await mqtt_links_.stop();
     co_await jobs_.stop(ends_instances);
     co_await build_runs_.stop();
     co_await tasks_.stop();
@@ -163,6 +167,8 @@ class Control::Impl {
     if (kind == &model::sink_binding_kind()) return reconcile_sink_binding(world_, std::move(key));
     if (kind == &model::job_sink_kind()) return reconcile_job_sink(world_, std::move(key));
     if (kind == &integration_sink_kind()) return reconcile_integration_sink(world_, std::move(key));
+    if (kind == &mqtt_source_kind()) return mqtt_links_.reconcile_source(std::move(key));
+    if (kind == &mqtt_sink_kind()) return mqtt_links_.reconcile_sink(std::move(key));
     if (kind == &model::job_kind()) return jobs_.reconcile(std::move(key));
     if (kind == &model::container_source_kind()) return container_sources_.reconcile(std::move(key));
     if (kind == &model::event_policy_kind()) return reconcile_event_policy(world_, std::move(key));
@@ -207,6 +213,7 @@ class Control::Impl {
     if (kind == &model::config_map_kind() && EventTypes::is_flag(change.key)) features_changed();
     touch_dependents(*kind, change);
     if (kind == &model::secret_kind()) touch_certificates(change.key);
+    if (kind == &model::secret_kind()) mqtt_links_.secret_changed(change.key);
     if (kind == &model::secret_kind() || kind == &model::config_map_kind()) touch_readers(*kind, change.key);
   }
 
@@ -237,21 +244,21 @@ class Control::Impl {
     for (const auto& kind : model::kinds())
       if (kind.stored &&
           (model::is_addressable(kind) || &kind == &model::event_policy_kind() || &kind == &model::trigger_kind() ||
-           &kind == &model::subscription_kind() || kind.group == model::ping_source_kind().group))
+           &kind == &model::subscription_kind() || is_source_group(kind.group)))
         for (const auto& object : world_.objects().list(kind.resource())) queue_.enqueue(key_of(kind, *object));
   }
 
   /// What a policy guards, and the policies that name this object, in whichever namespace.
   void touch_policies(const model::Kind& kind, const ObjectKey& key) {
     if (&kind == &model::event_policy_kind()) {
-      for (const auto* guarded :
-           {&model::broker_kind(), &model::in_memory_channel_kind(), &model::job_sink_kind(), &integration_sink_kind()})
+      for (const auto* guarded : {&model::broker_kind(), &model::in_memory_channel_kind(), &model::job_sink_kind(),
+                                  &integration_sink_kind(), &mqtt_sink_kind()})
         for (const auto& object : world_.objects().list(guarded->resource(), key.name_space))
           queue_.enqueue(key_of(*guarded, *object));
       return;
     }
-    const bool is_sender = kind.group == model::ping_source_kind().group || &kind == &model::trigger_kind() ||
-                           &kind == &model::subscription_kind();
+    const bool is_sender =
+        is_source_group(kind.group) || &kind == &model::trigger_kind() || &kind == &model::subscription_kind();
     if (!is_sender && !model::is_addressable(kind)) return;
     for (const auto& policy : world_.objects().list(model::event_policy_kind().resource()))
       if (model::is_addressable(kind) ? namespace_of(*policy) == key.name_space
@@ -310,7 +317,7 @@ class Control::Impl {
     for (const auto* other :
          {&model::trigger_kind(), &model::subscription_kind(), &model::broker_kind(), &model::in_memory_channel_kind(),
           &model::channel_kind(), &model::ping_source_kind(), &model::sink_binding_kind(),
-          &model::api_server_source_kind(), &model::container_source_kind()})
+          &model::api_server_source_kind(), &model::container_source_kind(), &mqtt_source_kind()})
       touch(*other, named);
   }
 
@@ -440,6 +447,7 @@ class Control::Impl {
   EventTypes event_types_;
   Jobs jobs_;
   ContainerSources container_sources_;
+  MqttLinks mqtt_links_;
   WorkQueue queue_;
   std::map<ObjectKey, TimePoint> later_;  // bounded by the objects there are
   store::Objects::Subscription subscription_;

@@ -31,14 +31,14 @@ std::string group_of(const std::string& api_version) {
 bool is_guarded(const model::Kind& kind) {
   return &kind == &model::broker_kind() || &kind == &model::channel_kind() ||
          &kind == &model::in_memory_channel_kind() || &kind == &model::sequence_kind() ||
-         &kind == &model::parallel_kind() || kind.group == model::job_sink_kind().group;
+         &kind == &model::parallel_kind() || is_sink_group(kind.group);
 }
 
 /// The kinds that have an identity.
 bool has_identity(const model::Kind& kind) {
   return &kind == &model::ping_source_kind() || &kind == &model::api_server_source_kind() ||
          &kind == &model::container_source_kind() || &kind == &model::sink_binding_kind() ||
-         &kind == &model::trigger_kind() || &kind == &model::subscription_kind();
+         &kind == &model::trigger_kind() || &kind == &model::subscription_kind() || kind.group == "sources.wick.dev";
 }
 
 bool applies_to(const json::object& policy, const model::Kind& kind, const json::object& object) {
@@ -108,7 +108,7 @@ Subjects subjects_of(World& world, const json::object& policy) {
     const auto* kind = found ? model::find_stored_kind(found->resource()) : nullptr;
     if (!kind || !has_identity(*kind)) {
       subjects.problem = fmt::format(
-          "{} {} has no identity of its own: PingSource, ApiServerSource, ContainerSource, SinkBinding, "
+          "{} {} has no identity of its own: PingSource, ApiServerSource, ContainerSource, MQTTSource, SinkBinding, "
           "Trigger and Subscription have, and spec.from.sub names a service account",
           printable(version), printable(kind_name));
     } else if (!world.objects().find(key_of(*kind, name_space, name))) {
@@ -163,6 +163,9 @@ awaitable<Result<std::string>> token_key(World& world) {
 }
 
 }  // namespace
+
+bool is_source_group(std::string_view group) { return group == "sources.knative.dev" || group == "sources.wick.dev"; }
+bool is_sink_group(std::string_view group) { return group == "sinks.knative.dev" || group == "sinks.wick.dev"; }
 
 EventingFeatures features_of(const store::Objects& objects) {
   const auto map =

@@ -19,6 +19,10 @@ EventingFeatures features_of(const store::Objects& objects);
 /// Brings eventing to what the features say; makes the key of senders' tokens (a Secret) where it is missing.
 awaitable<Result<void>> configure_access(World& world);
 
+/// Knative's sources and Wick's own, and the same of sinks.
+bool is_source_group(std::string_view group);
+bool is_sink_group(std::string_view group);
+
 /// The service account that Knative makes for what sends events: "ping-oidc-sources.knative.dev-pingsource".
 std::string identity_name(const model::Kind& kind, const std::string& name);
 /// The subject of its events.

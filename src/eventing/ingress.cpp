@@ -34,7 +34,8 @@ struct SinkPlace {
 };
 constexpr SinkPlace sink_places[]{
     {SinkKind::job, "jobsinks", "job-sink.knative-eventing.svc.cluster.local"},
-    {SinkKind::integration, "integrationsinks", "integration-sink.knative-eventing.svc.cluster.local"}};
+    {SinkKind::integration, "integrationsinks", "integration-sink.knative-eventing.svc.cluster.local"},
+    {SinkKind::mqtt, "mqttsinks", "mqtt-sink.knative-eventing.svc.cluster.local"}};
 
 const SinkPlace& place_of(SinkKind kind) { return *std::ranges::find(sink_places, kind, &SinkPlace::kind); }
 

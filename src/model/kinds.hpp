@@ -16,6 +16,7 @@ std::vector<Kind> eventing_kinds();
 std::vector<Kind> policy_kinds();  // EventPolicy
 std::vector<Kind> flow_kinds();    // messaging.knative.dev and flows.knative.dev
 std::vector<Kind> source_kinds();  // sources.knative.dev and sinks.knative.dev
+std::vector<Kind> mqtt_kinds();    // MQTTSource and MQTTSink, of Wick's own groups
 std::vector<Kind> job_kinds();
 std::vector<Kind> build_kinds();
 
@@ -32,6 +33,12 @@ void check_destination(class ObjectReader reader, std::string_view own_namespace
 /// Of a duck.knative.dev KReference.
 void check_reference(class ObjectReader reader, std::string_view own_namespace);
 void check_delivery(class ObjectReader reader, std::string_view own_namespace);
+/// What every source has: outlines of its spec and of its status, the namespace of its sink, and the check of what is
+/// left of its spec once the kind's own fields were read.
+extern const std::string_view sink_lines;
+extern const std::string_view source_status_lines;
+void default_sink(json::object& object);
+void check_source(class ObjectReader& spec, std::string_view own_namespace);
 /// A PodTemplateSpec that runs by itself: what a Service may say of its containers, one of them, and a restartPolicy.
 void check_pod_template(class ObjectReader reader);
 /// The spec of a batch/v1 Job.

@@ -16,22 +16,6 @@ namespace {
 
 constexpr std::string_view sources = "sources.knative.dev";
 
-constexpr std::string_view sink_lines = R"(
-  sink @destination          | Gets the events.
-  ceOverrides                | Extensions that every event gets.
-    extensions map
-)";
-
-constexpr std::string_view source_status_lines = R"(
-status
-  @conditions
-  sinkUri
-  sinkCACerts
-  sinkAudience
-  auth any
-  ceAttributes any
-)";
-
 json::object ping_source_schema() {
   return resource_outline(join_outlines({R"(
 spec
@@ -143,8 +127,6 @@ void fill_namespace(json::object& object, std::initializer_list<std::string_view
       name_space = namespace_of(object);
 }
 
-void default_sink(json::object& object) { fill_namespace(object, {"spec", "sink", "ref"}); }
-
 void default_ping_source(json::object& object) {
   default_sink(object);
   if (auto* spec = object_if(object, {"spec"}))
@@ -168,21 +150,6 @@ ObjectReader begin(ObjectReader& root, Metadata& metadata) {
   metadata = decode_metadata(root.object("metadata"));
   check_name_dns1123(metadata, root.errors());
   return root.object("spec");
-}
-
-/// What every source has, and then nothing else.
-void check_source(ObjectReader& spec, const Metadata& metadata) {
-  check_destination(spec.object("sink"), metadata.name_space);
-  auto overrides = spec.object("ceOverrides");
-  for (const auto& [name, value] : overrides.text_map("extensions"))
-    for (const char c : name)
-      if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'))) {
-        spec.errors().invalid_key(printable(name), overrides.path("extensions"),
-                                  "keys are expected to be alphanumeric");
-        break;
-      }
-  overrides.refuse_rest();
-  spec.refuse_rest();
 }
 
 void check_data(ObjectReader& spec) {
@@ -214,7 +181,7 @@ void check_ping_source(const json::object& object, const json::object*, FieldErr
   if (!zone.empty() && !is_time_zone(zone))
     errors.invalid_value(printable(zone), spec.path("timezone"), "unknown time zone " + printable(zone));
   check_data(spec);
-  check_source(spec, metadata);
+  check_source(spec, metadata.name_space);
 }
 
 void check_container_source(const json::object& object, const json::object*, FieldErrors& errors) {
@@ -227,7 +194,7 @@ void check_container_source(const json::object& object, const json::object*, Fie
   ObjectReader names(object, errors);
   for (auto& container : names.object("spec").object("template").object("spec").objects("containers"))
     if (container.text("name").empty()) errors.missing(container.path("name"));
-  check_source(spec, metadata);
+  check_source(spec, metadata.name_space);
 }
 
 void check_sink_binding(const json::object& object, const json::object*, FieldErrors& errors) {
@@ -246,7 +213,7 @@ void check_sink_binding(const json::object& object, const json::object*, FieldEr
   if (const auto where = subject.text("namespace"); where != metadata.name_space && !metadata.name_space.empty())
     errors.invalid_value(printable(where), subject.path("namespace"));
   subject.refuse_rest();
-  check_source(spec, metadata);
+  check_source(spec, metadata.name_space);
 }
 
 void check_api_server_source(const json::object& object, const json::object*, FieldErrors& errors) {
@@ -269,7 +236,7 @@ void check_api_server_source(const json::object& object, const json::object*, Fi
     errors.invalid_value(printable(mode), spec.path("mode"));
   spec.text("serviceAccountName");
   for (const auto key : {"owner", "namespaceSelector", "filters", "skipPermissions"}) spec.ignore(key);
-  check_source(spec, metadata);
+  check_source(spec, metadata.name_space);
 }
 
 void check_job_sink(const json::object& object, const json::object* old, FieldErrors& errors) {
@@ -317,6 +284,38 @@ Kind source_row(std::string_view version, std::string_view kind, std::string_vie
 }
 
 }  // namespace
+
+const std::string_view sink_lines = R"(
+  sink @destination          | Gets the events.
+  ceOverrides                | Extensions that every event gets.
+    extensions map
+)";
+
+const std::string_view source_status_lines = R"(
+status
+  @conditions
+  sinkUri
+  sinkCACerts
+  sinkAudience
+  auth any
+  ceAttributes any
+)";
+
+void default_sink(json::object& object) { fill_namespace(object, {"spec", "sink", "ref"}); }
+
+void check_source(ObjectReader& spec, std::string_view own_namespace) {
+  check_destination(spec.object("sink"), own_namespace);
+  auto overrides = spec.object("ceOverrides");
+  for (const auto& [name, value] : overrides.text_map("extensions"))
+    for (const char c : name)
+      if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'))) {
+        spec.errors().invalid_key(printable(name), overrides.path("extensions"),
+                                  "keys are expected to be alphanumeric");
+        break;
+      }
+  overrides.refuse_rest();
+  spec.refuse_rest();
+}
 
 std::vector<Kind> source_kinds() {
   auto ping = source_row("v1", "PingSource", "pingsources", "pingsource");

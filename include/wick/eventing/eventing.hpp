@@ -98,7 +98,7 @@ struct SinkSpec {
   /// What is answered; waits for what it promises. Removed meanwhile, it is still called to its end.
   std::function<awaitable<http::Response>(CloudEvent event, http::Fields fields)> take;
 };
-enum class SinkKind { job, integration };
+enum class SinkKind { job, integration, mqtt };
 std::string sink_name(SinkKind kind, std::string_view name);  // "jobsinks/NAME"
 /// "job-sink.knative-eventing.svc.cluster.local".
 std::string_view sink_host(SinkKind kind);

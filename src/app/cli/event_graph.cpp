@@ -114,12 +114,16 @@ Outcome<Graph> read_graph(Session& session) {
     read.push_back(each(kind, [&](const json::value&, const std::string& name) {
       graph.add({.from = fmt::format("{}:{}", kind.word, name), .to = fmt::format("channel:{}{}", name, suffix)});
     }));
-  for (const auto& kind : {ping_wiring, container_wiring, api_server_wiring})
+  for (const auto& kind : {ping_wiring, container_wiring, api_server_wiring, mqtt_wiring})
     read.push_back(each(kind, [&](const json::value& source, const std::string& name) {
       graph.add({.from = fmt::format("{}:{}", kind.word, name),
                  .to = node_of(source, "/spec/sink"),
-                 .by = text_at(source, "/spec/schedule") + text_at(source, "/spec/template/spec/containers/0/image")});
+                 .by = text_at(source, "/spec/schedule") + text_at(source, "/spec/template/spec/containers/0/image") +
+                       text_at(source, "/spec/url")});
     }));
+  read.push_back(each(mqtt_sink_wiring, [&](const json::value& sink, const std::string& name) {
+    graph.add({.from = "mqttsink:" + name, .to = text_at(sink, "/spec/url"), .by = text_at(sink, "/spec/topic")});
+  }));
   read.push_back(each(binding_wiring, [&](const json::value& binding, const std::string& name) {
     const auto subject = text_at(binding, "/spec/subject/name");
     graph.add({.from = subject.empty() ? "binding:" + name : "service:" + subject,

@@ -8,7 +8,8 @@ namespace wick::app::cli {
 
 namespace {
 
-const std::vector<WiringKind> source_kinds{ping_wiring, binding_wiring, container_wiring, api_server_wiring};
+const std::vector<WiringKind> source_kinds{ping_wiring, binding_wiring, container_wiring, api_server_wiring,
+                                           mqtt_wiring};
 
 /// spec.sink and spec.ceOverrides.
 Outcome<json::object> source_spec(const SourceOptions& options) {
@@ -34,6 +35,12 @@ std::string shown_what(const json::value& source) {
   if (const auto name = text_at(source, "/spec/subject/name"); !name.empty()) return name;
   if (const auto image = text_at(source, "/spec/template/spec/containers/0/image"); !image.empty()) return image;
   if (find_at(source, "/spec/subject/selector")) return "(by labels)";
+  if (const auto server = text_at(source, "/spec/url"); !server.empty()) {
+    std::string topics;
+    for (const auto& topic : array_at(source, "/spec/topics"))
+      topics += (topics.empty() ? " " : ",") + text_at(topic, "/topic");
+    return server + topics;
+  }
   std::string kinds;
   for (const auto& resource : array_at(source, "/spec/resources"))
     kinds += (kinds.empty() ? "" : ",") + text_at(resource, "/kind");

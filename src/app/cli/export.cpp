@@ -28,6 +28,12 @@ const std::set<std::string_view> servers_annotations{model::names::creator, mode
 /// Things that happened, or that others make.
 const std::set<std::string_view> not_exported{"BuildRun", "Revision", "Event", "EventType", "Job"};
 
+/// Of a group that no cluster knows.
+bool is_wicks_own(const json::value& object) {
+  const auto version = text_at(object, "/apiVersion");
+  return version.substr(0, version.find('/')).ends_with(".wick.dev");
+}
+
 bool is_made_by_others(const json::value& object) {
   for (const auto& owner : array_at(object, "/metadata/ownerReferences"))
     if (const auto* controller = find_at(owner, "/controller"); controller && *controller == true) return true;
@@ -134,12 +140,20 @@ Outcome<void> export_manifests(Session& session, const ExportOptions& options) {
   if (secrets_left_out > 0)
     session.terminal.say(fmt::format("{} Secret{} left out. hint: --secrets prints them, values and all",
                                      secrets_left_out, secrets_left_out == 1 ? "" : "s"));
+  std::set<std::string> own;
+  for (const auto& manifest : manifests)
+    if (is_wicks_own(manifest)) own.insert(text_at(manifest, "/kind"));
+  for (const auto& kind : own)
+    session.terminal.say(
+        fmt::format("a Knative cluster has no {}: it is a kind of Wick's own, and is refused there", kind));
   if (session.json) {
     print_document(session, json::object{{"apiVersion", "v1"}, {"kind", "List"}, {"items", std::move(manifests)}});
     return {};
   }
-  for (std::size_t i = 0; i < manifests.size(); ++i)
-    session.terminal.result_bytes((i == 0 ? "" : "---\n") + to_yaml(manifests[i]));
+  for (std::size_t i = 0; i < manifests.size(); ++i) {
+    const std::string comment = is_wicks_own(manifests[i]) ? "# Wick's own: a Knative cluster has no such kind.\n" : "";
+    session.terminal.result_bytes((i == 0 ? "" : "---\n") + comment + to_yaml(manifests[i]));
+  }
   return {};
 }
 

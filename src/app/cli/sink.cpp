@@ -8,7 +8,7 @@ namespace wick::app::cli {
 
 namespace {
 
-const std::vector<WiringKind> sink_kinds{job_sink_wiring};
+const std::vector<WiringKind> sink_kinds{job_sink_wiring, mqtt_sink_wiring};
 
 }  // namespace
 
@@ -48,7 +48,9 @@ Outcome<void> list_sinks(Session& session) {
     if (!list) return stop_with(std::move(list.error()));
     for (const auto& sink : array_at(*list, "/items")) {
       const auto name = text_at(sink, "/metadata/name"), url = text_at(sink, "/status/address/url");
-      const auto what = text_at(sink, "/spec/job/spec/template/spec/containers/0/image");
+      auto what = text_at(sink, "/spec/job/spec/template/spec/containers/0/image");
+      if (const auto server = text_at(sink, "/spec/url"); !server.empty())
+        what = server + " " + text_at(sink, "/spec/topic");
       const auto ready = readiness_of(sink);
       rows.push_back({name, std::string(kind.word), what, url, ready.status, ready.because});
       documents.push_back({{"name", name},

@@ -19,7 +19,8 @@ constexpr DestinationKind destination_kinds[]{
     {"parallel", "flows.knative.dev/v1", "Parallel", "parallels"},
     {"imc", "messaging.knative.dev/v1", "InMemoryChannel", "inmemorychannels"},
     {"jobsink", "sinks.knative.dev/v1alpha1", "JobSink", "jobsinks"},
-    {"integrationsink", "sinks.knative.dev/v1alpha1", "IntegrationSink", "integrationsinks"}};
+    {"integrationsink", "sinks.knative.dev/v1alpha1", "IntegrationSink", "integrationsinks"},
+    {"mqttsink", "sinks.wick.dev/v1alpha1", "MQTTSink", "mqttsinks"}};
 
 std::string object_path(const Session& session, const WiringKind& kind, std::string_view name = {}) {
   return resource_path(kind.api_version, session.name_space, kind.plural, name);
@@ -129,6 +130,8 @@ Outcome<void> describe_object(Session& session, const std::vector<WiringKind>& k
     if (!value.empty()) rows.push_back({title, safe_line(value)});
   };
   add("URL", text_at(object, "/status/address/url"));
+  add("Server", text_at(object, "/spec/url"));
+  add("Topic", text_at(object, "/spec/topic"));
   add("Schedule", text_at(object, "/spec/schedule"));
   add("Zone", text_at(object, "/spec/timezone"));
   add("Data", text_at(object, "/spec/data"));

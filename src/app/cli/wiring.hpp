@@ -26,6 +26,8 @@ inline constexpr WiringKind binding_wiring{"binding", "sources.knative.dev/v1", 
 inline constexpr WiringKind container_wiring{"container", "sources.knative.dev/v1", "ContainerSource",
                                              "containersources"};
 inline constexpr WiringKind job_sink_wiring{"job", "sinks.knative.dev/v1alpha1", "JobSink", "jobsinks"};
+inline constexpr WiringKind mqtt_wiring{"mqtt", "sources.wick.dev/v1alpha1", "MQTTSource", "mqttsources"};
+inline constexpr WiringKind mqtt_sink_wiring{"mqtt", "sinks.wick.dev/v1alpha1", "MQTTSink", "mqttsinks"};
 inline constexpr WiringKind api_server_wiring{"apiserver", "sources.knative.dev/v1", "ApiServerSource",
                                               "apiserversources"};
 

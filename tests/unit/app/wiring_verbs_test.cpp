@@ -12,6 +12,8 @@ namespace {
 const std::string messaging_path = "/apis/messaging.knative.dev/v1/namespaces/default/";
 const std::string flows_path = "/apis/flows.knative.dev/v1/namespaces/default/";
 const std::string sources_path = "/apis/sources.knative.dev/v1/namespaces/default/";
+const std::string own_sources_path = "/apis/sources.wick.dev/v1alpha1/namespaces/default/";
+const std::string own_sinks_path = "/apis/sinks.wick.dev/v1alpha1/namespaces/default/";
 const std::string eventing_path = "/apis/eventing.knative.dev/v1/namespaces/default/";
 
 /// Takes what is created, and gives it back.
@@ -131,9 +133,12 @@ TEST_CASE("source container and sink job run an image, with its variables and ar
   daemon.on("GET " + sinks_path + "jobsinks", 200,
             R"({"items":[{"metadata":{"name":"j"},"spec":{"job":{"spec":{"template":{"spec":{"containers":[{"image":
                 "work"}]}}}}},"status":{"address":{"url":"http://x/j"},"conditions":[{"type":"Ready","status":"True"}]}}]})");
+  daemon.on("GET " + own_sinks_path + "mqttsinks", 200,
+            R"({"items":[{"metadata":{"name":"m"},"spec":{"url":"mqtt://h","topic":"out/{type}"}}]})");
   CHECK(daemon.run({"sink", "ls"}).out ==
-        "NAME  KIND  WHAT  URL         READY  BECAUSE\n"
-        "j     job   work  http://x/j  True\n");
+        "NAME  KIND  WHAT                 URL         READY    BECAUSE\n"
+        "j     job   work                 http://x/j  True\n"
+        "m     mqtt  mqtt://h out/{type}              Unknown\n");
 }
 
 TEST_CASE("event token asks for one for the audience of what it is for") {
@@ -158,6 +163,7 @@ TEST_CASE("a name that several sources have needs its kind, one that none has is
   daemon.on("GET " + sources_path + "sinkbindings/x", 200, R"({"metadata":{"name":"x"}})");
   daemon.on("GET " + sources_path + "apiserversources/x", 404, missing);
   daemon.on("GET " + sources_path + "containersources/x", 404, missing);
+  daemon.on("GET " + own_sources_path + "mqttsources/x", 404, missing);
   daemon.on("DELETE " + sources_path + "pingsources/x", 200, "{}");
   const auto unclear = daemon.run({"source", "rm", "x"});
   CHECK(unclear.exit == 2);
@@ -165,6 +171,7 @@ TEST_CASE("a name that several sources have needs its kind, one that none has is
   CHECK(daemon.run({"source", "rm", "ping/x"}).out == "ping x removed\n");
   for (const auto* plural : {"pingsources", "sinkbindings", "containersources", "apiserversources"})
     daemon.on("GET " + sources_path + plural + "/y", 404, missing);
+  daemon.on("GET " + own_sources_path + "mqttsources/y", 404, missing);
   CHECK(daemon.run({"source", "show", "y"}).exit == 6);
 }
 
@@ -177,6 +184,8 @@ TEST_CASE("event graph says who sends what to whom, as text, DOT and JSON") {
   for (const auto* plural : {"inmemorychannels", "subscriptions"})
     daemon.on("GET " + messaging_path + plural, 200, R"({"items":[]})");
   for (const auto* plural : {"sequences", "parallels"}) daemon.on("GET " + flows_path + plural, 200, R"({"items":[]})");
+  daemon.on("GET " + own_sources_path + "mqttsources", 200, R"({"items":[]})");
+  daemon.on("GET " + own_sinks_path + "mqttsinks", 200, R"({"items":[]})");
   for (const auto* plural : {"apiserversources", "containersources", "sinkbindings"})
     daemon.on("GET " + sources_path + plural, 200, R"({"items":[]})");
   daemon.on("GET " + sources_path + "pingsources", 200,

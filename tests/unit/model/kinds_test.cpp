@@ -220,6 +220,30 @@ TEST_CASE("kinds of eventing are defaulted and refused with Knative's text") {
       {"jobsinks.sinks.knative.dev", "", "missing field(s): spec.job"},
       {"jobsinks.sinks.knative.dev", "job: {spec: {template: {spec: {containers: [{name: a}]}}}}",
        "missing field(s): spec.job.spec.template.spec.containers[0].image"},
+      {"mqttsources.sources.wick.dev", "sink: {uri: 'http://x'}", "missing field(s): spec.topics, spec.url"},
+      {"mqttsources.sources.wick.dev", "sink: {uri: 'http://x'}, url: 'mqtts://[::1]:8884', topics: [{topic: 'a/+/#'}]",
+       ""},
+      {"mqttsources.sources.wick.dev", "sink: {uri: 'http://x'}, url: 'tcp://h', topics: [{topic: a}]",
+       "invalid value: tcp://h: spec.url\nmqtt://HOST[:PORT] or mqtts://HOST[:PORT] is expected, credentials in a "
+       "Secret"},
+      {"mqttsources.sources.wick.dev", "sink: {uri: 'http://x'}, url: 'mqtt://h', topics: [{topic: 'a/#/b', qos: 3}]",
+       "expected 0 <= 3 <= 2: spec.topics[0].qos\ninvalid value: a/#/b: spec.topics[0].topic\n'#' is the last level, "
+       "and alone in it"},
+      {"mqttsources.sources.wick.dev",
+       "sink: {uri: 'http://x'}, url: 'mqtt://h', topics: [{topic: a}], session: {expirySeconds: 0}, auth: {secret: "
+       "{}}",
+       "expected 1 <= 0 <= 4294967294: spec.session.expirySeconds\nmissing field(s): spec.auth.secret.ref.name"},
+      {"mqttsinks.sinks.wick.dev", "url: 'mqtt://h'", "missing field(s): spec.topic"},
+      {"mqttsinks.sinks.wick.dev", "url: 'mqtt://h', topic: 'rooms/{room}'", ""},
+      {"mqttsinks.sinks.wick.dev", "url: 'mqtt://h', topic: 'rooms/+'",
+       "invalid value: rooms/+: spec.topic\na topic to publish to has no wildcards"},
+      {"mqttsinks.sinks.wick.dev", "url: 'mqtt://h', topic: 'rooms/{Room}'",
+       "invalid value: rooms/{Room}: spec.topic\n{NAME} names an attribute of the event: {type}, {subject}"},
+      {"mqttsinks.sinks.wick.dev", "url: 'mqtt://h', topic: a, version: 3.1.1, contentMode: binary",
+       "invalid value: binary: spec.contentMode\nversion 3.1.1 has no properties: structured is expected"},
+      {"mqttsinks.sinks.wick.dev", "url: 'mqtt://h:0', topic: a, version: '4'",
+       "invalid value: 4: spec.version\n5 or 3.1.1\ninvalid value: mqtt://h:0: spec.url\nmqtt://HOST[:PORT] or "
+       "mqtts://HOST[:PORT] is expected, credentials in a Secret"},
       {"eventtypes.eventing.knative.dev", "", "missing field(s): spec.attributes.type"},
       {"buildstrategies.shipwright.io", "", "missing field(s): spec.steps"},
   }));
