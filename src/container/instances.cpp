@@ -155,6 +155,12 @@ Result<void> Instances::signal(const InstanceId& id, int number) {
   if (!entry) return fail(std::move(entry.error()));
   if ((*entry)->ended() || !(*entry)->pidfd)
     return fail(Errc::not_found, fmt::format("instance {} has ended", id.text()));
+  if (number == SIGTERM && (*entry)->record.told_to_end == 0) {
+    (*entry)->record.told_to_end = 1;
+    if (auto written = write_record(**entry); !written)
+      log::warn("the next runner takes it for one that goes on",
+                {{"instance", id.text()}, {"error", written.error().what()}});
+  }
   return signal_pidfd((*entry)->pidfd, number);
 }
 
@@ -188,8 +194,11 @@ std::vector<Existing> Instances::list() const {
   std::vector<Existing> out;
   for (const auto& [id, entry] : entries_) {
     if (entry->record.pid == 0) continue;  // still being made
-    out.push_back(
-        {.id = id, .pid = entry->record.pid, .id_range = entry->record.id_range, .state = state_of(entry->life)});
+    const bool is_ending = entry->record.told_to_end != 0 && !entry->ended();
+    out.push_back({.id = id,
+                   .pid = entry->record.pid,
+                   .id_range = entry->record.id_range,
+                   .state = is_ending ? Existing::State::ending : state_of(entry->life)});
   }
   return out;
 }

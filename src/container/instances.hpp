@@ -44,7 +44,7 @@ struct InstanceRecord {
   std::uint32_t id_range = 0;
   std::uint32_t has_step = 0;
   std::uint32_t waits_for_us = 0;  // it has a door (InstanceSpec::parkable) that was not opened yet
-  std::uint32_t reserved = 0;
+  std::uint32_t told_to_end = 0;   // it was sent SIGTERM: whoever adopts it shall not use it
   protocol::Text<protocol::runtime_name_bytes_max> runtime;  // class; empty: the default
   std::uint32_t link = 0;                                    // its number (networks.hpp); 0: none
   protocol::EgressBody egress;

@@ -22,6 +22,7 @@ namespace wick::container {
 namespace {
 
 constexpr auto log_check_interval = 500ms;
+constexpr auto ending_grace = 30s;                 // of an instance that a launcher before this one has told to end
 constexpr auto flooded_log_check_interval = 20ms;  // bounds what a flood takes of the disk between two looks
 
 bool has_begun(Existing::State state) { return state == Existing::State::running || state == Existing::State::frozen; }
@@ -103,6 +104,15 @@ class RunnerInstance final : public Instance {
     co_return exit_;
   }
 
+  awaitable<void> wait_at_most(std::chrono::milliseconds grace) {
+    SteadyClock clock;
+    try {
+      auto ending = wait_exit();
+      co_await with_deadline(clock, grace, std::move(ending));
+    } catch (const DeadlineExceeded&) {
+    }
+  }
+
   awaitable<void> stop(std::chrono::milliseconds grace) override {
     if (!ended_ && !stopping_) {
       stopping_ = true;
@@ -114,7 +124,10 @@ class RunnerInstance final : public Instance {
         if (!removed)
           log::warn("cannot remove instance", {{"instance", id_.text()}, {"error", removed.error().what()}});
         // With the runner gone nobody will tell us: its next life knows what still runs.
-        if (!removed && removed.error().code() == Errc::unavailable) set_given_back();
+        if (!removed && removed.error().code() == Errc::unavailable) {
+          end(Exit{.id = id_, .status = {.code = 255}, .known = false});
+          set_given_back();
+        }
       }
     }
     while (!given_back_) co_await changed();
@@ -151,15 +164,6 @@ class RunnerInstance final : public Instance {
     const bool given_back = given_back_;
     auto waited = co_await changed_.async_wait(asio::as_tuple(use_awaitable));
     if (ended == ended_ && given_back == given_back_) throw boost::system::system_error(std::get<0>(waited));
-  }
-
-  awaitable<void> wait_at_most(std::chrono::milliseconds grace) {
-    SteadyClock clock;
-    try {
-      auto ending = wait_exit();
-      co_await with_deadline(clock, grace, std::move(ending));
-    } catch (const DeadlineExceeded&) {
-    }
   }
 
   Runner& runner_;
@@ -224,6 +228,14 @@ class RunnerLauncher::Impl {
     for (const auto& known : *existing) {
       if (running_.contains(known.id)) continue;  // launched since
       const auto* record = logs_.find(known.id);
+      if (record && known.state == Existing::State::ending) {
+        logs_.set_running(known.id);
+        auto instance = make(known.id);
+        instance->set_pid(known.pid);
+        instance->set_started();
+        tasks_.spawn("end " + std::string(known.id.text()), see_the_end_of(std::move(instance)));
+        continue;
+      }
       if (!record || !has_begun(known.state)) {
         log::info("removing an instance of an earlier life", {{"instance", known.id.text()}});
         tasks_.spawn("remove " + std::string(known.id.text()), give_back(known.id));
@@ -412,6 +424,11 @@ class RunnerLauncher::Impl {
     const Exit exit{.id = id, .status = {.code = 255}, .known = false};
     note_end(*found->second, exit);
     tasks_.spawn("remove " + std::string(id.text()), give_back(id));
+  }
+
+  awaitable<void> see_the_end_of(std::shared_ptr<RunnerInstance> instance) {
+    co_await instance->wait_at_most(ending_grace);
+    if (!instance->ended()) co_await give_back(instance->id());
   }
 
   awaitable<void> give_back(InstanceId id) {

@@ -176,7 +176,8 @@ struct Existing {
   InstanceId id;
   pid_t pid = 0;
   std::uint32_t id_range = 0;
-  enum class State : std::uint8_t { prepared, parked, running, frozen, stopped } state = State::running;
+  /// ending: it was sent SIGTERM, and has not ended yet
+  enum class State : std::uint8_t { prepared, parked, running, frozen, ending, stopped } state = State::running;
 };
 
 struct Usage {

@@ -92,3 +92,26 @@ TEST_CASE("front and runner both die; the next ones take over what has a record"
   CHECK(adopted[0].instance->ended());
   CHECK(f.wait_exit(unknown.id).status.signal == SIGKILL);  // nobody has a record of it
 }
+
+TEST_CASE("what the launcher before told to end is not taken over, but seen to its end") {
+  RunnerFixture f;
+  InstanceId told;
+  {
+    Front front(f);
+    const auto slow = front.launch(f.spec(
+        {"/bin/sh", "-c", "trap 'until test -e /tmp/end; do :; done; exit 7' TERM; while :; do sleep 0.01; done"}));
+    told = slow->id();
+    value_of(f.run(f.runner().signal(told, SIGTERM)));
+  }
+  const bool with_its_runner = GENERATE(false, true);
+  if (with_its_runner) f.hand_over_runner();
+  Front front(f);
+  CHECK(value_of(f.run(front.launcher.adopt())).empty());
+  const auto existing = value_of(f.run(f.runner().list()));
+  REQUIRE(existing.size() == 1);
+  CHECK(existing[0].state == Existing::State::ending);
+  auto process = f.spec({"/bin/touch", "/tmp/end"}).process;
+  CHECK(value_of(f.run(f.runner().execute(told, process, 10s))).status.ok());
+  f.wait_exit(told);
+  CHECK(front.launcher.logs("default/hello-00001").size() == 1);
+}
