@@ -7,7 +7,9 @@
 #include "api/patches.hpp"
 #include "api/resources.hpp"
 #include "wick/base/text.hpp"
+#include "wick/eventing/transform.hpp"
 #include "wick/model/admission.hpp"
+#include "wick/model/field_errors.hpp"
 #include "wick/model/object_reader.hpp"
 #include "wick/model/yaml.hpp"
 
@@ -24,6 +26,27 @@ std::unexpected<Error> no_namespace(std::string_view name) {
 /// Kubernetes' "Invalid" status: for kinds without a webhook of Knative's.
 std::string invalid_message(const model::Kind& kind, const json::object& object, std::string_view complaint) {
   return fmt::format("{} \"{}\" is invalid: {}", kind.kind, model::text_at(object, {"metadata", "name"}), complaint);
+}
+
+/// Of an EventTransform, whose language the model does not know: an expression that does not parse.
+Result<void> check_expressions(const model::Kind& kind, const json::object& object) {
+  if (kind.resource() != "eventtransforms.eventing.knative.dev") return {};
+  const std::pair<std::string_view, const json::value*> all[] = {
+      {"spec.jsonata.expression", model::find_value(object, {"spec", "jsonata", "expression"})},
+      {"spec.reply.jsonata.expression", model::find_value(object, {"spec", "reply", "jsonata", "expression"})}};
+  for (const auto& [path, expression] : all) {
+    if (!expression || !expression->is_string()) continue;
+    const auto parsed = eventing::Transform::parse(std::string_view(expression->get_string()));
+    if (parsed) continue;
+    model::FieldErrors errors;
+    errors.invalid_value(printable(std::string_view(expression->get_string())), std::string(path),
+                         parsed.error().what());
+    return fail(Errc::invalid,
+                fmt::format("admission webhook \"validation.{}\" denied the request: validation failed: {}",
+                            kind.webhook, errors.text()),
+                "the language is described at https://docs.jsonata.org");
+  }
+  return {};
 }
 
 }  // namespace
@@ -76,6 +99,7 @@ std::expected<json::object, Resources::Refusal> Resources::admit(const Call& cal
                   {}});
     return refused(std::move(admitted.error()));
   }
+  if (auto parsed = check_expressions(kind, *admitted); !parsed) return refused(std::move(parsed.error()));
   auto& metadata = model::object_at(*admitted, {"metadata"});
   if (fields.is_array())
     metadata["managedFields"] = std::move(fields);

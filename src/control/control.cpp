@@ -9,6 +9,7 @@
 #include "control/client_hosts.hpp"
 #include "control/container_sources.hpp"
 #include "control/event_access.hpp"
+#include "control/event_transforms.hpp"
 #include "control/https_hosts.hpp"
 #include "control/job_sinks.hpp"
 #include "control/jobs.hpp"
@@ -87,8 +88,8 @@ class Control::Impl {
     // first connection finds its triggers.
     for (const auto* kind :
          {&model::event_policy_kind(), &model::job_sink_kind(), &integration_sink_kind(), &mqtt_sink_kind(),
-          &model::broker_kind(), &model::in_memory_channel_kind(), &model::trigger_kind(), &model::subscription_kind(),
-          &model::ping_source_kind(), &model::api_server_source_kind()})
+          &event_transform_kind(), &model::broker_kind(), &model::in_memory_channel_kind(), &model::trigger_kind(),
+          &model::subscription_kind(), &model::ping_source_kind(), &model::api_server_source_kind()})
       for (const auto& object : world_.objects().list(kind->resource())) {
         auto done = co_await reconcile(key_of(*kind, *object));
         if (!done) log::warn("not in force yet", {{"name", name_of(*object)}, {"error", done.error().what()}});
@@ -166,6 +167,7 @@ class Control::Impl {
     if (kind == &model::api_server_source_kind()) return api_server_sources_.reconcile(std::move(key));
     if (kind == &model::sink_binding_kind()) return reconcile_sink_binding(world_, std::move(key));
     if (kind == &model::job_sink_kind()) return reconcile_job_sink(world_, std::move(key));
+    if (kind == &event_transform_kind()) return reconcile_event_transform(world_, std::move(key));
     if (kind == &integration_sink_kind()) return reconcile_integration_sink(world_, std::move(key));
     if (kind == &mqtt_source_kind()) return mqtt_links_.reconcile_source(std::move(key));
     if (kind == &mqtt_sink_kind()) return mqtt_links_.reconcile_sink(std::move(key));
@@ -252,7 +254,7 @@ class Control::Impl {
   void touch_policies(const model::Kind& kind, const ObjectKey& key) {
     if (&kind == &model::event_policy_kind()) {
       for (const auto* guarded : {&model::broker_kind(), &model::in_memory_channel_kind(), &model::job_sink_kind(),
-                                  &integration_sink_kind(), &mqtt_sink_kind()})
+                                  &integration_sink_kind(), &mqtt_sink_kind(), &event_transform_kind()})
         for (const auto& object : world_.objects().list(guarded->resource(), key.name_space))
           queue_.enqueue(key_of(*guarded, *object));
       return;
@@ -314,10 +316,10 @@ class Control::Impl {
       const auto* spec = object.if_contains("spec");
       return spec && names(*spec, kind.kind, key.name);
     };
-    for (const auto* other :
-         {&model::trigger_kind(), &model::subscription_kind(), &model::broker_kind(), &model::in_memory_channel_kind(),
-          &model::channel_kind(), &model::ping_source_kind(), &model::sink_binding_kind(),
-          &model::api_server_source_kind(), &model::container_source_kind(), &mqtt_source_kind()})
+    for (const auto* other : {&model::trigger_kind(), &model::subscription_kind(), &model::broker_kind(),
+                              &model::in_memory_channel_kind(), &model::channel_kind(), &model::ping_source_kind(),
+                              &model::sink_binding_kind(), &model::api_server_source_kind(),
+                              &model::container_source_kind(), &mqtt_source_kind(), &event_transform_kind()})
       touch(*other, named);
   }
 

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 
+#include "control/event_transforms.hpp"
 #include "control/reconcilers.hpp"
 #include "control/subscribing.hpp"
 #include "wick/base/text.hpp"
@@ -31,7 +32,7 @@ std::string group_of(const std::string& api_version) {
 bool is_guarded(const model::Kind& kind) {
   return &kind == &model::broker_kind() || &kind == &model::channel_kind() ||
          &kind == &model::in_memory_channel_kind() || &kind == &model::sequence_kind() ||
-         &kind == &model::parallel_kind() || is_sink_group(kind.group);
+         &kind == &model::parallel_kind() || &kind == &event_transform_kind() || is_sink_group(kind.group);
 }
 
 /// The kinds that have an identity.

@@ -3,9 +3,11 @@
 #include <fmt/format.h>
 
 #include "control/event_access.hpp"
+#include "control/event_transforms.hpp"
 #include "control/mqtt_links.hpp"
 #include "control/routes.hpp"
 #include "wick/base/text.hpp"
+#include "wick/eventing/event_transform.hpp"
 
 namespace wick::control {
 
@@ -103,6 +105,8 @@ std::string address_of(const model::Kind& kind, const std::string& name_space, c
   if (is_routed(kind)) return local_url(name_space, name);
   if (&kind == &model::broker_kind())
     return fmt::format("http://broker-ingress.knative-eventing.svc.cluster.local/{}/{}", name_space, name);
+  if (&kind == &event_transform_kind())
+    return fmt::format("http://{}/{}/{}", eventing::event_transform_host, name_space, name);
   if (is_sink_group(kind.group)) {
     const auto which = &kind == &model::job_sink_kind() ? eventing::SinkKind::job
                        : &kind == &mqtt_sink_kind()     ? eventing::SinkKind::mqtt
@@ -115,7 +119,9 @@ std::string address_of(const model::Kind& kind, const std::string& name_space, c
 std::optional<std::string> stream_of(const model::Destination& destination, const std::string& name_space) {
   if (!destination.ref || !destination.ref->kind || !destination.uri.empty()) return std::nullopt;
   const auto& ref = *destination.ref;
-  if (is_routed(*ref.kind) || !model::is_addressable(*ref.kind) || is_sink_group(ref.kind->group)) return std::nullopt;
+  if (is_routed(*ref.kind) || !model::is_addressable(*ref.kind) || ref.kind == &event_transform_kind() ||
+      is_sink_group(ref.kind->group))
+    return std::nullopt;
   const auto where = namespace_in(ref, name_space) + "/";
   if (ref.kind == &model::broker_kind()) return where + ref.name;
   return where + eventing::channel_stream(entrance_of(*ref.kind, ref.name));

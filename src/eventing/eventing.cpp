@@ -112,7 +112,7 @@ awaitable<bool> Eventing::await_trigger(std::string name_space, std::string name
 }
 
 bool Eventing::serves(std::string_view host) const {
-  return kind_of_sinks_at(host) || !impl_->dispatcher.stream_at(host).empty();
+  return !sink_folder_at(host).empty() || !impl_->dispatcher.stream_at(host).empty();
 }
 
 awaitable<std::optional<http::Response>> Eventing::accept(http::Request request, Sender sender) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "wick/base/text.hpp"
+#include "wick/eventing/event_transform.hpp"
 
 namespace wick::eventing {
 
@@ -28,16 +29,17 @@ http::Fields passed_on(const http::Fields& fields) {
 }
 
 struct SinkPlace {
-  SinkKind kind;
   std::string_view folder;
   std::string_view host;
 };
-constexpr SinkPlace sink_places[]{
-    {SinkKind::job, "jobsinks", "job-sink.knative-eventing.svc.cluster.local"},
-    {SinkKind::integration, "integrationsinks", "integration-sink.knative-eventing.svc.cluster.local"},
-    {SinkKind::mqtt, "mqttsinks", "mqtt-sink.knative-eventing.svc.cluster.local"}};
+constexpr SinkPlace sink_places[]{{"jobsinks", "job-sink.knative-eventing.svc.cluster.local"},
+                                  {"integrationsinks", "integration-sink.knative-eventing.svc.cluster.local"},
+                                  {"mqttsinks", "mqtt-sink.knative-eventing.svc.cluster.local"},
+                                  {"eventtransforms", event_transform_host}};
 
-const SinkPlace& place_of(SinkKind kind) { return *std::ranges::find(sink_places, kind, &SinkPlace::kind); }
+const SinkPlace& place_of(SinkKind kind) {
+  return sink_places[kind == SinkKind::job ? 0 : kind == SinkKind::integration ? 1 : 2];
+}
 
 bool is_sink_folder(std::string_view folder) {
   return std::ranges::find(sink_places, folder, &SinkPlace::folder) != std::end(sink_places);
@@ -56,11 +58,11 @@ std::optional<std::string> broker_in(std::string_view target) {
 }
 
 /// "/ns/name" at the host of a kind of sinks.
-std::optional<std::string> sink_in(SinkKind kind, std::string_view target) {
+std::optional<std::string> sink_in(std::string_view folder, std::string_view target) {
   const auto named = broker_in(target);
   if (!named || std::ranges::count(*named, '/') != 1) return std::nullopt;
   const auto slash = named->find('/');
-  return named->substr(0, slash + 1) + sink_name(kind, std::string_view(*named).substr(slash + 1));
+  return fmt::format("{}{}/{}", named->substr(0, slash + 1), folder, named->substr(slash + 1));
 }
 
 bool names_sink(std::string_view stream) {
@@ -105,9 +107,11 @@ std::string sink_name(SinkKind kind, std::string_view name) {
 
 std::string_view sink_host(SinkKind kind) { return place_of(kind).host; }
 
-std::optional<SinkKind> kind_of_sinks_at(std::string_view host) {
+std::string event_transform_sink(std::string_view name) { return fmt::format("{}/{}", sink_places[3].folder, name); }
+
+std::string_view sink_folder_at(std::string_view host) {
   const auto found = std::ranges::find(sink_places, host.substr(0, host.find(':')), &SinkPlace::host);
-  return found == std::end(sink_places) ? std::nullopt : std::optional(found->kind);
+  return found == std::end(sink_places) ? std::string_view() : found->folder;
 }
 
 void Ingress::set_sink(SinkSpec sink) {
@@ -142,7 +146,7 @@ awaitable<void> Ingress::handle(http::Exchange& exchange, Sender sender) {
 }
 
 std::optional<std::string> Ingress::stream_of(const http::RequestHead& head) const {
-  if (const auto kind = kind_of_sinks_at(head.authority)) return sink_in(*kind, head.target);
+  if (const auto folder = sink_folder_at(head.authority); !folder.empty()) return sink_in(folder, head.target);
   if (head.target != "/") return broker_in(head.target);
   std::string stream = dispatcher_.stream_at(head.authority);
   return stream.empty() ? std::nullopt : std::optional(std::move(stream));

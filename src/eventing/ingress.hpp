@@ -18,7 +18,7 @@
 namespace wick::eventing {
 
 /// Nothing for the host of anything else.
-std::optional<SinkKind> kind_of_sinks_at(std::string_view host);
+std::string_view sink_folder_at(std::string_view host);
 
 class Ingress {
  public:

@@ -56,11 +56,10 @@ Destination decode_destination(ObjectReader reader, std::string_view own_namespa
     const auto& found = destination.ref.emplace(decode_reference(std::move(ref)));
     if (!found.written.starts_with(' ') && !found.written.ends_with(' ') &&
         (!found.kind || !is_addressable(*found.kind)))
-      errors.invalid_value(
-          found.written, path,
-          "the destinations here are uri and serving.knative.dev/v1 Service, eventing.knative.dev/v1 "
-          "Broker, messaging.knative.dev/v1 Channel and InMemoryChannel, flows.knative.dev/v1 Sequence "
-          "and Parallel");
+      errors.invalid_value(found.written, path,
+                           "the destinations here are uri and serving.knative.dev/v1 Service, eventing.knative.dev/v1 "
+                           "Broker, eventing.knative.dev/v1alpha1 EventTransform, messaging.knative.dev/v1 Channel and "
+                           "InMemoryChannel, flows.knative.dev/v1 Sequence and Parallel");
     if (!found.name_space.empty() && !own_namespace.empty() && found.name_space != own_namespace)
       errors.add("mismatched namespaces", {namespace_path},
                  fmt::format("parent namespace: \"{}\" does not match ref: \"{}\"", own_namespace, found.name_space));

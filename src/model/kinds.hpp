@@ -13,10 +13,11 @@ namespace wick::model {
 std::vector<Kind> core_kinds();
 std::vector<Kind> serving_kinds();
 std::vector<Kind> eventing_kinds();
-std::vector<Kind> policy_kinds();  // EventPolicy
-std::vector<Kind> flow_kinds();    // messaging.knative.dev and flows.knative.dev
-std::vector<Kind> source_kinds();  // sources.knative.dev and sinks.knative.dev
-std::vector<Kind> mqtt_kinds();    // MQTTSource and MQTTSink, of Wick's own groups
+std::vector<Kind> policy_kinds();     // EventPolicy
+std::vector<Kind> transform_kinds();  // EventTransform
+std::vector<Kind> flow_kinds();       // messaging.knative.dev and flows.knative.dev
+std::vector<Kind> source_kinds();     // sources.knative.dev and sinks.knative.dev
+std::vector<Kind> mqtt_kinds();       // MQTTSource and MQTTSink, of Wick's own groups
 std::vector<Kind> job_kinds();
 std::vector<Kind> build_kinds();
 

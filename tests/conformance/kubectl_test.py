@@ -336,6 +336,8 @@ data: {a: "2"}
                 sink: {channel}}}""",
             ("sources.knative.dev/v1", "ContainerSource", "runs"): f"""{{template: {{spec: {{containers: [{{name: main,
                 image: {self.image()}, resources: {{limits: {{memory: 64Mi}}}}}}]}}}}, sink: {channel}}}""",
+            ("eventing.knative.dev/v1alpha1", "EventTransform", "turned"): f"""{{jsonata: {{expression: 'data.a'}}, sink: {channel},
+                reply: {{discard: true}}}}""",
             ("sinks.knative.dev/v1alpha1", "JobSink", "works"): f"""{{job: {{spec: {{backoffLimit: 1, template: {{spec: {{
                 restartPolicy: Never, containers: [{{name: main, image: {self.image()}}}]}}}}}}}}}}"""}
         manifest = "---\n".join(f"apiVersion: {version}\nkind: {kind}\nmetadata: {{name: {name}}}\nspec: {spec}\n"

@@ -335,7 +335,7 @@ class CommandLine {
   }
 
   static constexpr const char* destination_about =
-      "SERVICE, broker:NAME, channel:NAME, sequence:NAME, parallel:NAME, jobsink:NAME or a URL";
+      "SERVICE, broker:NAME, channel:NAME, sequence:NAME, parallel:NAME, jobsink:NAME, transform:NAME or a URL";
 
   void add_channels() {
     auto& channel = *app_.add_subcommand("channel", "Channels: every event to every subscription");

@@ -19,6 +19,8 @@ constexpr WiringKind broker_wiring{"broker", "eventing.knative.dev/v1", "Broker"
 constexpr WiringKind trigger_wiring{"trigger", "eventing.knative.dev/v1", "Trigger", "triggers"};
 constexpr WiringKind memory_channel_wiring{"channel", "messaging.knative.dev/v1", "InMemoryChannel",
                                            "inmemorychannels"};
+constexpr WiringKind transform_wiring{"transform", "eventing.knative.dev/v1alpha1", "EventTransform",
+                                      "eventtransforms"};
 constexpr auto rate_window = seconds(1);
 
 /// One arrow. `series` names the counter of what went along it: empty where nothing counts that.
@@ -123,6 +125,10 @@ Outcome<Graph> read_graph(Session& session) {
     }));
   read.push_back(each(mqtt_sink_wiring, [&](const json::value& sink, const std::string& name) {
     graph.add({.from = "mqttsink:" + name, .to = text_at(sink, "/spec/url"), .by = text_at(sink, "/spec/topic")});
+  }));
+  read.push_back(each(transform_wiring, [&](const json::value& transform, const std::string& name) {
+    graph.nodes.try_emplace("transform:" + name);
+    graph.add({.from = "transform:" + name, .to = node_of(transform, "/spec/sink"), .by = "transform " + name});
   }));
   read.push_back(each(binding_wiring, [&](const json::value& binding, const std::string& name) {
     const auto subject = text_at(binding, "/spec/subject/name");

@@ -8,7 +8,9 @@ namespace wick::app::cli {
 
 namespace {
 
-const std::vector<WiringKind> sink_kinds{job_sink_wiring, mqtt_sink_wiring};
+constexpr WiringKind transform_wiring{"transform", "eventing.knative.dev/v1alpha1", "EventTransform",
+                                      "eventtransforms"};
+const std::vector<WiringKind> sink_kinds{job_sink_wiring, mqtt_sink_wiring, transform_wiring};
 
 }  // namespace
 
@@ -48,7 +50,8 @@ Outcome<void> list_sinks(Session& session) {
     if (!list) return stop_with(std::move(list.error()));
     for (const auto& sink : array_at(*list, "/items")) {
       const auto name = text_at(sink, "/metadata/name"), url = text_at(sink, "/status/address/url");
-      auto what = text_at(sink, "/spec/job/spec/template/spec/containers/0/image");
+      auto what = text_at(sink, "/spec/job/spec/template/spec/containers/0/image") +
+                  safe_line(text_at(sink, "/spec/jsonata/expression"));
       if (const auto server = text_at(sink, "/spec/url"); !server.empty())
         what = server + " " + text_at(sink, "/spec/topic");
       const auto ready = readiness_of(sink);

@@ -19,6 +19,7 @@ constexpr DestinationKind destination_kinds[]{
     {"parallel", "flows.knative.dev/v1", "Parallel", "parallels"},
     {"imc", "messaging.knative.dev/v1", "InMemoryChannel", "inmemorychannels"},
     {"jobsink", "sinks.knative.dev/v1alpha1", "JobSink", "jobsinks"},
+    {"transform", "eventing.knative.dev/v1alpha1", "EventTransform", "eventtransforms"},
     {"integrationsink", "sinks.knative.dev/v1alpha1", "IntegrationSink", "integrationsinks"},
     {"mqttsink", "sinks.wick.dev/v1alpha1", "MQTTSink", "mqttsinks"}};
 
@@ -38,9 +39,10 @@ Outcome<json::object> destination_of(const std::string& text) {
                            {{"apiVersion", known.api_version},
                             {"kind", known.kind},
                             {"name", colon == std::string::npos ? text : text.substr(colon + 1)}}}};
-  return stop_with(
-      usage_problem(fmt::format("'{}' is no place that takes events", text),
-                    "SERVICE, broker:NAME, channel:NAME, sequence:NAME, parallel:NAME, jobsink:NAME or a URL"));
+  return stop_with(usage_problem(
+      fmt::format("'{}' is no place that takes events", text),
+      "SERVICE, broker:NAME, channel:NAME, sequence:NAME, parallel:NAME, jobsink:NAME, transform:NAME or a "
+      "URL"));
 }
 
 std::string_view plural_of_destination(std::string_view kind) {
@@ -136,6 +138,8 @@ Outcome<void> describe_object(Session& session, const std::vector<WiringKind>& k
   add("Zone", text_at(object, "/spec/timezone"));
   add("Data", text_at(object, "/spec/data"));
   add("Mode", text_at(object, "/spec/mode"));
+  add("Expression", text_at(object, "/spec/jsonata/expression"));
+  add("Answer", text_at(object, "/spec/reply/jsonata/expression"));
   add("Subject", text_at(object, "/spec/subject/name"));
   add("Channel", text_at(object, "/spec/channel/name"));
   add("To", shown_destination(object, "/spec/sink") + shown_destination(object, "/spec/subscriber"));

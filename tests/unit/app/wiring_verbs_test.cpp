@@ -15,6 +15,7 @@ const std::string sources_path = "/apis/sources.knative.dev/v1/namespaces/defaul
 const std::string own_sources_path = "/apis/sources.wick.dev/v1alpha1/namespaces/default/";
 const std::string own_sinks_path = "/apis/sinks.wick.dev/v1alpha1/namespaces/default/";
 const std::string eventing_path = "/apis/eventing.knative.dev/v1/namespaces/default/";
+const std::string transforms_path = "/apis/eventing.knative.dev/v1alpha1/namespaces/default/eventtransforms";
 
 /// Takes what is created, and gives it back.
 void take(FakeDaemon& daemon, const std::string& path) {
@@ -135,10 +136,14 @@ TEST_CASE("source container and sink job run an image, with its variables and ar
                 "work"}]}}}}},"status":{"address":{"url":"http://x/j"},"conditions":[{"type":"Ready","status":"True"}]}}]})");
   daemon.on("GET " + own_sinks_path + "mqttsinks", 200,
             R"({"items":[{"metadata":{"name":"m"},"spec":{"url":"mqtt://h","topic":"out/{type}"}}]})");
+  daemon.on("GET " + transforms_path, 200,
+            R"({"items":[{"metadata":{"name":"t"},"spec":{"jsonata":{"expression":"data"}},"status":{"address":{"url":
+                "http://x/t"},"conditions":[{"type":"Ready","status":"False","message":"no sink"}]}}]})");
   CHECK(daemon.run({"sink", "ls"}).out ==
-        "NAME  KIND  WHAT                 URL         READY    BECAUSE\n"
-        "j     job   work                 http://x/j  True\n"
-        "m     mqtt  mqtt://h out/{type}              Unknown\n");
+        "NAME  KIND       WHAT                 URL         READY    BECAUSE\n"
+        "j     job        work                 http://x/j  True\n"
+        "m     mqtt       mqtt://h out/{type}              Unknown\n"
+        "t     transform  data                 http://x/t  False    no sink\n");
 }
 
 TEST_CASE("event token asks for one for the audience of what it is for") {
@@ -186,6 +191,8 @@ TEST_CASE("event graph says who sends what to whom, as text, DOT and JSON") {
   for (const auto* plural : {"sequences", "parallels"}) daemon.on("GET " + flows_path + plural, 200, R"({"items":[]})");
   daemon.on("GET " + own_sources_path + "mqttsources", 200, R"({"items":[]})");
   daemon.on("GET " + own_sinks_path + "mqttsinks", 200, R"({"items":[]})");
+  daemon.on("GET " + transforms_path, 200,
+            R"({"items":[{"metadata":{"name":"x"},"spec":{"sink":{"ref":{"kind":"Service","name":"hello"}}}}]})");
   for (const auto* plural : {"apiserversources", "containersources", "sinkbindings"})
     daemon.on("GET " + sources_path + plural, 200, R"({"items":[]})");
   daemon.on("GET " + sources_path + "pingsources", 200,
@@ -195,17 +202,19 @@ TEST_CASE("event graph says who sends what to whom, as text, DOT and JSON") {
             "wick_events_total{broker=\"default/b\",kind=\"accepted\"} 7\n"
             "wick_event_dispatch_seconds_count{trigger=\"default/t\"} 5\n");
   CHECK(daemon.run({"event", "graph"}).out ==
-        "FROM      TO               BY                 EVENTS\n"
-        "broker:b                                      7 accepted, 0/s\n"
-        "          → service:hello  trigger t  type=x  5 sent, 0/s\n"
+        "FROM         TO               BY                 EVENTS\n"
+        "broker:b                                         7 accepted, 0/s\n"
+        "             → service:hello  trigger t  type=x  5 sent, 0/s\n"
         "ping:p\n"
-        "          → broker:b       @hourly\n");
+        "             → broker:b       @hourly\n"
+        "transform:x\n"
+        "             → service:hello  transform x\n");
   const auto dot = daemon.run({"event", "graph", "-o", "dot"}).out;
   CHECK(dot.starts_with("digraph events {\n"));
   CHECK(dot.find("\"broker:b\" -> \"service:hello\" [label=\"trigger t  type=x  5 sent, 0/s\"];") != std::string::npos);
   const auto document = parse_json(daemon.run({"event", "graph", "-o", "json"}).out);
   REQUIRE(document);
-  CHECK(array_at(*document, "/edges").size() == 2);
+  CHECK(array_at(*document, "/edges").size() == 3);
   CHECK(number_at(*document, "/nodes/0/accepted") == 7);
 }
 

@@ -244,6 +244,16 @@ TEST_CASE("kinds of eventing are defaulted and refused with Knative's text") {
       {"mqttsinks.sinks.wick.dev", "url: 'mqtt://h:0', topic: a, version: '4'",
        "invalid value: 4: spec.version\n5 or 3.1.1\ninvalid value: mqtt://h:0: spec.url\nmqtt://HOST[:PORT] or "
        "mqtts://HOST[:PORT] is expected, credentials in a Secret"},
+      {"eventtransforms.eventing.knative.dev", "", "expected exactly one, got neither: spec.jsonata"},
+      {"eventtransforms.eventing.knative.dev", "jsonata: {}", "missing field(s): spec.jsonata.expression"},
+      {"eventtransforms.eventing.knative.dev", "jsonata: {expression: a}", ""},
+      {"eventtransforms.eventing.knative.dev", "jsonata: {expression: a}, reply: {discard: true}",
+       "reply is set without spec.sink: spec.reply"},
+      {"eventtransforms.eventing.knative.dev", "jsonata: {expression: a}, sink: {uri: 'http://x'}, reply: {}",
+       "expected exactly one, got neither: spec.reply.discard, spec.reply.jsonata"},
+      {"eventtransforms.eventing.knative.dev",
+       "jsonata: {expression: a}, sink: {uri: 'http://x'}, reply: {discard: true, jsonata: {expression: b}}",
+       "expected exactly one, got both: spec.reply.discard, spec.reply.jsonata"},
       {"eventtypes.eventing.knative.dev", "", "missing field(s): spec.attributes.type"},
       {"buildstrategies.shipwright.io", "", "missing field(s): spec.steps"},
   }));
