@@ -16,6 +16,7 @@ CMD ["/bin/call"]
 CALLER = """#!/bin/busybox sh
 while :; do
   if /bin/busybox timeout 60 /bin/busybox wget -q -O /dev/null http://callee.default.svc.cluster.local/; then echo answered; else echo refused; fi
+  /bin/busybox usleep 5000
 done &
 exec /bin/busybox httpd -f -p 8080
 """

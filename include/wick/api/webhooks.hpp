@@ -7,8 +7,9 @@
 //          build      the Build (shipwright.io/v1beta1) whose git source is fetched
 //          branch     the branch that counts; empty: the Build's revision, else the repository's default branch
 //
-// Other branches that the Service's wick.dev/previews names become previews, and end when a delivery says that the branch
-// was deleted. Only pushes to the repository itself are told of with this secret, so what comes from a fork is none.
+// Other branches that the Service's wick.dev/previews names become previews, and end when a delivery says that the
+// branch was deleted. Only pushes to the repository itself are told of with this secret, so what comes from a fork is
+// none.
 //
 // A delivery only rings: what is fetched, and from where, the Build says; it is the head of the branch, so that an old
 // delivery that somebody repeats brings nothing old back. In this order, each with its answer:
