@@ -124,13 +124,16 @@ class RunnerInstance final : public Instance {
         if (!removed)
           log::warn("cannot remove instance", {{"instance", id_.text()}, {"error", removed.error().what()}});
         // With the runner gone nobody will tell us: its next life knows what still runs.
-        if (!removed && removed.error().code() == Errc::unavailable) {
-          end(Exit{.id = id_, .status = {.code = 255}, .known = false});
-          set_given_back();
-        }
+        if (!removed && removed.error().code() == Errc::unavailable) stop_waiting();
       }
     }
     while (!given_back_) co_await changed();
+  }
+
+  void stop_waiting() {
+    if (!stopping_ || given_back_) return;
+    end(Exit{.id = id_, .status = {.code = 255}, .known = false});
+    set_given_back();
   }
 
   void end(const Exit& exit) {
@@ -268,7 +271,11 @@ class RunnerLauncher::Impl {
     if (!tasks_.closed()) tasks_.spawn("resync with the runner", look_who_is_left());
   }
 
-  awaitable<void> stop() { return tasks_.stop(); }
+  /// The runner goes next: nobody would be told of the ends that are waited for. Its next life sees to them.
+  awaitable<void> stop() {
+    co_await tasks_.stop();
+    for (const auto& [id, instance] : running_) instance->stop_waiting();
+  }
   std::vector<LogFile> logs(std::string_view owner) const { return logs_.of(owner); }
   std::optional<std::string> owner_of(const InstanceId& id) const {
     const auto* record = logs_.find(id);

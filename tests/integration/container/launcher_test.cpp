@@ -115,3 +115,24 @@ TEST_CASE("what the launcher before told to end is not taken over, but seen to i
   f.wait_exit(told);
   CHECK(front.launcher.logs("default/hello-00001").size() == 1);
 }
+
+TEST_CASE("a launcher that goes does not wait for what takes its time to end: the next one does") {
+  RunnerFixture f;
+  InstanceId deaf;
+  {
+    Front front(f);
+    const auto instance = front.launch(f.spec({"/bin/sh", "-c", "trap '' TERM; while :; do sleep 0.01; done"}));
+    deaf = instance->id();
+    TaskGroup stopping(f.loop().get_executor());
+    stopping.spawn("stop", instance->stop(1h));
+    f.run(front.launcher.stop());
+    f.run(stopping.join());
+    CHECK(instance->ended());
+  }
+  Front front(f);
+  CHECK(value_of(f.run(front.launcher.adopt())).empty());
+  const auto existing = value_of(f.run(f.runner().list()));
+  REQUIRE(existing.size() == 1);
+  CHECK(existing[0].id == deaf);
+  CHECK(existing[0].state == Existing::State::ending);
+}
