@@ -15,7 +15,7 @@ struct Server {
   int port = 0;
   Fd output;  // stays open: the server may write more than its port
 
-  explicit Server(std::string program = "git_server.py") {
+  explicit Server(std::string program = "hostile_git_server.py") {
     auto pipe = value_of(make_pipe());
     ProcessOptions options{.argv = {"python3", WICK_SOURCE_ROOT "/tests/integration/build/" + program, home.path()},
                            .stdout_fd = pipe.second.get(),
