@@ -7,6 +7,7 @@
 #include <boost/json/serialize.hpp>
 #include <set>
 
+#include "wick/base/log.hpp"
 #include "wick/base/text.hpp"
 #include "wick/model/admission.hpp"
 
@@ -108,8 +109,29 @@ Result<void> check_preview(const store::Objects& objects, const std::string& nam
               fmt::format("wick preview ls {} lists them, wick preview rm {} BRANCH removes one", service, service));
 }
 
+namespace {
+
+/// Builds of this branch that have not ended: nothing shall come of them.
+awaitable<void> cancel_builds(store::Objects& objects, std::string name_space, std::string service,
+                              std::string branch) {
+  for (const auto& run : objects.list(model::build_run_kind().resource(), name_space)) {
+    if (model::find_condition(*run, "Succeeded").status != model::Truth::unknown) continue;
+    const auto order =
+        model::parse_preview_order(model::text_at(*run, {"metadata", "annotations", model::names::preview}));
+    if (!order || order->service != service || order->branch != branch) continue;
+    auto cancelled = *run;
+    model::object_at(cancelled, {"spec"})["state"] = "BuildRunCanceled";
+    auto written = co_await objects.update(key_of(model::build_run_kind(), *run), std::move(cancelled));
+    if (!written && written.error().code() != Errc::not_found)
+      log::warn("a build goes on", {{"run", name_of(*run)}, {"error", written.error().what()}});
+  }
+}
+
+}  // namespace
+
 awaitable<std::string> remove_preview(store::Objects& objects, std::string name_space, std::string service,
                                       std::string branch) {
+  co_await cancel_builds(objects, name_space, service, branch);
   const auto preview = preview_of_branch(objects, name_space, service, branch);
   if (!preview) co_return std::string();
   auto key = key_of(model::configuration_kind(), *preview);

@@ -21,7 +21,8 @@ store::ObjectValue preview_of_branch(const store::Objects& objects, const std::s
 /// too_large (`previews_per_service_max` are there), each with what to do.
 Result<void> check_preview(const store::Objects& objects, const std::string& name_space, const std::string& service,
                            const std::string& branch);
-/// Removes that of this branch, and with it its tag and its revisions; its tag, "" when there is none.
+/// Removes that of this branch, and with it its tag and its revisions; a build for it that goes on is cancelled. Its
+/// tag, "" when there is none.
 awaitable<std::string> remove_preview(store::Objects& objects, std::string name_space, std::string service,
                                       std::string branch);
 

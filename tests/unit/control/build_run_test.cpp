@@ -1,4 +1,5 @@
 #include "control_fixture.hpp"
+#include "wick/control/previews.hpp"
 #include "wick/model/resource.hpp"
 
 using namespace wick;
@@ -59,6 +60,9 @@ struct BuildFixture : ControlFixture {
 
 constexpr std::string_view deploy =
     R"({wick.dev/deploy: '{"apiVersion":"serving.knative.dev/v1","kind":"Service","metadata":{"name":"hello"},"spec":{"template":{"spec":{"containers":[{"env":[{"name":"A","value":"b"}]}]}}}}'})";
+
+constexpr std::string_view preview =
+    R"({wick.dev/preview: '{"service":"hello","branch":"feature/x","env":["WHO=moon"]}'})";
 
 }  // namespace
 
@@ -178,4 +182,52 @@ TEST_CASE("a run that names a Secret for git fetches with what it holds, and say
   REQUIRE(f.until([&] { return f.requests.size() == 1; }));
   CHECK(std::get<build::GitSource>(f.requests[0].source).credentials ==
         build::GitCredentials{.username = "me", .password = "hush"});
+}
+
+TEST_CASE("a build for a preview becomes a tag without traffic, and the service stays as it is") {
+  BuildFixture f;
+  f.start();
+  f.apply_service("env: [{name: WHO, value: world}]");
+  REQUIRE(f.await_service(Truth::yes));
+  const auto before = f.get(model::service_kind(), "hello").at("spec");
+  f.apply_run("", preview);
+  REQUIRE(f.until([&] { return f.traffic().find("feature-x") != std::string::npos; }));
+  const auto configuration = f.get(model::configuration_kind(), "hello-preview-feature-x");
+  const auto& container = configuration.at("spec").at("template").at("spec").at("containers").at(0);
+  CHECK(container.at("env").at(0).at("value") == "moon");
+  CHECK(container.at("image").as_string().starts_with("built@"));
+  CHECK(f.get(model::service_kind(), "hello").at("spec") == before);
+  CHECK(f.condition(model::service_kind(), "hello").status == Truth::yes);
+  CHECK(f.get(model::revision_kind(), "hello-preview-feature-x-00001").contains("metadata"));
+
+  CHECK(run_on(f.loop, control::remove_preview(*f.objects, "default", "hello", "feature/x")) == "feature-x");
+  CHECK(f.until([&] { return f.traffic().find("feature-x") == std::string::npos; }));
+  CHECK(f.until([&] { return f.get(model::revision_kind(), "hello-preview-feature-x-00001").empty(); }));
+  CHECK(run_on(f.loop, control::remove_preview(*f.objects, "default", "hello", "feature/x")).empty());
+}
+
+TEST_CASE("a preview of no service fails the build with what to do, and makes nothing") {
+  BuildFixture f;
+  f.start();
+  f.apply_run("", preview);
+  REQUIRE(f.until([&] { return f.verdict().status == Truth::no; }));
+  CHECK(f.verdict().message.find("there is no service hello") != std::string::npos);
+  CHECK(f.objects->list(model::configuration_kind().resource()).empty());
+}
+
+TEST_CASE("a preview that is removed while it is built does not come back") {
+  BuildFixture f;
+  f.start();
+  f.apply_service();
+  REQUIRE(f.await_service(Truth::yes));
+  f.hangs = true;
+  f.apply_run("", preview);
+  REQUIRE(f.until([&] { return f.requests.size() == 1; }));
+  CHECK(run_on(f.loop, control::remove_preview(*f.objects, "default", "hello", "feature/y")).empty());
+  CHECK_FALSE(f.cancelled);
+  CHECK(run_on(f.loop, control::remove_preview(*f.objects, "default", "hello", "feature/x")).empty());
+  REQUIRE(f.until([&] { return f.verdict().status == Truth::no; }));
+  CHECK(f.verdict().reason == "Cancelled");
+  CHECK(f.cancelled);
+  CHECK(f.get(model::configuration_kind(), "hello-preview-feature-x").empty());
 }
