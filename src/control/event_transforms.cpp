@@ -9,7 +9,6 @@
 #include "wick/base/text.hpp"
 #include "wick/eventing/event_transform.hpp"
 #include "wick/eventing/transform.hpp"
-#include "wick/os/deadline.hpp"
 
 namespace wick::control {
 
@@ -18,7 +17,6 @@ namespace {
 constexpr milliseconds sink_limit{60'000};                          // who sent the event waits so long for the sink
 constexpr std::string_view hops_field = "Knative-Wick-Transforms";  // how many transforms an event came through
 constexpr std::uint64_t hops_max = 16;                              // one whose sink is itself ends here
-constexpr std::string_view inside = ".svc.cluster.local";
 
 /// What spec says, ready to be applied.
 struct EventTransform {
@@ -72,41 +70,6 @@ http::Response passed_back(http::Response answer) {
   return response;
 }
 
-/// Host and target of an http URL inside the box; nullopt for any other.
-std::optional<std::pair<std::string, std::string>> place_inside(const std::string& url) {
-  constexpr std::string_view scheme = "http://";
-  if (!url.starts_with(scheme)) return std::nullopt;
-  const auto slash = url.find('/', scheme.size());
-  const auto host = url.substr(scheme.size(), slash == url.npos ? url.npos : slash - scheme.size());
-  if (!host.ends_with(inside)) return std::nullopt;
-  return std::pair(host, slash == url.npos ? std::string("/") : url.substr(slash));
-}
-
-/// Errors: those of Serving::call; unavailable (nothing is there); timed_out; unsupported (a URL outside the box).
-awaitable<Result<http::Response>> send_to(World& world, eventing::Destination destination, http::Request request) {
-  try {
-    if (!destination.service.empty()) {
-      request.head.target = destination.url.empty() ? "/" : destination.url;
-      co_return co_await world.with.serving.call(std::move(destination.name_space), std::move(destination.service),
-                                                 std::move(request), sink_limit);
-    }
-    const auto place = place_inside(destination.url);
-    if (!place) co_return fail(Errc::unsupported, printable(destination.url) + " is outside the box");
-    request.head.authority = place->first;
-    request.head.target = place->second;
-    if (world.with.serving.serves(place->first)) {
-      const auto labels = split(place->first, '.');
-      co_return co_await world.with.serving.call(std::string(labels[1]), std::string(labels[0]), std::move(request),
-                                                 sink_limit);
-    }
-    auto answer = co_await world.with.eventing.accept(std::move(request));
-    if (answer) co_return std::move(*answer);
-    co_return fail(Errc::unavailable, "nothing takes events at " + printable(destination.url));
-  } catch (const DeadlineExceeded&) {
-    co_return fail(Errc::timed_out, fmt::format("no answer within {} ms", sink_limit.count()));
-  }
-}
-
 awaitable<http::Response> send_on(World& world, EventTransformPointer transform, std::string json,
                                   http::Fields fields) {
   http::Request request{.head = {.method = "POST", .fields = std::move(fields)}};
@@ -124,7 +87,7 @@ awaitable<http::Response> send_on(World& world, EventTransformPointer transform,
   }
   request.head.fields.set(std::string(hops_field), std::to_string(hops));
   if (!transform->discards) request.head.fields.set("Prefer", "reply");
-  auto answer = co_await send_to(world, *transform->sink, std::move(request));
+  auto answer = co_await world.with.eventing.send(*transform->sink, std::move(request), sink_limit);
   if (!answer) {
     const bool late = answer.error().code() == Errc::timed_out;
     co_return refused(late ? 504 : 502, *transform, std::move(answer.error()).within("sink"));
@@ -161,7 +124,10 @@ Result<EventTransform> read(const json::object& object, const std::optional<mode
                            .expression = std::move(*expression),
                            .sink = {},
                            .reply = {}};
-  if (sink) transform.sink = to_eventing(*sink, namespace_of(object));
+  if (sink) {
+    transform.sink = to_eventing(*sink, namespace_of(object));
+    transform.sink->sender = identity_of(event_transform_kind(), namespace_of(object), name_of(object));
+  }
   if (model::find_value(object, {"spec", "reply", "jsonata", "expression"})) {
     auto reply = parse({"spec", "reply", "jsonata", "expression"}, "spec.reply.jsonata.expression");
     if (!reply) return fail(std::move(reply.error()));
@@ -184,12 +150,6 @@ void judge_sink(World& world, const std::optional<model::Destination>& sink, con
                 model::Conditions& conditions, json::object& status) {
   if (!sink) {
     conditions.mark_true("SinkResolved", "SinkNotConfigured", "The result is the answer to who sent the event.");
-    return;
-  }
-  if (!sink->ref && !place_inside(sink->uri)) {
-    conditions.mark_false("SinkResolved", "OutsideTheBox",
-                          "a transform sends to what is on this box; leave spec.sink out, and let a Trigger whose "
-                          "subscriber is this URL take the result");
     return;
   }
   const auto resolved = resolve(world, *sink, name_space);

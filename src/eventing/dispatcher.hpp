@@ -77,6 +77,9 @@ class Dispatcher {
   };
   std::map<std::string, View> view(const StoredEvent& event) const;
 
+  /// One request, with no trigger.
+  awaitable<Result<http::Response>> send(Destination destination, http::Request request, milliseconds limit);
+
   awaitable<void> stop(milliseconds grace);
 
  private:
@@ -127,7 +130,6 @@ class Dispatcher {
                                 Log::Work with);
   void refuse_lost_replies(const Trigger& trigger, Judgement& judgement) const;
   std::vector<StoredEvent> admitted(const Trigger& trigger, const StoredEvent& parent, std::vector<CloudEvent> replies);
-  awaitable<Result<http::Response>> send(Destination destination, http::Request request, milliseconds limit);
   http::Request request_for(const Trigger& trigger, const Attempt& attempt, const Delivery& delivery) const;
   DeliveryRow row_for(const Trigger& trigger, const Attempt& attempt) const;
 

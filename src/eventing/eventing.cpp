@@ -115,6 +115,10 @@ bool Eventing::serves(std::string_view host) const {
   return !sink_folder_at(host).empty() || !impl_->dispatcher.stream_at(host).empty();
 }
 
+awaitable<Result<http::Response>> Eventing::send(Destination destination, http::Request request, milliseconds limit) {
+  return impl_->dispatcher.send(std::move(destination), std::move(request), limit);
+}
+
 awaitable<std::optional<http::Response>> Eventing::accept(http::Request request, Sender sender) {
   return impl_->ingress.accept(std::move(request), std::move(sender));
 }

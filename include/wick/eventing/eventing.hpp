@@ -192,6 +192,8 @@ class Eventing {
   /// The same for a request that is all there: from a delivery whose destination is a stream of ours. nullopt when
   /// neither host nor path names one that is there.
   awaitable<std::optional<http::Response>> accept(http::Request request, Sender sender = {});
+  /// One request to where events go, with no trigger, for an addressable that sends on. Errors: those of Deliver.
+  awaitable<Result<http::Response>> send(Destination destination, http::Request request, milliseconds limit);
   /// The last `count` records of a broker, then each new one until cancelled or `on_record` returns false.
   awaitable<void> tail(std::string name_space, std::string broker, std::size_t count,
                        std::function<bool(const EventRecord&)> on_record);

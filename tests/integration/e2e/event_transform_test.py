@@ -6,6 +6,7 @@ import os
 
 from events_test import Events, channel, service
 from fixture import eventually, main
+from receiver import Receiver
 
 BROKERS = "/apis/eventing.knative.dev/v1/namespaces/default"
 TRANSFORMS = "/apis/eventing.knative.dev/v1alpha1/namespaces/default/eventtransforms"
@@ -107,6 +108,18 @@ class EventTransforms(Events):
         status, _, body = self.ask("/default/eventtransforms/loop", "5", {})
         self.assertEqual((status, "sends to itself" in body), (422, True), body)
 
+    def test_a_sink_outside_the_box_gets_the_result_and_one_that_is_not_there_is_named(self):
+        receiver = Receiver()
+        self.addCleanup(receiver.close)
+        self.transform("far", '$merge([$, {"type": "asked"}])', sink={"uri": receiver.url + "in"})
+        self.assertEqual(self.ask("/default/eventtransforms/far", "1", {"x": 1})[0], 202)
+        fields, body = receiver.events[0]
+        self.assertEqual((fields["ce-id"], fields["ce-type"], json.loads(body)), ("1", "asked", {"x": 1}))
+        self.transform("nowhere", "$", sink={"uri": "http://127.0.0.1:1/"})
+        status, _, body = self.ask("/default/eventtransforms/nowhere", "2", {"x": 1})
+        self.assertEqual(status, 502)
+        self.assertIn("EventTransform default/nowhere: sink: ", body)
+
     def test_what_is_wrong_is_refused_or_told(self):
         def refused(spec):
             status, body = self.wick.api("POST", TRANSFORMS, json.dumps({
@@ -134,8 +147,6 @@ class EventTransforms(Events):
             return eventually("it is told", message, 20)
         self.assertIn('"nobody" not found', told("lost", {"jsonata": {"expression": "data.a"}, "sink": service("nobody")}))
         self.assertEqual(self.ask("/default/eventtransforms/lost", "1", {"a": 1})[0], 502)
-        self.assertIn("sends to what is on this box", told("far", {
-            "jsonata": {"expression": "a"}, "sink": {"uri": "https://example.org/in"}}))
         self.assertIn("lost", self.wick.cli("sink", "ls").stdout)
         self.assertIn("transform:lost", self.wick.cli("event", "graph").stdout)
 

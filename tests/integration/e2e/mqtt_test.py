@@ -1,7 +1,6 @@
 """MQTT in and out against mosquitto: both versions, both modes, TLS and passwords, restarts and kills on either side."""
 import base64
 import http.client
-import http.server
 import json
 import os
 import pathlib
@@ -14,43 +13,12 @@ import unittest
 import urllib.parse
 
 from fixture import DaemonTest, eventually, main
+from receiver import Receiver
 
 SOURCES = "/apis/sources.wick.dev/v1alpha1/namespaces/default/mqttsources"
 SINKS = "/apis/sinks.wick.dev/v1alpha1/namespaces/default/mqttsinks"
 SECRETS = "/api/v1/namespaces/default/secrets"
 TRIGGERS = "/apis/eventing.knative.dev/v1/namespaces/default/triggers"
-
-
-class Receiver:
-    """Takes events over HTTP and keeps them."""
-
-    def __init__(self):
-        self.events = []
-        outer = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self):
-                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                outer.events.append(({name.lower(): value for name, value in self.headers.items()}, body))
-                self.send_response(202)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, *_):
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def close(self):
-        self.server.shutdown()
-        self.server.server_close()
-
-    def bodies(self):
-        return [body.decode(errors="replace") for _, body in list(self.events)]
 
 
 class Mosquitto:
