@@ -10,6 +10,7 @@
 #include "api/request_path.hpp"
 #include "api/seen_deliveries.hpp"
 #include "api/webhook.hpp"
+#include "api/webhook_event.hpp"
 #include "wick/base/log.hpp"
 #include "wick/base/text.hpp"
 #include "wick/build/git_protocol.hpp"
@@ -31,6 +32,8 @@ constexpr int status_not_found = 401;  // nobody is told which names there are
 struct HookAddress {
   std::string name_space;
   std::string name;
+  bool is_source = false;  // of a WebhookSource, else of a Secret
+  std::string text() const { return name_space + (is_source ? "/sources/" : "/") + name; }
 };
 
 struct Hook {
@@ -39,6 +42,7 @@ struct Hook {
   std::string service;
   std::string build;
   std::string branch;
+  store::ObjectValue source{};  // of a WebhookSource
 };
 
 /// What is handed from loop to loop.
@@ -63,10 +67,12 @@ HookAnswer unknown_hook() {
 }
 
 std::optional<HookAddress> address_in(std::string_view path) {
-  const auto segments = path_segments(path.substr(webhook_paths.size() - 1));
-  if (!segments || segments->size() != 2 || !is_dns_label((*segments)[0]) || !is_dns_subdomain((*segments)[1]))
+  const auto segments = path_segments(path.substr(model::webhook_paths.size() - 1));
+  if (!segments || segments->size() < 2 || !is_dns_label(segments->front()) || !is_dns_subdomain(segments->back()))
     return std::nullopt;
-  return HookAddress{.name_space = (*segments)[0], .name = (*segments)[1]};
+  const bool is_source = segments->size() == 3 && (*segments)[1] == "sources";
+  if (segments->size() != 2 && !is_source) return std::nullopt;
+  return HookAddress{.name_space = segments->front(), .name = segments->back(), .is_source = is_source};
 }
 
 bool stayed_private(const http::Exchange& exchange) {
@@ -106,6 +112,7 @@ class Webhooks {
   std::atomic<int>& held() { return held_; }
 
   std::optional<Hook> find(const HookAddress& address) const {
+    if (address.is_source) return find_source(address);
     const auto secret = doors_.objects.find({model::secret_kind().resource(), address.name_space, address.name});
     if (!secret || model::text_at(*secret, {"type"}) != webhook_secret_type) return std::nullopt;
     const auto value = [&](std::string_view key) {
@@ -123,7 +130,7 @@ class Webhooks {
   awaitable<HookAnswer> take(Delivery delivery) {
     const auto hook = find(delivery.to);
     if (!hook) co_return unknown_hook();
-    const auto name = delivery.to.name_space + "/" + delivery.to.name;
+    const auto name = delivery.to.text();
     if (!has_room(name))
       co_return refused(429, fmt::format("more than {} deliveries a minute", deliveries_a_minute_max));
     // Up to 25 MB: not on the loop.
@@ -135,6 +142,10 @@ class Webhooks {
     }
     if (hook->forge == Forge::gitlab && !delivery.in_private)
       co_return refused(403, "GitLab's token is only taken over https: it could be read on its way");
+    if (hook->source) {
+      auto taken = co_await take_event(std::move(delivery), *hook);
+      co_return taken;
+    }
     const auto event = event_of(hook->forge, delivery.fields);
     if (event == ForgeEvent::ping) co_return refused(200, "pong: pushes will be deployed");
     if (event == ForgeEvent::other) co_return refused(200, "ignored: only pushes are deployed");
@@ -162,6 +173,58 @@ class Webhooks {
     std::int64_t number = 0;
     int count = 0;
   };
+
+  std::optional<Hook> find_source(const HookAddress& address) const {
+    const auto source = doors_.objects.find(source_key(address));
+    if (!source) return std::nullopt;
+    const auto secret = doors_.objects.find({model::secret_kind().resource(), address.name_space,
+                                             model::text_at(*source, {"spec", "secret", "ref", "name"})});
+    const auto forge = parse_forge(model::text_at(*source, {"spec", "provider"}));
+    if (!secret || !forge) return std::nullopt;
+    return Hook{.secret = base64_decode(model::text_at(*secret, {"data", "secret"})).value_or(std::string()),
+                .forge = *forge,
+                .service = {},
+                .build = {},
+                .branch = {},
+                .source = source};
+  }
+
+  static store::ObjectKey source_key(const HookAddress& address) {
+    return {model::find_stored_kind("webhooksources.sources.wick.dev")->resource(), address.name_space, address.name};
+  }
+
+  /// For a WebhookSource: stored before it is answered, and once.
+  awaitable<HookAnswer> take_event(Delivery delivery, Hook hook) {
+    const auto name = event_name_of(hook.forge, delivery.fields);
+    if (event_of(hook.forge, delivery.fields) == ForgeEvent::ping) co_return refused(200, "pong");
+    const auto* wanted = model::find_value(*hook.source, {"spec", "events"});
+    if (wanted && wanted->is_array() && !wanted->get_array().empty() && !name.empty() &&
+        std::ranges::none_of(wanted->get_array(),
+                             [&](const json::value& one) { return one.is_string() && one.get_string() == name; }))
+      co_return refused(200, fmt::format("ignored: {} is none of the events that are taken", name));
+    const auto key = source_key(delivery.to);
+    auto read = [&] {
+      auto marks = marks_of(hook.forge, delivery.fields, delivery.body);
+      auto event = event_of_delivery(hook.forge, delivery.fields, std::move(delivery.body),
+                                     model::webhook_source_path(key.name_space, key.name));
+      return std::pair(std::move(marks), std::move(event));
+    };
+    auto [marks, event] = co_await doors_.workers.run(std::move(read));
+    // Another source of this name has seen nothing.
+    const auto uid = model::text_at(*hook.source, {"metadata", "uid"});
+    const auto claim = seen_->claim(uid, {marks.number, marks.digest}, doors_.clock.wall());
+    if (!claim) co_return refused(200, "ignored: this delivery was here before");
+    event.attributes["time"] = to_rfc3339(doors_.clock.wall());
+    auto sent = co_await doors_.control.send_from_webhook(key, std::move(event));
+    if (!sent) {
+      log::warn("webhook refused", {{"webhook", delivery.to.text()}, {"because", sent.error().what()}});
+      co_return refused(http_status(sent.error().code()), sent.error().what());
+    }
+    auto kept = co_await seen_->keep(*claim, doors_.clock.wall());
+    if (!kept)
+      log::error("a delivery may be taken twice", {{"webhook", delivery.to.text()}, {"error", kept.error().what()}});
+    co_return HookAnswer{.status = 202, .message = fmt::format("{} is an event now", name.empty() ? "it" : name)};
+  }
 
   bool has_room(const std::string& hook) {
     const auto minute = std::chrono::duration_cast<std::chrono::minutes>(doors_.clock.now().time_since_epoch()).count();
@@ -298,7 +361,7 @@ Result<std::shared_ptr<Webhooks>> make_webhooks(Doors doors) {
 
 http::Handler answering_webhooks(std::shared_ptr<Webhooks> webhooks, http::Handler next) {
   return [webhooks = std::move(webhooks), next = std::move(next)](http::Exchange& exchange) -> awaitable<void> {
-    if (!exchange.head().path().starts_with(webhook_paths)) return next(exchange);
+    if (!exchange.head().path().starts_with(model::webhook_paths)) return next(exchange);
     return answer_delivery(webhooks, exchange);
   };
 }

@@ -18,6 +18,7 @@
 #include "control/published_routes.hpp"
 #include "control/reconcilers.hpp"
 #include "control/values.hpp"
+#include "control/webhook_sources.hpp"
 #include "control/work_queue.hpp"
 #include "wick/base/log.hpp"
 #include "wick/base/text.hpp"
@@ -63,6 +64,7 @@ class Control::Impl {
         jobs_(world_),
         container_sources_(world_),
         mqtt_links_(world_),
+        webhook_sources_(world_),
         queue_(collaborators.executor, collaborators.clock, {options.retry_first, options.retry_max},
                [this](ObjectKey key) { return reconcile(std::move(key)); }),
         tasks_(collaborators.executor) {}
@@ -131,6 +133,10 @@ class Control::Impl {
     co_return Result<void>();
   }
 
+  awaitable<Result<void>> send_from_webhook(ObjectKey source, eventing::CloudEvent event) {
+    return webhook_sources_.send(std::move(source), std::move(event));
+  }
+
   awaitable<Result<void>> ensure_broker(std::string name_space, std::string name) {
     const auto key = key_of(model::broker_kind(), name_space, name);
     if (world_.objects().find(key)) co_return Result<void>();
@@ -171,6 +177,7 @@ class Control::Impl {
     if (kind == &integration_sink_kind()) return reconcile_integration_sink(world_, std::move(key));
     if (kind == &mqtt_source_kind()) return mqtt_links_.reconcile_source(std::move(key));
     if (kind == &mqtt_sink_kind()) return mqtt_links_.reconcile_sink(std::move(key));
+    if (kind == &webhook_source_kind()) return webhook_sources_.reconcile(std::move(key));
     if (kind == &model::job_kind()) return jobs_.reconcile(std::move(key));
     if (kind == &model::container_source_kind()) return container_sources_.reconcile(std::move(key));
     if (kind == &model::event_policy_kind()) return reconcile_event_policy(world_, std::move(key));
@@ -216,7 +223,14 @@ class Control::Impl {
     touch_dependents(*kind, change);
     if (kind == &model::secret_kind()) touch_certificates(change.key);
     if (kind == &model::secret_kind()) mqtt_links_.secret_changed(change.key);
+    if (kind == &model::secret_kind()) touch_webhook_sources(change.key);
     if (kind == &model::secret_kind() || kind == &model::config_map_kind()) touch_readers(*kind, change.key);
+  }
+
+  void touch_webhook_sources(const ObjectKey& secret) {
+    for (const auto& source : world_.objects().list(webhook_source_kind().resource(), secret.name_space))
+      if (model::text_at(*source, {"spec", "secret", "ref", "name"}) == secret.name)
+        queue_.enqueue(key_of(webhook_source_kind(), *source));
   }
 
   /// What is spoken over TLS by this Secret.
@@ -316,10 +330,11 @@ class Control::Impl {
       const auto* spec = object.if_contains("spec");
       return spec && names(*spec, kind.kind, key.name);
     };
-    for (const auto* other : {&model::trigger_kind(), &model::subscription_kind(), &model::broker_kind(),
-                              &model::in_memory_channel_kind(), &model::channel_kind(), &model::ping_source_kind(),
-                              &model::sink_binding_kind(), &model::api_server_source_kind(),
-                              &model::container_source_kind(), &mqtt_source_kind(), &event_transform_kind()})
+    for (const auto* other :
+         {&model::trigger_kind(), &model::subscription_kind(), &model::broker_kind(), &model::in_memory_channel_kind(),
+          &model::channel_kind(), &model::ping_source_kind(), &model::sink_binding_kind(),
+          &model::api_server_source_kind(), &model::container_source_kind(), &mqtt_source_kind(),
+          &webhook_source_kind(), &event_transform_kind()})
       touch(*other, named);
   }
 
@@ -450,6 +465,7 @@ class Control::Impl {
   Jobs jobs_;
   ContainerSources container_sources_;
   MqttLinks mqtt_links_;
+  WebhookSources webhook_sources_;
   WorkQueue queue_;
   std::map<ObjectKey, TimePoint> later_;  // bounded by the objects there are
   store::Objects::Subscription subscription_;
@@ -468,6 +484,10 @@ awaitable<void> Control::stop() { return impl_->stop(); }
 void Control::certificate_changed(const std::string& host) { impl_->certificate_changed(host); }
 BuildLogs& Control::build_logs() { return impl_->build_logs(); }
 awaitable<Result<void>> Control::ensure_namespace(std::string name) { return impl_->ensure_namespace(std::move(name)); }
+awaitable<Result<void>> Control::send_from_webhook(ObjectKey source, eventing::CloudEvent event) {
+  return impl_->send_from_webhook(std::move(source), std::move(event));
+}
+
 awaitable<Result<void>> Control::ensure_broker(std::string name_space, std::string name) {
   return impl_->ensure_broker(std::move(name_space), std::move(name));
 }

@@ -109,7 +109,8 @@ Subjects subjects_of(World& world, const json::object& policy) {
     const auto* kind = found ? model::find_stored_kind(found->resource()) : nullptr;
     if (!kind || !has_identity(*kind)) {
       subjects.problem = fmt::format(
-          "{} {} has no identity of its own: PingSource, ApiServerSource, ContainerSource, MQTTSource, SinkBinding, "
+          "{} {} has no identity of its own: PingSource, ApiServerSource, ContainerSource, MQTTSource, WebhookSource, "
+          "SinkBinding, "
           "Trigger and Subscription have, and spec.from.sub names a service account",
           printable(version), printable(kind_name));
     } else if (!world.objects().find(key_of(*kind, name_space, name))) {

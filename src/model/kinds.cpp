@@ -17,7 +17,7 @@ const std::vector<Kind>& table() {
   static const std::vector<Kind> all = [] {
     std::vector<Kind> rows;
     for (auto* group : {core_kinds, serving_kinds, eventing_kinds, policy_kinds, transform_kinds, flow_kinds,
-                        source_kinds, mqtt_kinds, job_kinds, build_kinds})
+                        source_kinds, mqtt_kinds, webhook_kinds, job_kinds, build_kinds})
       for (auto& kind : group()) rows.push_back(std::move(kind));
     return rows;
   }();

@@ -18,6 +18,7 @@ std::vector<Kind> transform_kinds();  // EventTransform
 std::vector<Kind> flow_kinds();       // messaging.knative.dev and flows.knative.dev
 std::vector<Kind> source_kinds();     // sources.knative.dev and sinks.knative.dev
 std::vector<Kind> mqtt_kinds();       // MQTTSource and MQTTSink, of Wick's own groups
+std::vector<Kind> webhook_kinds();    // WebhookSource, likewise
 std::vector<Kind> job_kinds();
 std::vector<Kind> build_kinds();
 

@@ -7,6 +7,9 @@
 //          build      the Build (shipwright.io/v1beta1) whose git source is fetched
 //          branch     the branch that counts; empty: the Build's revision, else the repository's default branch
 //
+// POST …/NAMESPACE/sources/NAME is a WebhookSource's: with the same rules the delivery becomes an event, and is
+// answered with 202 once that is on disk.
+//
 // Other branches that the Service's wick.dev/previews names become previews, and end when a delivery says that the
 // branch was deleted. Only pushes to the repository itself are told of with this secret, so what comes from a fork is
 // none.
@@ -24,10 +27,10 @@
 #include <string_view>
 
 #include "wick/api/api.hpp"
+#include "wick/model/webhook.hpp"
 
 namespace wick::api {
 
-inline constexpr std::string_view webhook_paths = "/.well-known/wick/webhooks/";
 inline constexpr std::string_view webhook_secret_type = "wick.dev/webhook";
 
 class Webhooks;

@@ -154,6 +154,9 @@ class Control {
   /// Creates what is missing: NamespaceAutoProvision, and the default broker of a namespace on its first use.
   awaitable<Result<void>> ensure_namespace(std::string name);
   awaitable<Result<void>> ensure_broker(std::string name_space, std::string name);
+  /// What was delivered to a WebhookSource; it is on disk when this returns. Errors: unavailable (its sink is not
+  /// there yet), and those of Eventing::emit.
+  awaitable<Result<void>> send_from_webhook(store::ObjectKey source, eventing::CloudEvent event);
 
  private:
   class Impl;

@@ -116,12 +116,12 @@ Outcome<Graph> read_graph(Session& session) {
     read.push_back(each(kind, [&](const json::value&, const std::string& name) {
       graph.add({.from = fmt::format("{}:{}", kind.word, name), .to = fmt::format("channel:{}{}", name, suffix)});
     }));
-  for (const auto& kind : {ping_wiring, container_wiring, api_server_wiring, mqtt_wiring})
+  for (const auto& kind : {ping_wiring, container_wiring, api_server_wiring, mqtt_wiring, webhook_wiring})
     read.push_back(each(kind, [&](const json::value& source, const std::string& name) {
       graph.add({.from = fmt::format("{}:{}", kind.word, name),
                  .to = node_of(source, "/spec/sink"),
                  .by = text_at(source, "/spec/schedule") + text_at(source, "/spec/template/spec/containers/0/image") +
-                       text_at(source, "/spec/url")});
+                       text_at(source, "/spec/url") + text_at(source, "/spec/provider")});
     }));
   read.push_back(each(mqtt_sink_wiring, [&](const json::value& sink, const std::string& name) {
     graph.add({.from = "mqttsink:" + name, .to = text_at(sink, "/spec/url"), .by = text_at(sink, "/spec/topic")});

@@ -3,13 +3,14 @@
 
 #include "app/cli/read_json.hpp"
 #include "app/cli/wiring.hpp"
+#include "wick/model/webhook.hpp"
 
 namespace wick::app::cli {
 
 namespace {
 
-const std::vector<WiringKind> source_kinds{ping_wiring, binding_wiring, container_wiring, api_server_wiring,
-                                           mqtt_wiring};
+const std::vector<WiringKind> source_kinds{ping_wiring,       binding_wiring, container_wiring,
+                                           api_server_wiring, mqtt_wiring,    webhook_wiring};
 
 /// spec.sink and spec.ceOverrides.
 Outcome<json::object> source_spec(const SourceOptions& options) {
@@ -35,6 +36,8 @@ std::string shown_what(const json::value& source) {
   if (const auto name = text_at(source, "/spec/subject/name"); !name.empty()) return name;
   if (const auto image = text_at(source, "/spec/template/spec/containers/0/image"); !image.empty()) return image;
   if (find_at(source, "/spec/subject/selector")) return "(by labels)";
+  if (const auto provider = text_at(source, "/spec/provider"); !provider.empty())
+    return provider + " " + text_at(source, "/status/path");
   if (const auto server = text_at(source, "/spec/url"); !server.empty()) {
     std::string topics;
     for (const auto& topic : array_at(source, "/spec/topics"))
@@ -89,6 +92,43 @@ Outcome<void> add_container_source(Session& session, const ContainerSourceOption
   return create_object(
       session, container_wiring, new_object(container_wiring, session, options.source.name, std::move(*spec)),
       fmt::format("container {}: {} sends to {}", options.source.name, options.container.image, options.source.to));
+}
+
+json::object mqtt_server_of(const MqttOptions& options) {
+  json::object spec{{"url", options.url}};
+  if (!options.version.empty()) spec["version"] = options.version;
+  if (!options.secret.empty()) spec["auth"] = {{"secret", {{"ref", {{"name", options.secret}}}}}};
+  return spec;
+}
+
+Outcome<void> add_mqtt_source(Session& session, const MqttSourceOptions& options) {
+  auto spec = source_spec(options.source);
+  if (!spec) return stop_with(std::move(spec.error()));
+  for (auto& part : mqtt_server_of(options.server)) (*spec)[part.key()] = std::move(part.value());
+  json::array topics;
+  std::string named;
+  for (const auto& topic : options.topics) {
+    topics.push_back({{"topic", topic}, {"qos", options.server.qos}});
+    named += (named.empty() ? "" : ",") + topic;
+  }
+  (*spec)["topics"] = std::move(topics);
+  return create_object(
+      session, mqtt_wiring, new_object(mqtt_wiring, session, options.source.name, std::move(*spec)),
+      fmt::format("mqtt {}: {} {} to {}", options.source.name, options.server.url, named, options.source.to));
+}
+
+Outcome<void> add_webhook_source(Session& session, const WebhookSourceOptions& options) {
+  auto spec = source_spec(options.source);
+  if (!spec) return stop_with(std::move(spec.error()));
+  (*spec)["provider"] = options.provider;
+  (*spec)["secret"] = {{"ref", {{"name", options.secret}}}};
+  json::array events;
+  for (const auto& event : options.events) events.emplace_back(event);
+  if (!events.empty()) (*spec)["events"] = std::move(events);
+  return create_object(
+      session, webhook_wiring, new_object(webhook_wiring, session, options.source.name, std::move(*spec)),
+      fmt::format("webhook {}: what {} delivers at {} goes to {}", options.source.name, options.provider,
+                  model::webhook_source_path(session.name_space, options.source.name), options.source.to));
 }
 
 Outcome<void> add_api_server_source(Session& session, const ApiServerOptions& options) {

@@ -12,8 +12,10 @@ Outcome<void> make_event_token(Session& session, const EventTokenOptions& option
   const json::value wanted(*destination);
   const auto version = text_at(wanted, "/ref/apiVersion"), name = text_at(wanted, "/ref/name");
   if (version.empty() || version == "serving.knative.dev/v1")
-    return stop_with(usage_problem(fmt::format("'{}' asks nobody for a token", options.to),
-                                   "broker:NAME, channel:NAME, sequence:NAME, parallel:NAME or jobsink:NAME"));
+    return stop_with(
+        usage_problem(fmt::format("'{}' asks nobody for a token", options.to),
+                      "broker:NAME, channel:NAME, sequence:NAME, parallel:NAME, jobsink:NAME, mqttsink:NAME or "
+                      "transform:NAME"));
   auto object = session.client.get(
       resource_path(version, session.name_space, plural_of_destination(text_at(wanted, "/ref/kind")), name));
   if (!object) return stop_with(std::move(object.error()).within(options.to));

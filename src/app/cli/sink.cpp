@@ -42,6 +42,39 @@ Outcome<void> add_job_sink(Session& session, const JobSinkOptions& options) {
                                    options.container.image, options.name));
 }
 
+Outcome<void> add_mqtt_sink(Session& session, const MqttSinkOptions& options) {
+  auto spec = mqtt_server_of(options.server);
+  spec["topic"] = options.topic;
+  spec["qos"] = options.server.qos;
+  if (options.retain) spec["retain"] = true;
+  if (options.structured) spec["contentMode"] = "structured";
+  return create_object(session, mqtt_sink_wiring, new_object(mqtt_sink_wiring, session, options.name, std::move(spec)),
+                       fmt::format("mqtt sink {}: {} {}; send to mqttsink:{}", options.name, options.server.url,
+                                   options.topic, options.name));
+}
+
+Outcome<void> add_transform(Session& session, const TransformOptions& options) {
+  auto expression = data_of(session, options.expression);
+  if (!expression) return stop_with(std::move(expression.error()));
+  json::object spec{{"jsonata", {{"expression", std::move(*expression)}}}};
+  std::string line = fmt::format("transform {}: send to transform:{}", options.name, options.name);
+  if (!options.to.empty()) {
+    auto sink = destination_of(options.to);
+    if (!sink) return stop_with(std::move(sink.error()));
+    spec["sink"] = std::move(*sink);
+    line += "; what comes out goes to " + options.to;
+  }
+  if (options.discard) {
+    spec["reply"] = {{"discard", true}};
+  } else if (!options.reply.empty()) {
+    auto reply = data_of(session, options.reply);
+    if (!reply) return stop_with(std::move(reply.error()));
+    spec["reply"] = {{"jsonata", {{"expression", std::move(*reply)}}}};
+  }
+  return create_object(session, transform_wiring, new_object(transform_wiring, session, options.name, std::move(spec)),
+                       line);
+}
+
 Outcome<void> list_sinks(Session& session) {
   std::vector<std::vector<std::string>> rows{{"NAME", "KIND", "WHAT", "URL", "READY", "BECAUSE"}};
   json::array documents;

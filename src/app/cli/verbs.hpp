@@ -243,6 +243,26 @@ struct ContainerSourceOptions {
   ContainerOptions container;
 };
 Outcome<void> add_container_source(Session& session, const ContainerSourceOptions& options);
+/// An MQTT server, and how it is spoken to.
+struct MqttOptions {
+  std::string url;
+  std::string version;  // empty: 5
+  std::string secret;   // a Secret's name; empty: none
+  int qos = 1;
+};
+struct MqttSourceOptions {
+  SourceOptions source;
+  MqttOptions server;
+  std::vector<std::string> topics;  // filters
+};
+Outcome<void> add_mqtt_source(Session& session, const MqttSourceOptions& options);
+struct WebhookSourceOptions {
+  SourceOptions source;
+  std::string provider = "generic";
+  std::string secret;               // a Secret's name
+  std::vector<std::string> events;  // none: all
+};
+Outcome<void> add_webhook_source(Session& session, const WebhookSourceOptions& options);
 Outcome<void> list_sources(Session& session);
 Outcome<void> describe_source(Session& session, const std::string& name);
 Outcome<void> remove_source(Session& session, const std::string& name);
@@ -254,6 +274,22 @@ struct JobSinkOptions {
   int at_once = 0;  // 0: as many as the daemon's default
 };
 Outcome<void> add_job_sink(Session& session, const JobSinkOptions& options);
+struct MqttSinkOptions {
+  std::string name;
+  MqttOptions server;
+  std::string topic;  // with attributes as {type}
+  bool retain = false;
+  bool structured = false;
+};
+Outcome<void> add_mqtt_sink(Session& session, const MqttSinkOptions& options);
+struct TransformOptions {
+  std::string name;
+  std::string expression;  // JSONata; @FILE and @- read it
+  std::string to;          // empty: the result is the answer
+  std::string reply;       // over the sink's answer; empty: it is passed on
+  bool discard = false;    // the sink's answer
+};
+Outcome<void> add_transform(Session& session, const TransformOptions& options);
 Outcome<void> list_sinks(Session& session);
 Outcome<void> describe_sink(Session& session, const std::string& name);
 Outcome<void> remove_sink(Session& session, const std::string& name);

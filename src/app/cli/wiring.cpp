@@ -39,10 +39,7 @@ Outcome<json::object> destination_of(const std::string& text) {
                            {{"apiVersion", known.api_version},
                             {"kind", known.kind},
                             {"name", colon == std::string::npos ? text : text.substr(colon + 1)}}}};
-  return stop_with(usage_problem(
-      fmt::format("'{}' is no place that takes events", text),
-      "SERVICE, broker:NAME, channel:NAME, sequence:NAME, parallel:NAME, jobsink:NAME, transform:NAME or a "
-      "URL"));
+  return stop_with(usage_problem(fmt::format("'{}' is no place that takes events", text), destination_words));
 }
 
 std::string_view plural_of_destination(std::string_view kind) {

@@ -27,12 +27,17 @@ inline constexpr WiringKind container_wiring{"container", "sources.knative.dev/v
                                              "containersources"};
 inline constexpr WiringKind job_sink_wiring{"job", "sinks.knative.dev/v1alpha1", "JobSink", "jobsinks"};
 inline constexpr WiringKind mqtt_wiring{"mqtt", "sources.wick.dev/v1alpha1", "MQTTSource", "mqttsources"};
+inline constexpr WiringKind webhook_wiring{"webhook", "sources.wick.dev/v1alpha1", "WebhookSource", "webhooksources"};
 inline constexpr WiringKind mqtt_sink_wiring{"mqtt", "sinks.wick.dev/v1alpha1", "MQTTSink", "mqttsinks"};
 inline constexpr WiringKind api_server_wiring{"apiserver", "sources.knative.dev/v1", "ApiServerSource",
                                               "apiserversources"};
 
-/// A duck.knative.dev Destination as kn writes it: SERVICE (or ksvc:SERVICE), broker:NAME, channel:NAME, sequence:NAME,
-/// parallel:NAME, jobsink:NAME, or a URL. A usage problem for another prefix.
+/// What people may name that takes events.
+inline constexpr const char* destination_words =
+    "SERVICE, broker:NAME, channel:NAME, sequence:NAME, parallel:NAME, jobsink:NAME, mqttsink:NAME, transform:NAME or "
+    "a "
+    "URL";
+/// A duck.knative.dev Destination as kn writes it. A usage problem for another prefix.
 Outcome<json::object> destination_of(const std::string& text);
 /// "brokers" of "Broker"; "" for a kind that takes no events.
 std::string_view plural_of_destination(std::string_view kind);
@@ -45,6 +50,10 @@ struct Readiness {
   std::string because;
 };
 Readiness readiness_of(const json::value& object);
+
+/// spec.url, version and auth of what speaks with an MQTT server.
+struct MqttOptions;
+json::object mqtt_server_of(const MqttOptions& options);
 
 /// A pod template of one container. A usage problem for a variable without '='.
 struct ContainerOptions;

@@ -11,6 +11,7 @@ import urllib.parse
 
 import fixture
 from fixture import DaemonTest, eventually, git_server
+from receiver import Receiver
 
 PROGRAM = 'FROM scratch\nCOPY version /version\nCOPY --chmod=755 server /server\nCMD ["/server"]\n'
 
@@ -104,6 +105,61 @@ class Webhook(DaemonTest):
                 self.assertEqual(run["status"]["commit"], commit)
                 eventually("the next revision serves", lambda: self.objects("services")["forged"]["status"].get(
                     "latestReadyRevisionName") == f"forged-{number:05d}")
+
+    def test_deliveries_become_events_once_each_and_survive_a_kill(self):
+        receiver = Receiver()
+        self.addCleanup(receiver.close)
+        self.wick.cli("secret", "set", "hook", "secret=whsec")
+        self.addCleanup(self.wick.cli, "secret", "rm", "hook", check=False)
+        for provider in ("github", "gitlab", "gitea", "generic"):
+            self.wick.cli("source", "webhook", provider, "--provider", provider, "--secret", "hook", "--to", receiver.url,
+                          "--ext", "team=blue", *(("--event", "push") if provider == "github" else ()))
+            self.addCleanup(self.wick.cli, "source", "rm", provider, check=False)
+
+        def hook(provider):
+            return {"provider": provider, "secret": "whsec", "url": "http://x/.well-known/wick/webhooks/default/sources/" + provider}
+
+        def delivered(provider, event, **headers):
+            return eventually("it is taken", lambda: (answer := self.deliver(hook(provider), event, **headers))[0] != 503 and answer, 20)
+
+        event = {"ref": "refs/heads/main", "repository": {"html_url": "https://example.org/a"}}
+        for number, provider in enumerate(("github", "gitlab", "gitea", "generic")):
+            uuid = {"github": "X_GitHub_Delivery", "gitlab": "X_Gitlab_Event_UUID", "gitea": "X_Gitea_Delivery", "generic": "X_Delivery_Id"}
+            self.assertEqual(delivered(provider, event, **{uuid[provider]: f"n{number}"})[0], 202)
+        eventually("all arrived", lambda: len(receiver.events) == 4, 20)
+        seen = {fields["ce-id"]: fields for fields, _ in receiver.events}
+        self.assertEqual(seen["n0"]["ce-type"], "dev.knative.source.github.push")
+        self.assertEqual(seen["n1"]["ce-type"], "dev.knative.sources.gitlab.push")
+        self.assertEqual(seen["n2"]["ce-type"], "dev.wick.source.gitea.push")
+        self.assertEqual(seen["n3"]["ce-type"], "dev.wick.source.webhook")
+        self.assertEqual((seen["n0"]["ce-source"], seen["n0"]["ce-subject"], seen["n0"]["ce-team"]),
+                         ("https://example.org/a", "refs/heads/main", "blue"))
+        self.assertEqual(json.loads(receiver.events[0][1]), event)
+        # Once each; only what was asked for; only what is signed.
+        self.assertIn("was here before", self.deliver(hook("github"), event, X_GitHub_Delivery="n0")[1]["message"])
+        self.assertIn("none of the events", self.deliver(hook("github"), {"a": 1}, X_GitHub_Event="issues")[1]["message"])
+        self.assertEqual(self.deliver(hook("github"), {"a": 1}, X_GitHub_Event="ping")[1]["message"], "pong")
+        self.assertEqual(self.deliver(hook("github"), {"a": 2}, signed_with="wrong")[0], 401)
+        self.assertEqual(self.deliver({**hook("generic"), "url": hook("nobody")["url"]}, {"a": 2})[0], 401)
+        # What was answered is on disk.
+        receiver.close()
+        self.assertEqual(delivered("generic", {"a": 3}, X_Delivery_Id="n4")[0], 202)
+        self.wick.kill()
+        self.wick.start()
+        again = json.loads(self.wick.api("GET", "/apis/sources.wick.dev/v1alpha1/namespaces/default/webhooksources/generic")[1])
+        self.assertEqual(again["status"]["path"], "/.well-known/wick/webhooks/default/sources/generic")
+        self.assertIn("was here before", eventually("it is known", lambda: (
+            answer := self.deliver(hook("generic"), {"a": 3}, X_Delivery_Id="n4"))[0] == 200 and answer, 20)[1]["message"])
+        self.assertIn("webhook  generic", self.wick.cli("source", "ls").stdout)
+        # Without its Secret nobody gets in, and the status says so.
+        self.wick.cli("secret", "rm", "hook")
+        self.assertEqual(self.deliver(hook("generic"), {"a": 5})[0], 401)
+
+        def told():
+            item = json.loads(self.wick.api("GET", "/apis/sources.wick.dev/v1alpha1/namespaces/default/webhooksources/generic")[1])
+            return any(c["type"] == "SecretProvided" and c["status"] == "False" and 'secrets "hook" not found' in c["message"]
+                       for c in item["status"]["conditions"])
+        eventually("the status says it", told, 20)
 
     def test_what_is_not_signed_rightly_does_nothing_and_tells_nothing(self):
         copy = self.deployed("signed")

@@ -146,6 +146,67 @@ TEST_CASE("source container and sink job run an image, with its variables and ar
         "t     transform  data                 http://x/t  False    no sink\n");
 }
 
+TEST_CASE("source mqtt and sink mqtt name a server, its topics and a secret") {
+  FakeDaemon daemon;
+  take(daemon, own_sources_path + "mqttsources");
+  take(daemon, own_sinks_path + "mqttsinks");
+  CHECK(daemon
+            .run({"source", "mqtt", "m", "--url", "mqtts://broker.example", "--topic", "a/+", "--topic", "b/#", "--qos",
+                  "2", "--secret", "login", "--ext", "team=blue", "--to", "broker:b"})
+            .out == "mqtt m: mqtts://broker.example a/+,b/# to broker:b\n");
+  const auto source = posted(daemon, own_sources_path + "mqttsources");
+  CHECK(text_at(source, "/spec/url") == "mqtts://broker.example");
+  CHECK(text_at(source, "/spec/topics/1/topic") == "b/#");
+  CHECK(number_at(source, "/spec/topics/0/qos") == 2);
+  CHECK(text_at(source, "/spec/auth/secret/ref/name") == "login");
+  CHECK(text_at(source, "/spec/ceOverrides/extensions/team") == "blue");
+  CHECK_FALSE(find_at(source, "/spec/version"));
+  CHECK(daemon.run({"source", "mqtt", "m", "--url", "mqtt://h", "--to", "b"}).exit == 2);  // no topic
+  CHECK(daemon.run({"source", "mqtt", "m", "--url", "mqtt://h", "--topic", "a", "--qos", "3", "--to", "b"}).exit == 2);
+  CHECK(daemon
+            .run({"sink", "mqtt", "out", "--url", "mqtt://h", "--mqtt-version", "3.1.1", "--topic", "out/{type}",
+                  "--retain", "--structured"})
+            .out == "mqtt sink out: mqtt://h out/{type}; send to mqttsink:out\n");
+  const auto sink = posted(daemon, own_sinks_path + "mqttsinks");
+  CHECK(text_at(sink, "/spec/version") == "3.1.1");
+  CHECK(text_at(sink, "/spec/topic") == "out/{type}");
+  CHECK(text_at(sink, "/spec/contentMode") == "structured");
+  CHECK(find_at(sink, "/spec/retain")->as_bool());
+  CHECK(number_at(sink, "/spec/qos") == 1);
+}
+
+TEST_CASE("source webhook names who delivers and what with") {
+  FakeDaemon daemon;
+  take(daemon, own_sources_path + "webhooksources");
+  CHECK(daemon
+            .run({"source", "webhook", "pushes", "--provider", "github", "--secret", "hook", "--event", "push",
+                  "--event", "issues", "--to", "broker:b"})
+            .out ==
+        "webhook pushes: what github delivers at /.well-known/wick/webhooks/default/sources/pushes goes to broker:b\n");
+  const auto source = posted(daemon, own_sources_path + "webhooksources");
+  CHECK(text_at(source, "/spec/provider") == "github");
+  CHECK(text_at(source, "/spec/secret/ref/name") == "hook");
+  CHECK(text_at(source, "/spec/events/1") == "issues");
+  CHECK(daemon.run({"source", "webhook", "p", "--provider", "svn", "--secret", "hook", "--to", "b"}).exit == 2);
+  CHECK(daemon.run({"source", "webhook", "p", "--to", "b"}).exit == 2);
+}
+
+TEST_CASE("sink transform takes an expression, where it goes, and what becomes of the answer") {
+  FakeDaemon daemon;
+  take(daemon, transforms_path);
+  CHECK(daemon.run({"sink", "transform", "t", "-e", "data.name"}).out == "transform t: send to transform:t\n");
+  const auto alone = posted(daemon, transforms_path);
+  CHECK(text_at(alone, "/spec/jsonata/expression") == "data.name");
+  CHECK_FALSE(find_at(alone, "/spec/sink"));
+  CHECK(daemon.run({"sink", "transform", "t", "-e", "data", "--to", "channel:c", "--reply", "$uppercase(data)"}).out ==
+        "transform t: send to transform:t; what comes out goes to channel:c\n");
+  CHECK(text_at(posted(daemon, transforms_path), "/spec/reply/jsonata/expression") == "$uppercase(data)");
+  CHECK(daemon.run({"sink", "transform", "t", "-e", "data", "--to", "channel:c", "--discard-reply"}).exit == 0);
+  CHECK(find_at(posted(daemon, transforms_path), "/spec/reply/discard")->as_bool());
+  CHECK(daemon.run({"sink", "transform", "t", "-e", "data", "--discard-reply"}).exit == 2);
+  CHECK(daemon.run({"sink", "transform", "t", "-e", "@/nowhere"}).exit != 0);
+}
+
 TEST_CASE("event token asks for one for the audience of what it is for") {
   FakeDaemon daemon;
   const std::string tokens = "/apis/wick.dev/v1/namespaces/default/sendertokens";
@@ -190,6 +251,7 @@ TEST_CASE("event graph says who sends what to whom, as text, DOT and JSON") {
     daemon.on("GET " + messaging_path + plural, 200, R"({"items":[]})");
   for (const auto* plural : {"sequences", "parallels"}) daemon.on("GET " + flows_path + plural, 200, R"({"items":[]})");
   daemon.on("GET " + own_sources_path + "mqttsources", 200, R"({"items":[]})");
+  daemon.on("GET " + own_sources_path + "webhooksources", 200, R"({"items":[]})");
   daemon.on("GET " + own_sinks_path + "mqttsinks", 200, R"({"items":[]})");
   daemon.on("GET " + transforms_path, 200,
             R"({"items":[{"metadata":{"name":"x"},"spec":{"sink":{"ref":{"kind":"Service","name":"hello"}}}}]})");

@@ -1,0 +1,16 @@
+// Where the deliveries of webhooks are taken (wick/api/webhooks.hpp).
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace wick::model {
+
+inline constexpr std::string_view webhook_paths = "/.well-known/wick/webhooks/";
+
+/// Of a WebhookSource; that of a webhook which deploys has the name of its Secret in place of "sources/NAME".
+inline std::string webhook_source_path(std::string_view name_space, std::string_view name) {
+  return std::string(webhook_paths) + std::string(name_space) + "/sources/" + std::string(name);
+}
+
+}  // namespace wick::model
