@@ -197,7 +197,9 @@ void Connection::check_limits(TimePoint now) {
 void Connection::begin_head() {
   in_exchange_ = false;
   parser_.reset();
-  read_deadline_ = server_.clock.now() + server_.limits.keep_alive_limit;
+  // The answer that just ended may have promised another one before the server began to leave.
+  read_deadline_ =
+      server_.clock.now() + (server_.idle_given_up && served_ ? last_request_limit : server_.limits.keep_alive_limit);
   idle_ = input_.empty();
 }
 
@@ -217,7 +219,7 @@ Connection::HeadStep Connection::step_head() {
         refusal_ = parser_.refusal();
         return HeadStep::refused;
       }
-    } else if (server_.idle_given_up && served_) {
+    } else if (server_.left && served_) {
       return HeadStep::ended;
     }
     const auto got = input_.try_receive();

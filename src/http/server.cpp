@@ -26,7 +26,6 @@ namespace {
 
 constexpr auto sweep_interval = 100ms;      // how late a limit may be noticed
 constexpr auto out_of_files_pause = 100ms;  // EMFILE, ENFILE, ENOMEM: accepting goes on after this
-constexpr auto last_request_limit = 200ms;  // after stop(), for who is idle
 constexpr auto memory_interval = 1s;
 constexpr auto flow_interval = 10ms;  // how late leave() may notice that all flows
 constexpr int accepts_a_turn = 64;
@@ -144,8 +143,13 @@ class Server::Impl {
     const auto end = state_.clock.now() + limit;
     co_await take_no_more(limit);
     const auto flows = [](const Connection* connection) { return connection->flows(); };
-    while (state_.clock.now() < end && (is_expecting() || !std::ranges::all_of(state_.connections, flows)))
+    // Seen once, it may be a short answer that promised another one before we began to leave.
+    int seen = 0;
+    while (state_.clock.now() < end) {
+      seen = is_expecting() || !std::ranges::all_of(state_.connections, flows) ? 0 : seen + 1;
+      if (seen == 2) break;
       co_await state_.clock.sleep(flow_interval);
+    }
     state_.left = true;
   }
 

@@ -16,6 +16,9 @@
 
 namespace wick::http {
 
+/// While the server drains, for who was promised another answer and has not asked yet.
+inline constexpr auto last_request_limit = std::chrono::milliseconds(200);
+
 class Connection;
 
 /// "Mon, 23 Nov 2026 08:10:32 GMT", made anew at most once a second (RFC 9110 5.6.7).

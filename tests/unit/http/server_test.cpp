@@ -464,6 +464,40 @@ TEST_CASE("leave() returns when all that is left flows; what asks later is not a
   CHECK(handled == 1);
 }
 
+TEST_CASE("who was promised another answer before leave() has a moment to ask for it") {
+  HttpFixture f;
+  asio::steady_timer end(f.loop, asio::steady_timer::time_point::max());
+  f.serve([&](Exchange& exchange) -> awaitable<void> {
+    const bool first = exchange.head().target == "/";
+    ResponseHead head{.status = 200};
+    auto started = co_await exchange.start(std::move(head));
+    CHECK(started);
+    if (first) co_await end.async_wait(asio::as_tuple(use_awaitable));
+    co_await exchange.write(first ? "first" : "second");
+    co_await exchange.finish();
+  });
+  auto asks = f.connect(), silent = f.connect();
+  asks.send(get("/"));
+  silent.send(get("/"));
+  f.settle();
+  bool left = false;
+  asio::co_spawn(f.loop, f.server->leave(2s), [&](std::exception_ptr) { left = true; });
+  f.settle();
+  end.cancel();
+  f.settle();
+  f.clock.advance(30ms);
+  CHECK_FALSE(left);
+  CHECK_THAT(asks.read(), Catch::Contains("first") && !Catch::Contains("Connection: close"));
+  asks.send(get("/again"));
+  f.settle();
+  CHECK_THAT(asks.read(), Catch::Contains("second") && Catch::Contains("Connection: close"));
+  CHECK(asks.closed());
+  CHECK_FALSE(silent.closed());
+  f.clock.advance(500ms);
+  CHECK(silent.closed());
+  CHECK(left);
+}
+
 TEST_CASE("leave() waits no longer than its limit for answers to begin, and lets them come later") {
   HttpFixture f;
   asio::steady_timer answer(f.loop, asio::steady_timer::time_point::max());
