@@ -172,12 +172,13 @@ class Upgrade(DaemonTest):
 
     def test_6_calls_between_services_are_all_answered_through_upgrades(self):
         self.deploy_static("callee")
-        folder = self.project("caller", **{
+        caller = f"caller-{os.getpid()}"  # the logs of one before it would count too
+        folder = self.project(caller, **{
             "Dockerfile": CALLER_DOCKERFILE, "busybox": pathlib.Path("/bin/busybox").read_bytes(), "call": CALLER})
-        self.wick.cli("deploy", folder, "--name", "caller", "--min", "1")
+        self.wick.cli("deploy", folder, "--name", caller, "--min", "1")
 
         def lines(word):
-            return self.wick.cli("logs", "caller", "--tail", "100000").stdout.count(word)
+            return self.wick.cli("logs", caller, "--tail", "100000").stdout.count(word)
 
         for number in range(UPGRADES):
             seen = lines("answered")
@@ -185,7 +186,7 @@ class Upgrade(DaemonTest):
             eventually(f"calls go on after upgrade {number}", lambda so_far=seen: lines("answered") > so_far + 20)
         self.assertEqual(lines("refused"), 0)
         print(f"\n{UPGRADES} upgrades, {lines('answered')} calls between services", flush=True)
-        self.wick.cli("rm", "caller", "callee", "--yes")
+        self.wick.cli("rm", caller, "callee", "--yes")
 
     def test_7_what_cannot_be_meant_is_told(self):
         os.chmod(self.folder, 0o755)
