@@ -18,7 +18,7 @@
 #include "wick/base/log.hpp"
 #include "wick/base/text.hpp"
 #include "wick/os/deadline.hpp"
-#include "wick/os/seqpacket.hpp"
+#include "wick/os/rights.hpp"
 #include "wick/os/together.hpp"
 
 namespace wick::container {
@@ -83,23 +83,10 @@ awaitable<Result<Fd>> receive_descriptor(Executor executor, Fd listener) {
   if (!connected) co_return fail(system_error("accept the runtime", errno));
   stream_descriptor sender(executor, connected.release());
   co_await wait_readable(sender);
-  char name[4096];
-  iovec part{.iov_base = name, .iov_len = sizeof name};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  if (::recvmsg(sender.native_handle(), &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT) < 0)
-    co_return fail(system_error("receive a terminal", errno));
-  const cmsghdr* head = CMSG_FIRSTHDR(&message);
-  if (!head || head->cmsg_level != SOL_SOCKET || head->cmsg_type != SCM_RIGHTS ||
-      head->cmsg_len != CMSG_LEN(sizeof(int)))
-    co_return fail(Errc::io, "the runtime sent no terminal");
-  int descriptor = -1;
-  std::memcpy(&descriptor, CMSG_DATA(head), sizeof descriptor);
-  co_return Fd(descriptor);
+  auto packet = receive_rights(sender.native_handle());
+  if (!packet) co_return fail(system_error("receive a terminal", errno));
+  if (!*packet || (*packet)->fds.size() != 1) co_return fail(Errc::io, "the runtime sent no terminal");
+  co_return std::move((*packet)->fds.front());
 }
 
 awaitable<Result<Fd>> receive_terminal(Executor executor, Fd listener) {

@@ -26,6 +26,7 @@
 #include "wick/container/runner_process.hpp"
 #include "wick/image/layer.hpp"
 #include "wick/os/files.hpp"
+#include "wick/os/rights.hpp"
 
 namespace wick::container {
 
@@ -168,41 +169,12 @@ int run_helper(const std::string& name, const std::string& root, Arguments argum
   return WEXITSTATUS(status);
 }
 
-struct Called {
-  std::string bytes;  // strings, each ended by a NUL
-  std::vector<int> descriptors;
-};
-
-/// Empty when the runner is gone.
-std::optional<Called> receive(int socket) {
-  Called called;
-  called.bytes.resize(helper_call_bytes_max);
-  iovec part{.iov_base = called.bytes.data(), .iov_len = called.bytes.size()};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * helper_descriptors_max)];
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  ssize_t got = 0;
-  do got = ::recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
-  while (got < 0 && errno == EINTR);
-  if (got <= 0) return std::nullopt;
-  called.bytes.resize(static_cast<std::size_t>(got));
-  for (cmsghdr* head = CMSG_FIRSTHDR(&message); head != nullptr; head = CMSG_NXTHDR(&message, head)) {
-    if (head->cmsg_level != SOL_SOCKET || head->cmsg_type != SCM_RIGHTS) continue;
-    called.descriptors.resize((head->cmsg_len - CMSG_LEN(0)) / sizeof(int));
-    std::memcpy(called.descriptors.data(), CMSG_DATA(head), called.descriptors.size() * sizeof(int));
-  }
-  return called;
-}
-
 /// In the forked child: the descriptors to where a helper looks for them, and the work.
-int answer_call(const Called& called) {
+int answer_call(const Packet& called) {
   ::signal(SIGCHLD, SIG_DFL);
   // Above all targets first, so that none is overwritten before it is moved.
   std::vector<int> lifted;
-  for (const int fd : called.descriptors) lifted.push_back(::fcntl(fd, F_DUPFD, 100));
+  for (const auto& fd : called.fds) lifted.push_back(::fcntl(fd.get(), F_DUPFD, 100));
   if (lifted.empty() || ::dup2(lifted[0], STDOUT_FILENO) < 0) return 1;
   for (std::size_t i = 1; i < lifted.size(); ++i) ::dup2(lifted[i], helper_namespace_fd + static_cast<int>(i) - 1);
   ::close_range(helper_namespace_fd + static_cast<unsigned>(lifted.size()) - 1, ~0U, 0);
@@ -217,13 +189,13 @@ int answer_call(const Called& called) {
 
 int serve(int socket) {
   ::signal(SIGCHLD, SIG_IGN);  // nobody waits: the answer goes to the caller's pipe
-  while (auto called = receive(socket)) {
+  while (true) {
+    const auto called = receive_rights(socket, 0);
+    if (!called || !*called || (*called)->bytes.empty()) return 0;  // the runner is gone
     const pid_t child = ::fork();
-    if (child == 0) std::_Exit(answer_call(*called));
+    if (child == 0) std::_Exit(answer_call(**called));
     // A fork that failed: the caller finds its pipe closed without an answer.
-    for (const int fd : called->descriptors) ::close(fd);
   }
-  return 0;
 }
 
 }  // namespace

@@ -25,6 +25,5 @@ class HelperSource {
 };
 
 inline constexpr std::size_t helper_call_bytes_max = 16 << 10;
-inline constexpr std::size_t helper_descriptors_max = 3;  // output, user namespace, data
 
 }  // namespace wick::container

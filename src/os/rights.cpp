@@ -1,4 +1,4 @@
-#include "rights.hpp"
+#include "wick/os/rights.hpp"
 
 #include <cstring>
 
@@ -24,7 +24,7 @@ bool send_rights(int socket, std::string_view bytes, std::span<const int> fds, i
   return true;
 }
 
-std::optional<Result<Packet>> receive_rights(int socket) {
+std::optional<Result<Packet>> receive_rights(int socket, int flags) {
   Packet packet;
   packet.bytes.resize(Seqpacket::bytes_max);
   iovec part{.iov_base = packet.bytes.data(), .iov_len = packet.bytes.size()};
@@ -35,7 +35,7 @@ std::optional<Result<Packet>> receive_rights(int socket) {
   message.msg_control = control;
   message.msg_controllen = sizeof control;
   ssize_t got = -1;
-  while ((got = ::recvmsg(socket, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT)) < 0)
+  while ((got = ::recvmsg(socket, &message, MSG_CMSG_CLOEXEC | flags)) < 0)
     if (errno != EINTR) return std::nullopt;
   for (cmsghdr* head = CMSG_FIRSTHDR(&message); head != nullptr; head = CMSG_NXTHDR(&message, head)) {
     if (head->cmsg_level != SOL_SOCKET || head->cmsg_type != SCM_RIGHTS) continue;

@@ -6,7 +6,7 @@
 
 #include <cerrno>
 
-#include "rights.hpp"
+#include "wick/os/rights.hpp"
 
 namespace wick {
 

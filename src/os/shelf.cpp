@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "rights.hpp"
+#include "wick/os/rights.hpp"
 
 namespace wick {
 

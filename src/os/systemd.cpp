@@ -10,8 +10,8 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "rights.hpp"
 #include "wick/base/text.hpp"
+#include "wick/os/rights.hpp"
 
 namespace wick {
 
