@@ -25,14 +25,15 @@ namespace {
 
 constexpr std::size_t delivery_bytes_max = 25 << 20;  // GitHub's own limit
 constexpr int deliveries_at_once_max = 4;             // their bodies are held whole
-constexpr int deliveries_a_minute_max = 60;           // of one webhook
+constexpr int deliveries_a_minute_max = 60;           // of one webhook that deploys
+constexpr int events_a_minute_max = 6'000;            // of one WebhookSource, those that are signed
 constexpr std::size_t hooks_counted_max = 1'000;
 constexpr int status_not_found = 401;  // nobody is told which names there are
 
 struct HookAddress {
   std::string name_space;
-  std::string name;
-  bool is_source = false;  // of a WebhookSource, else of a Secret
+  std::string name;  // of a Secret, or the uid of a WebhookSource
+  bool is_source = false;
   std::string text() const { return name_space + (is_source ? "/sources/" : "/") + name; }
 };
 
@@ -114,7 +115,7 @@ class Webhooks {
   std::optional<Hook> find(const HookAddress& address) const {
     if (address.is_source) return find_source(address);
     const auto secret = doors_.objects.find({model::secret_kind().resource(), address.name_space, address.name});
-    if (!secret || model::text_at(*secret, {"type"}) != webhook_secret_type) return std::nullopt;
+    if (!secret || model::text_at(*secret, {"type"}) != model::webhook_secret_type) return std::nullopt;
     const auto value = [&](std::string_view key) {
       return base64_decode(model::text_at(*secret, {"data", key})).value_or(std::string());
     };
@@ -131,8 +132,8 @@ class Webhooks {
     const auto hook = find(delivery.to);
     if (!hook) co_return unknown_hook();
     const auto name = delivery.to.text();
-    if (!has_room(name))
-      co_return refused(429, fmt::format("more than {} deliveries a minute", deliveries_a_minute_max));
+    if (!has_room(name, hook->source ? events_a_minute_max : deliveries_a_minute_max))
+      co_return refused(429, "too many deliveries a minute");
     // Up to 25 MB: not on the loop.
     auto check = [&] { return check_signature(hook->forge, hook->secret, delivery.fields, delivery.body); };
     const auto fits = co_await doors_.workers.run(std::move(check));
@@ -175,8 +176,12 @@ class Webhooks {
   };
 
   std::optional<Hook> find_source(const HookAddress& address) const {
-    const auto source = doors_.objects.find(source_key(address));
-    if (!source) return std::nullopt;
+    const auto sources = doors_.objects.list(source_kind().resource(), address.name_space);
+    const auto found = std::ranges::find_if(sources, [&](const store::ObjectValue& one) {
+      return model::text_at(*one, {"metadata", "uid"}) == address.name;
+    });
+    if (found == sources.end()) return std::nullopt;
+    const auto& source = *found;
     const auto secret = doors_.objects.find({model::secret_kind().resource(), address.name_space,
                                              model::text_at(*source, {"spec", "secret", "ref", "name"})});
     const auto forge = parse_forge(model::text_at(*source, {"spec", "provider"}));
@@ -189,9 +194,7 @@ class Webhooks {
                 .source = source};
   }
 
-  static store::ObjectKey source_key(const HookAddress& address) {
-    return {model::find_stored_kind("webhooksources.sources.wick.dev")->resource(), address.name_space, address.name};
-  }
+  static const model::Kind& source_kind() { return *model::find_stored_kind("webhooksources.sources.wick.dev"); }
 
   /// For a WebhookSource: stored before it is answered, and once.
   awaitable<HookAnswer> take_event(Delivery delivery, Hook hook) {
@@ -202,17 +205,16 @@ class Webhooks {
         std::ranges::none_of(wanted->get_array(),
                              [&](const json::value& one) { return one.is_string() && one.get_string() == name; }))
       co_return refused(200, fmt::format("ignored: {} is none of the events that are taken", name));
-    const auto key = source_key(delivery.to);
+    const store::ObjectKey key{source_kind().resource(), delivery.to.name_space,
+                               model::text_at(*hook.source, {"metadata", "name"})};
+    const auto own_source = fmt::format("/apis/v1/namespaces/{}/webhooksources/{}", key.name_space, key.name);
     auto read = [&] {
       auto marks = marks_of(hook.forge, delivery.fields, delivery.body);
-      auto event = event_of_delivery(hook.forge, delivery.fields, std::move(delivery.body),
-                                     model::webhook_source_path(key.name_space, key.name));
+      auto event = event_of_delivery(hook.forge, delivery.fields, std::move(delivery.body), own_source);
       return std::pair(std::move(marks), std::move(event));
     };
     auto [marks, event] = co_await doors_.workers.run(std::move(read));
-    // Another source of this name has seen nothing.
-    const auto uid = model::text_at(*hook.source, {"metadata", "uid"});
-    const auto claim = seen_->claim(uid, {marks.number, marks.digest}, doors_.clock.wall());
+    const auto claim = seen_->claim(delivery.to.text(), {marks.number, marks.digest}, doors_.clock.wall());
     if (!claim) co_return refused(200, "ignored: this delivery was here before");
     event.attributes["time"] = to_rfc3339(doors_.clock.wall());
     auto sent = co_await doors_.control.send_from_webhook(key, std::move(event));
@@ -226,12 +228,12 @@ class Webhooks {
     co_return HookAnswer{.status = 202, .message = fmt::format("{} is an event now", name.empty() ? "it" : name)};
   }
 
-  bool has_room(const std::string& hook) {
+  bool has_room(const std::string& hook, int most) {
     const auto minute = std::chrono::duration_cast<std::chrono::minutes>(doors_.clock.now().time_since_epoch()).count();
     if (minutes_.size() >= hooks_counted_max && !minutes_.contains(hook)) minutes_.clear();
     auto& counted = minutes_[hook];
     if (counted.number != minute) counted = {.number = minute, .count = 0};
-    return ++counted.count <= deliveries_a_minute_max;
+    return ++counted.count <= most;
   }
 
   awaitable<HookAnswer> ring(HookAddress address, Hook hook, PushEvent push) {

@@ -25,7 +25,7 @@ awaitable<Result<void>> WebhookSources::reconcile(ObjectKey key) {
                                world_.now());
   const auto provider = model::text_at(*object, {"spec", "provider"});
   json::object status{{"observedGeneration", generation_of(*object)},
-                      {"path", model::webhook_source_path(key.name_space, key.name)}};
+                      {"path", model::webhook_source_path(key.name_space, uid_of(*object))}};
   judge_identity(world_, kind, key, conditions, status);
   const auto sink = co_await connect_sink(world_, kind, key, *object, conditions, status);
   if (sink.stream.empty())

@@ -7,7 +7,7 @@
 //          build      the Build (shipwright.io/v1beta1) whose git source is fetched
 //          branch     the branch that counts; empty: the Build's revision, else the repository's default branch
 //
-// POST …/NAMESPACE/sources/NAME is a WebhookSource's: with the same rules the delivery becomes an event, and is
+// POST …/NAMESPACE/sources/UID is a WebhookSource's: with the same rules the delivery becomes an event, and is
 // answered with 202 once that is on disk.
 //
 // Other branches that the Service's wick.dev/previews names become previews, and end when a delivery says that the
@@ -30,8 +30,6 @@
 #include "wick/model/webhook.hpp"
 
 namespace wick::api {
-
-inline constexpr std::string_view webhook_secret_type = "wick.dev/webhook";
 
 class Webhooks;
 /// The references of `doors` outlive it, and its database was opened with migrations(): there stands which deliveries

@@ -125,10 +125,16 @@ Outcome<void> add_webhook_source(Session& session, const WebhookSourceOptions& o
   json::array events;
   for (const auto& event : options.events) events.emplace_back(event);
   if (!events.empty()) (*spec)["events"] = std::move(events);
-  return create_object(
-      session, webhook_wiring, new_object(webhook_wiring, session, options.source.name, std::move(*spec)),
-      fmt::format("webhook {}: what {} delivers at {} goes to {}", options.source.name, options.provider,
-                  model::webhook_source_path(session.name_space, options.source.name), options.source.to));
+  const auto made =
+      make_object(session, webhook_wiring, new_object(webhook_wiring, session, options.source.name, std::move(*spec)));
+  if (!made) return stop_with(made.error());
+  if (session.json)
+    print_document(session, *made);
+  else
+    session.terminal.result(fmt::format(
+        "webhook {}: what {} delivers at {} goes to {}", options.source.name, options.provider,
+        model::webhook_source_path(session.name_space, text_at(*made, "/metadata/uid")), options.source.to));
+  return {};
 }
 
 Outcome<void> add_api_server_source(Session& session, const ApiServerOptions& options) {

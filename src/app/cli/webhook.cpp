@@ -8,13 +8,12 @@
 #include "app/cli/public_url.hpp"
 #include "app/cli/verbs.hpp"
 #include "wick/base/text.hpp"
+#include "wick/model/webhook.hpp"
 
 namespace wick::app::cli {
 
 namespace {
 
-constexpr std::string_view webhook_type = "wick.dev/webhook";
-constexpr std::string_view webhook_path = "/.well-known/wick/webhooks/";
 constexpr std::size_t name_bytes = 10;
 constexpr std::size_t secret_bytes = 32;
 
@@ -27,7 +26,7 @@ Outcome<std::vector<json::value>> webhooks_in(Session& session) {
   if (!list) return stop_with(std::move(list.error()));
   std::vector<json::value> hooks;
   for (const auto& secret : array_at(*list, "/items"))
-    if (text_at(secret, "/type") == webhook_type) hooks.push_back(secret);
+    if (text_at(secret, "/type") == model::webhook_secret_type) hooks.push_back(secret);
   return hooks;
 }
 
@@ -35,7 +34,7 @@ Outcome<std::vector<json::value>> webhooks_in(Session& session) {
 std::string url_of_webhook(Session& session, const std::string& service, const std::string& name) {
   auto found = session.client.find(service_path(session.name_space, service));
   auto base = found && *found ? public_url(session, text_at(**found, "/status/url")) : std::string();
-  return fmt::format("{}{}{}/{}", base, webhook_path, session.name_space, name);
+  return fmt::format("{}{}{}/{}", base, model::webhook_paths, session.name_space, name);
 }
 
 }  // namespace
@@ -57,7 +56,7 @@ Outcome<void> add_webhook(Session& session, const WebhookOptions& options) {
       {"kind", "Secret"},
       {"metadata",
        {{"name", name}, {"namespace", session.name_space}, {"labels", {{"wick.dev/service", options.service}}}}},
-      {"type", webhook_type},
+      {"type", model::webhook_secret_type},
       {"data", std::move(data)}};
   auto made = session.client.post(resource_path("v1", session.name_space, "secrets"), hook);
   if (!made) return stop_with(std::move(made.error()).within("no webhook was added"));

@@ -72,7 +72,7 @@ json::object new_object(const WiringKind& kind, const Session& session, const st
           {"spec", std::move(spec)}};
 }
 
-Outcome<void> create_object(Session& session, const WiringKind& kind, json::object object, const std::string& line) {
+Outcome<json::value> make_object(Session& session, const WiringKind& kind, json::object object) {
   const auto name = text_at(object, "/metadata/name");
   auto made = session.client.post(object_path(session, kind), std::move(object));
   if (!made) {
@@ -80,6 +80,12 @@ Outcome<void> create_object(Session& session, const WiringKind& kind, json::obje
     if (problem.exit == ExitCode::refused) problem.hint = fmt::format("remove {} first, or take another name", name);
     return stop_with(std::move(problem).within(fmt::format("{} {} was not added", kind.word, name)));
   }
+  return made;
+}
+
+Outcome<void> create_object(Session& session, const WiringKind& kind, json::object object, const std::string& line) {
+  const auto made = make_object(session, kind, std::move(object));
+  if (!made) return stop_with(made.error());
   if (session.json)
     print_document(session, *made);
   else

@@ -60,6 +60,8 @@ struct ContainerOptions;
 Outcome<json::object> pod_template_of(const ContainerOptions& options);
 
 json::object new_object(const WiringKind& kind, const Session& session, const std::string& name, json::object spec);
+/// Creates it; as it came to be.
+Outcome<json::value> make_object(Session& session, const WiringKind& kind, json::object object);
 /// Creates it and says `line`.
 Outcome<void> create_object(Session& session, const WiringKind& kind, json::object object, const std::string& line);
 Outcome<json::value> list_objects(Session& session, const WiringKind& kind);

@@ -116,8 +116,11 @@ class Webhook(DaemonTest):
                           "--ext", "team=blue", *(("--event", "push") if provider == "github" else ()))
             self.addCleanup(self.wick.cli, "source", "rm", provider, check=False)
 
+        sources = "/apis/sources.wick.dev/v1alpha1/namespaces/default/webhooksources/"
+
         def hook(provider):
-            return {"provider": provider, "secret": "whsec", "url": "http://x/.well-known/wick/webhooks/default/sources/" + provider}
+            uid = json.loads(self.wick.api("GET", sources + provider)[1]).get("metadata", {}).get("uid", "nobody")
+            return {"provider": provider, "secret": "whsec", "url": "http://x/.well-known/wick/webhooks/default/sources/" + uid}
 
         def delivered(provider, event, **headers):
             return eventually("it is taken", lambda: (answer := self.deliver(hook(provider), event, **headers))[0] != 503 and answer, 20)
@@ -134,6 +137,7 @@ class Webhook(DaemonTest):
         self.assertEqual(seen["n3"]["ce-type"], "dev.wick.source.webhook")
         self.assertEqual((seen["n0"]["ce-source"], seen["n0"]["ce-subject"], seen["n0"]["ce-team"]),
                          ("https://example.org/a", "refs/heads/main", "blue"))
+        self.assertEqual(seen["n3"]["ce-source"], "/apis/v1/namespaces/default/webhooksources/generic")
         self.assertEqual(json.loads(receiver.events[0][1]), event)
         # Once each; only what was asked for; only what is signed.
         self.assertIn("was here before", self.deliver(hook("github"), event, X_GitHub_Delivery="n0")[1]["message"])
@@ -146,8 +150,8 @@ class Webhook(DaemonTest):
         self.assertEqual(delivered("generic", {"a": 3}, X_Delivery_Id="n4")[0], 202)
         self.wick.kill()
         self.wick.start()
-        again = json.loads(self.wick.api("GET", "/apis/sources.wick.dev/v1alpha1/namespaces/default/webhooksources/generic")[1])
-        self.assertEqual(again["status"]["path"], "/.well-known/wick/webhooks/default/sources/generic")
+        again = json.loads(self.wick.api("GET", sources + "generic")[1])
+        self.assertEqual(again["status"]["path"], urllib.parse.urlsplit(hook("generic")["url"]).path)
         self.assertIn("was here before", eventually("it is known", lambda: (
             answer := self.deliver(hook("generic"), {"a": 3}, X_Delivery_Id="n4"))[0] == 200 and answer, 20)[1]["message"])
         self.assertIn("webhook  generic", self.wick.cli("source", "ls").stdout)
@@ -156,7 +160,7 @@ class Webhook(DaemonTest):
         self.assertEqual(self.deliver(hook("generic"), {"a": 5})[0], 401)
 
         def told():
-            item = json.loads(self.wick.api("GET", "/apis/sources.wick.dev/v1alpha1/namespaces/default/webhooksources/generic")[1])
+            item = json.loads(self.wick.api("GET", sources + "generic")[1])
             return any(c["type"] == "SecretProvided" and c["status"] == "False" and 'secrets "hook" not found' in c["message"]
                        for c in item["status"]["conditions"])
         eventually("the status says it", told, 20)

@@ -177,12 +177,12 @@ TEST_CASE("source mqtt and sink mqtt name a server, its topics and a secret") {
 
 TEST_CASE("source webhook names who delivers and what with") {
   FakeDaemon daemon;
-  take(daemon, own_sources_path + "webhooksources");
+  daemon.on("POST " + own_sources_path + "webhooksources", 201, R"({"metadata":{"name":"pushes","uid":"u-1"}})");
   CHECK(daemon
             .run({"source", "webhook", "pushes", "--provider", "github", "--secret", "hook", "--event", "push",
                   "--event", "issues", "--to", "broker:b"})
             .out ==
-        "webhook pushes: what github delivers at /.well-known/wick/webhooks/default/sources/pushes goes to broker:b\n");
+        "webhook pushes: what github delivers at /.well-known/wick/webhooks/default/sources/u-1 goes to broker:b\n");
   const auto source = posted(daemon, own_sources_path + "webhooksources");
   CHECK(text_at(source, "/spec/provider") == "github");
   CHECK(text_at(source, "/spec/secret/ref/name") == "hook");
