@@ -40,13 +40,20 @@ json::object payload_of(std::string_view body) {
   return !wrong && value.is_object() ? std::move(value.get_object()) : json::object();
 }
 
-/// An attribute of a CloudEvent is printable text.
-std::string attribute(std::string_view text) { return printable(text, text_bytes_max); }
+/// What the sender claims for this attribute, or "" where no event can have it: that shall not lose the delivery.
+std::string attribute(std::string_view name, std::string_view claimed) {
+  auto text = printable(claimed, text_bytes_max);
+  eventing::CloudEvent event;
+  event.attributes["specversion"] = std::string("1.0");
+  for (const auto* required : {"id", "type", "source"}) event.attributes[required] = std::string("x");
+  event.attributes[std::string(name)] = text;
+  return eventing::validate(event) ? text : std::string();
+}
 
 std::string source_in(const json::object& payload) {
   for (const auto& [holder, field] :
        {std::pair{"repository", "html_url"}, {"project", "web_url"}, {"repository", "homepage"}})
-    if (auto url = model::text_at(payload, {holder, field}); !url.empty()) return attribute(url);
+    if (auto url = attribute("source", model::text_at(payload, {holder, field})); !url.empty()) return url;
   return {};
 }
 
@@ -56,7 +63,7 @@ std::string subject_in(const json::object& payload) {
   for (const auto* field : {"iid", "id"})
     if (const auto number = model::integer_at(payload, {"object_attributes", field}); number > 0)
       return std::to_string(number);
-  return attribute(model::text_at(payload, {"ref"}));
+  return attribute("subject", model::text_at(payload, {"ref"}));
 }
 
 }  // namespace
@@ -80,7 +87,7 @@ eventing::CloudEvent event_of_delivery(Forge forge, const http::Fields& fields, 
   const auto payload = payload_of(body);
   auto source = forge == Forge::generic ? std::string() : source_in(payload);
   if (source.empty()) source = own_source;
-  auto id = attribute(marks_of(forge, fields, body).number);
+  auto id = attribute("id", marks_of(forge, fields, body).number);
   if (id.empty()) id = Digest::of(body).hex();
   eventing::CloudEvent event;
   event.attributes["specversion"] = std::string("1.0");
@@ -88,11 +95,9 @@ eventing::CloudEvent event_of_delivery(Forge forge, const http::Fields& fields, 
   event.attributes["type"] = std::string(type_prefix(forge)) + event_name_of(forge, fields);
   event.attributes["source"] = std::move(source);
   if (auto subject = subject_in(payload); !subject.empty()) event.attributes["subject"] = std::move(subject);
-  if (const auto type = fields.find("Content-Type"); type && !type->empty())
-    event.attributes["datacontenttype"] = attribute(*type);
+  if (auto type = attribute("datacontenttype", fields.find("Content-Type").value_or("")); !type.empty())
+    event.attributes["datacontenttype"] = std::move(type);
   event.data = std::move(body);
-  // A page that is no URI is none.
-  if (!eventing::validate(event)) event.attributes["source"] = std::string(own_source);
   return event;
 }
 

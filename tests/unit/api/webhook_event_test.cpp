@@ -63,6 +63,7 @@ TEST_CASE("what a header or a body claims cannot break an attribute") {
   CHECK(event.text("type").starts_with("dev.knative.source.github.push_"));
   CHECK(eventing::validate(event));
   CHECK(event.text("source") == own);
+  CHECK(eventing::validate(event_of_delivery(Forge::generic, fields_of({{"Content-Type", "token"}}), "{}", own)));
   const std::string deep(100'000, '[');
   CHECK(eventing::validate(event_of_delivery(Forge::github, fields, deep, own)));
 }
