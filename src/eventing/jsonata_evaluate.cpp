@@ -19,9 +19,18 @@ void flatten(const Value& value, Array& out) {
 
 }  // namespace
 
+namespace {
+
+/// Grows downwards.
+std::uintptr_t stack_now() { return reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0)); }
+
+}  // namespace
+
 struct Evaluation::Deeper {
   explicit Deeper(Evaluation& evaluation) : of(evaluation) {
-    if (++of.depth_ > of.bounds_.depth_max) {
+    const auto now = stack_now();
+    const bool is_deep = of.stack_ > now && of.stack_ - now > of.bounds_.stack_max;
+    if (++of.depth_ > of.bounds_.depth_max || is_deep) {
       --of.depth_;
       throw Fault{.code = "D1011"};
     }
@@ -50,6 +59,7 @@ Evaluation::~Evaluation() {
 }
 
 Value Evaluation::run(const Node& root, Value input) {
+  stack_ = stack_now();
   const auto frame = new_frame(nullptr);
   frame->bind("$", input);
   if (input.is(Type::array)) {

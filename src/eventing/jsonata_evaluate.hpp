@@ -84,6 +84,7 @@ struct Bounds {
   std::uint64_t steps_max = 5'000'000;
   std::chrono::milliseconds time_max{1'000};
   int depth_max = 1'500;
+  std::size_t stack_max = 4u << 20;  // bytes: half of what a thread usually has, whatever a frame takes
   std::size_t bytes_max = 64u << 20;
   int value_depth_max = 1'000;
 };
@@ -164,6 +165,7 @@ class Evaluation {
   std::uint64_t steps_ = 0, next_look_ = 0;
   std::size_t bytes_ = 0;
   int depth_ = 0;
+  std::uintptr_t stack_ = 0;  // where it was when the evaluation began
   std::chrono::steady_clock::time_point deadline_;
   std::chrono::system_clock::time_point now_;
   std::vector<Ref<Frame>> frames_;

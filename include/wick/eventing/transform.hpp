@@ -31,8 +31,8 @@ class Transform {
   struct Bounds {
     std::uint64_t steps = 5'000'000;        // visited nodes of the expression and items that functions handle
     std::chrono::milliseconds time{1'000};  // on the wall
-    int recursion = 1'500;                  // nodes within nodes: some 300 calls that are not tail calls
-    std::size_t bytes = 64u << 20;          // of strings, arrays and objects made, whether still in use or not
+    int recursion = 1'500;          // nodes within nodes: some 300 calls that are not tail calls; 4 MiB of stack
+    std::size_t bytes = 64u << 20;  // of strings, arrays and objects made, whether still in use or not
   };
 
   /// Errors: invalid, with JSONata's code, the line and column, and what was expected.
