@@ -181,10 +181,9 @@ awaitable<Result<ObjectValue>> apply_preview(World& world, std::string name_spac
 
 std::vector<model::TrafficTarget> preview_targets(World& world, const json::object& service) {
   std::vector<model::TrafficTarget> targets;
-  const auto taken = own_tags(service);
   for (const auto& child : world.objects().find_by(world.indexes.by_controller, uid_of(service))) {
     const auto tag = preview_tag_in(*child);
-    if (tag.empty() || taken.contains(tag) || model::text_at(*child, {"kind"}) != model::configuration_kind().kind ||
+    if (tag.empty() || model::text_at(*child, {"kind"}) != model::configuration_kind().kind ||
         model::text_at(*child, {"status", "latestReadyRevisionName"}).empty())
       continue;
     model::TrafficTarget target;
@@ -194,6 +193,8 @@ std::vector<model::TrafficTarget> preview_targets(World& world, const json::obje
     target.percent = 0;
     targets.push_back(std::move(target));
   }
+  if (targets.empty()) return targets;
+  std::erase_if(targets, [taken = own_tags(service)](const auto& target) { return taken.contains(target.tag); });
   std::ranges::sort(targets, {}, &model::TrafficTarget::tag);
   return targets;
 }
